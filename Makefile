@@ -1,0 +1,60 @@
+# Needs Python 3.11 or newer and make; everything else is installed into .venv from requirements.lock.
+PYTHON ?= python3
+DATA ?= data
+JOBS ?= 2
+
+VENV := .venv
+PY := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+UV := $(PY) -m uv pip
+
+# A slow mirror may take longer than uv's 30 seconds.
+export UV_HTTP_TIMEOUT ?= 180
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test lint book lock data clean
+
+help: ## print this help
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED) ## install the locked, hash-checked environment into .venv
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("expected Python 3.11 or newer, found %s; run make PYTHON=python3.11" % sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > $(VENV)/uv.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $(VENV)/uv.txt
+	$(UV) sync --python $(PY) --compile-bytecode --require-hashes requirements.lock
+	$(UV) install --python $(PY) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+lint: $(INSTALLED) ## check style, format and types
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+book: $(INSTALLED) ## run the chapters that changed and build the book into _build/html
+	$(PY) book/build.py
+
+test: lint book ## run every check: style, types, code, chapters, built pages
+	IPYTHONDIR="$(CURDIR)/_build/ipython" $(PY) -m pytest --numprocesses $(JOBS) --dist loadfile
+
+data: $(INSTALLED) ## download the public data sets into $(DATA), checked by their sums
+	$(PY) -m data_scripts.flowers17 --to $(DATA)/flowers17
+	$(PY) -m data_scripts.kodak --to $(DATA)/kodak
+
+lock: $(INSTALLED) ## resolve pyproject.toml again into requirements.lock and environment.yml
+	$(UV) compile pyproject.toml --universal --python-version 3.11 --extra tensorflow --extra jax \
+	  --group setup --group data --group book --group test --group lint \
+	  --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" \
+	  --quiet --output-file requirements.lock
+	@{ printf '%s\n' '# Read by Binder. Written by `make lock`: the versions of requirements.lock.' \
+	  'name: mrdcae-lite' 'channels:' '  - conda-forge' 'dependencies:' '  - python=3.11' '  - pip' '  - pip:'; \
+	  $(UV) compile pyproject.toml --python-version 3.11 --python-platform x86_64-unknown-linux-gnu \
+	  --extra tensorflow --constraint requirements.lock --no-annotate --no-header --quiet \
+	  | sed 's/^/      - /'; echo '      - -e .'; } > $(VENV)/environment.yml
+	@mv $(VENV)/environment.yml environment.yml
+
+clean: ## remove everything that was built; .venv and data stay
+	rm -rf _build .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find book data_scripts mrdcae_lite tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,68 @@
+"""MR-DCAE Lite: multi-resolution learned image compression, from patch to file.
+
+    import mrdcae_lite as mr
+
+    codec = mr.load("lite")
+    image = mr.sample("flowers")
+    data = codec.compress(image, quality=50)
+    restored = codec.decompress(data)
+    mr.bits_per_pixel(data, image.shape), mr.psnr(image, restored, data_range=255)
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+from mrdcae_lite.bitstream import BitstreamError
+from mrdcae_lite.bitstream import read_header as info
+from mrdcae_lite.images import ImageError, read_image, sample, sample_names, write_image
+from mrdcae_lite.metrics import (
+    bd_rate,
+    bits_per_pixel,
+    compression_ratio,
+    ms_ssim,
+    mse,
+    psnr,
+    ssim,
+    ssim_db,
+)
+from mrdcae_lite.patches import from_patches, pad_to_multiple, to_patches
+
+if TYPE_CHECKING:
+    from mrdcae_lite.codec import Codec, load, load_for
+    from mrdcae_lite.model import MRDCAE
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "MRDCAE",
+    "BitstreamError",
+    "Codec",
+    "ImageError",
+    "bd_rate",
+    "bits_per_pixel",
+    "compression_ratio",
+    "from_patches",
+    "info",
+    "load",
+    "load_for",
+    "ms_ssim",
+    "mse",
+    "pad_to_multiple",
+    "psnr",
+    "read_image",
+    "sample",
+    "sample_names",
+    "ssim",
+    "ssim_db",
+    "to_patches",
+    "write_image",
+]
+
+_NEEDS_KERAS = {"MRDCAE": "model", "Codec": "codec", "load": "codec", "load_for": "codec"}
+
+
+def __getattr__(name: str):
+    """Import what needs Keras only when it is asked for: metrics and patches work at once."""
+    if name not in _NEEDS_KERAS:
+        raise AttributeError(f"module 'mrdcae_lite' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"mrdcae_lite.{_NEEDS_KERAS[name]}"), name)

@@ -1,0 +1,170 @@
+"""The `.mrdc` container: header, routing map, three level sections, checksums.
+
+All numbers are little-endian; `varint` is a base-128 number, low group first, at most 5 bytes.
+
+    magic      8 bytes   89 4D 52 44 0D 0A 1A 0A: shows damage by text-mode transfers
+    version    1 byte    1
+    quality    1 byte    0 to 100
+    patch,tile 1 byte    log2 of the patch side (low 4 bits) and of the tile side (high 4 bits)
+    model      8 bytes   first bytes of the SHA-256 of the model's weights and tables
+    width, height        two varints, 1 to 65535
+    lengths              four varints: bytes of the map, low, medium and high section
+    checksums  16 bytes  CRC-32 of the four sections
+    checksum   4 bytes   CRC-32 of everything above
+    sections             routing map, low, medium, high
+
+Every prefix that ends after a level section is a picture.
+"""
+
+import struct
+import zlib
+from dataclasses import dataclass
+
+MAGIC = b"\x89MRD\r\n\x1a\n"
+VERSION = 1
+MAX_SIDE = 65535
+MAX_PIXELS = 100_000_000
+SECTIONS = ("routing map", "low level", "medium level", "high level")
+
+
+class BitstreamError(ValueError):
+    """The bytes are not a readable `.mrdc` file; the message says which part is wrong."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says about itself.
+
+    Attributes:
+        width, height: pixels.
+        quality: 0 to 100.
+        model: 8 bytes that name the weights and tables.
+        patch, tile: sides in pixels of the routing unit and of the coding unit.
+        lengths: bytes of the routing map, low, medium and high sections.
+    """
+
+    width: int
+    height: int
+    quality: int
+    model: bytes
+    patch: int
+    tile: int
+    lengths: tuple[int, int, int, int]
+
+
+def write_varint(number: int) -> bytes:
+    """Base-128 encoding, seven bits a byte, low bits first."""
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*out, number])
+
+
+def read_varint(data: bytes, at: int) -> tuple[int, int]:
+    """The number that starts at `at`, and the place after it."""
+    number = 0
+    for count in range(5):
+        if at + count >= len(data):
+            raise BitstreamError(f"a number is cut off at byte {len(data)}. {FETCH_AGAIN}")
+        byte = data[at + count]
+        number |= (byte & 127) << (7 * count)
+        if byte < 128:
+            return number, at + count + 1
+    raise BitstreamError(f"the number at byte {at} is longer than 5 bytes. {FETCH_AGAIN}")
+
+
+FETCH_AGAIN = "The file is damaged: fetch it again."
+
+
+def pack(header: Header, sections: tuple[bytes, bytes, bytes, bytes]) -> bytes:
+    """The bytes of a file. `header.lengths` is taken from the sections."""
+    sides = (header.patch.bit_length() - 1) | (header.tile.bit_length() - 1) << 4
+    head = MAGIC + bytes([VERSION, header.quality, sides]) + header.model
+    numbers = (header.width, header.height, *map(len, sections))
+    head += b"".join(map(write_varint, numbers))
+    head += struct.pack("<4I", *map(zlib.crc32, sections))
+    return head + struct.pack("<I", zlib.crc32(head)) + b"".join(sections)
+
+
+def unpack(data: bytes, *, levels: int = 3) -> tuple[Header, list[bytes]]:
+    """Header, routing map and the first `levels` level sections of a file, checksums verified.
+
+    Raises:
+        BitstreamError: if the file is foreign, of a newer version, cut off before the end of
+            the last section asked for, or damaged.
+    """
+    header, checksums, at = _read_header(data)
+    sections = []
+    for number in range(levels + 1):
+        section = data[at : at + header.lengths[number]]
+        at += header.lengths[number]
+        if len(section) < header.lengths[number]:
+            raise BitstreamError(
+                f"the {SECTIONS[number]} section should end at byte {at}, but the file has only "
+                f"{len(data)}. It was cut off: fetch it again, or decode a lower level."
+            )
+        if zlib.crc32(section) != checksums[number]:
+            raise BitstreamError(
+                f"the {SECTIONS[number]} section does not match its checksum. {FETCH_AGAIN}"
+            )
+        sections.append(section)
+    if levels == 3 and at != len(data):
+        raise BitstreamError(f"{len(data) - at} bytes follow the last section. {FETCH_AGAIN}")
+    return header, sections
+
+
+def read_header(data: bytes) -> Header:
+    """What the file says about itself, header checksum verified; sections are not looked at."""
+    return _read_header(data)[0]
+
+
+def _read_header(data: bytes) -> tuple[Header, tuple[int, ...], int]:
+    _check_start(data)
+    version, quality, sides = data[8:11]
+    at, numbers = 19, []
+    for _ in range(6):
+        number, at = read_varint(data, at)
+        numbers.append(number)
+    if len(data) < at + 20:
+        raise BitstreamError(f"the header is cut off at byte {len(data)}. {FETCH_AGAIN}")
+    *checksums, own = struct.unpack("<5I", data[at : at + 20])
+    if zlib.crc32(data[: at + 16]) != own:
+        raise BitstreamError(f"the header does not match its checksum. {FETCH_AGAIN}")
+    width, height, *lengths = numbers
+    header = Header(
+        width, height, quality, data[11:19], 1 << (sides & 15), 1 << (sides >> 4), tuple(lengths)
+    )
+    _check_limits(header)
+    return header, tuple(checksums), at + 20
+
+
+def _check_start(data: bytes) -> None:
+    if data[:8] != MAGIC:
+        found = data[:8].hex(" ") or "nothing"
+        raise BitstreamError(
+            f"expected a .mrdc file, which starts with {MAGIC.hex(' ')}. Received: {found}. "
+            "Make one with `mrdcae compress`."
+        )
+    if len(data) < 19:
+        raise BitstreamError(f"the header is cut off at byte {len(data)}. {FETCH_AGAIN}")
+    if data[8] != VERSION:
+        raise BitstreamError(
+            f"expected format version {VERSION}. Received: version {data[8]}. "
+            "Update mrdcae-lite to read it."
+        )
+
+
+def _check_limits(header: Header) -> None:
+    sides_fit = 1 <= header.width <= MAX_SIDE and 1 <= header.height <= MAX_SIDE
+    if not sides_fit or header.width * header.height > MAX_PIXELS:
+        raise BitstreamError(
+            f"expected at most {MAX_SIDE} pixels a side and {MAX_PIXELS:,} in all. "
+            f"Received: {header.width}x{header.height}. Split the picture."
+        )
+    if header.quality > 100:
+        raise BitstreamError(f"expected a quality up to 100. Received: {header.quality}.")
+    if header.patch > header.tile:
+        raise BitstreamError(
+            f"expected tiles of whole patches. Received: patch {header.patch}, tile {header.tile}."
+        )

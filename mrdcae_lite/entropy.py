@@ -1,0 +1,240 @@
+"""Integer coding tables and the range coder.
+
+Life cycle: `laplace_tables` gives 64 tables from a formula; `fit_tables` sharpens them with the
+symbols a trained model really produces; the counts travel with the weights, as integers, and
+both sides code with them. Nothing here depends on floating-point networks: a symbol's table is
+an integer, its probability a ratio of integers.
+
+A table covers the symbols -reach ... reach and an escape. A symbol beyond the reach is coded as
+the escape followed by its sign and its distance, with 17 plain bits.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import constriction
+import numpy as np
+from numpy.typing import NDArray
+
+from mrdcae_lite.quality import QUALITIES, quantisation_step
+
+TABLES = 64
+"""Number of coding tables, from the narrowest to the widest."""
+
+TOTAL = 1 << 16
+"""Sum of the counts of a table; every count is at least 1."""
+
+MAX_REACH = 1023
+"""Largest magnitude a table covers without an escape."""
+
+LOG_NARROWEST = -3.2
+LOG_RATIO = 0.17
+"""Table j stands for a Laplace distribution of scale exp(-3.2 + 0.17 j) quantisation steps."""
+
+_RangeEncoder = constriction.stream.queue.RangeEncoder
+_RangeDecoder = constriction.stream.queue.RangeDecoder
+_Categorical = constriction.stream.model.Categorical
+_PLAIN_BITS = constriction.stream.model.Uniform(1 << 17)
+
+
+def table_scale(index: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Laplace scale, in quantisation steps, that a table index stands for."""
+    return np.exp(LOG_NARROWEST + LOG_RATIO * index)
+
+
+def starting_curve(std: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Quarter table index of bands with standard deviation `std`, linear in the quality.
+
+    Returns (4, bands) coefficients for `quality.quality_features`, before any training.
+    """
+    steps = np.array([quantisation_step(0), quantisation_step(QUALITIES - 1)])
+    ends = (np.log(std[None, :] / steps[:, None] / np.sqrt(2)) - LOG_NARROWEST) / LOG_RATIO / 4
+    curve = np.zeros((4, std.size))
+    curve[0], curve[1] = (ends[0] + ends[1]) / 2, (ends[1] - ends[0]) / 2
+    return curve
+
+
+def reach(index: int) -> int:
+    """Largest magnitude that table `index` codes without an escape."""
+    return min(MAX_REACH, int(np.ceil(12 * table_scale(np.float64(index)))) + 2)
+
+
+def _integer_counts(probabilities: NDArray[np.float64]) -> NDArray[np.uint16]:
+    """Counts of at least 1 that sum to `TOTAL`; rounding errors go to the largest count."""
+    spare = TOTAL - probabilities.size
+    counts = 1 + np.floor(probabilities / probabilities.sum() * spare).astype(np.int64)
+    counts[np.argmax(counts)] += TOTAL - counts.sum()
+    return counts.astype(np.uint16)
+
+
+def laplace_probabilities(index: int) -> NDArray[np.float64]:
+    """Probabilities of -reach ... reach and of the escape, shape (2 * reach + 2,)."""
+    scale, last = table_scale(np.float64(index)), reach(index)
+    tail = 0.5 * np.exp(-(np.arange(last + 2) - 0.5) / scale)  # P(symbol >= n), n >= 1
+    one_side = tail[1:-1] - tail[2:]
+    return np.concatenate([one_side[::-1], [1 - 2 * tail[1]], one_side, [2 * tail[-1]]])
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The 64 coding tables of a model.
+
+    Attributes:
+        counts: one uint16 array a table, each of 2 * reach + 2 counts that sum to 65536.
+    """
+
+    counts: tuple[NDArray[np.uint16], ...]
+
+    def __post_init__(self) -> None:
+        if len(self.counts) != TABLES:
+            raise ValueError(f"expected {TABLES} coding tables. Received: {len(self.counts)}.")
+        for index, counts in enumerate(self.counts):
+            if counts.size != 2 * reach(index) + 2 or counts.min() < 1 or counts.sum() != TOTAL:
+                raise ValueError(
+                    f"coding table {index} must hold {2 * reach(index) + 2} counts of at least 1 "
+                    f"that sum to {TOTAL}. The codec file is damaged: fetch it again."
+                )
+
+    @cached_property
+    def models(self) -> list:
+        """The tables as constriction sees them (exact ratios of integers)."""
+        return [_Categorical(c / np.float64(TOTAL), perfect=False) for c in self.counts]
+
+    @cached_property
+    def bits(self) -> NDArray[np.float32]:
+        """Cost in bits of magnitude-signed symbols, shape (64, 2 * 1023 + 1), centre at 1023."""
+        cost = np.full((TABLES, 2 * MAX_REACH + 1), np.nan, np.float32)
+        for index, counts in enumerate(self.counts):
+            own = -np.log2(counts / TOTAL)
+            cost[index] = own[-1] + 17
+            cost[index, MAX_REACH - reach(index) : MAX_REACH + reach(index) + 1] = own[:-1]
+        return cost
+
+    def pack(self) -> NDArray[np.uint16]:
+        """All counts in one array, for saving."""
+        return np.concatenate(self.counts)
+
+    @classmethod
+    def unpack(cls, packed: NDArray[np.uint16]) -> "Tables":
+        """Inverse of `pack`."""
+        ends = np.cumsum([2 * reach(i) + 2 for i in range(TABLES)])
+        return cls(tuple(np.split(packed, ends[:-1])))
+
+
+def laplace_tables() -> Tables:
+    """Tables of ideal Laplace distributions."""
+    return Tables(tuple(_integer_counts(laplace_probabilities(i)) for i in range(TABLES)))
+
+
+def fit_tables(histograms: NDArray[np.int64], *, strength: float = 200.0) -> Tables:
+    """Tables that follow observed symbols where there are many, the Laplace formula elsewhere.
+
+    Args:
+        histograms: (64, 2047) times that each table met each symbol, centre at symbol 0. Both
+            signs are counted together, for which the distributions are symmetrical.
+        strength: how many observations the formula is worth.
+    """
+    tables = []
+    for index in range(TABLES):
+        seen, last = histograms[index] + histograms[index][::-1], reach(index)
+        inside = seen[MAX_REACH - last : MAX_REACH + last + 1]
+        observed = np.append(inside, seen.sum() - inside.sum()) / 2
+        tables.append(_integer_counts(observed + strength * laplace_probabilities(index)))
+    return Tables(tuple(tables))
+
+
+class SymbolEncoder:
+    """Writes arrays of symbols, each with its table index, into one range-coded stream."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._coder = _RangeEncoder()
+
+    def write(self, symbols: NDArray[np.int32], indices: NDArray[np.uint8]) -> None:
+        """Append symbols. Both arrays have the same shape."""
+        order = np.argsort(indices.ravel(), kind="stable")
+        ordered = symbols.ravel()[order]
+        for index, part in _runs(indices.ravel()[order], ordered):
+            last = reach(index)
+            inside = abs(part) <= last
+            coded = np.where(inside, part + last, 2 * last + 1).astype(np.int32)
+            self._coder.encode(coded, self._tables.models[index])
+            far = part[~inside]
+            if far.size:
+                distance = np.minimum(abs(far) - last - 1, 0xFFFF) * 2 + (far < 0)
+                self._coder.encode(distance.astype(np.int32), _PLAIN_BITS)
+
+    def finish(self) -> bytes:
+        """The stream: little-endian 32-bit words."""
+        return self._coder.get_compressed().astype("<u4").tobytes()
+
+
+class SymbolDecoder:
+    """Reads what `SymbolEncoder` wrote, given the same table indices."""
+
+    def __init__(self, tables: Tables, stream: bytes) -> None:
+        self._tables = tables
+        self._coder = _RangeDecoder(np.frombuffer(stream, "<u4").astype(np.uint32))
+
+    def read(self, indices: NDArray[np.uint8]) -> NDArray[np.int32]:
+        """Next symbols, in the shape of `indices`."""
+        order = np.argsort(indices.ravel(), kind="stable")
+        ordered = np.empty(indices.size, np.int32)
+        for index, part in _runs(indices.ravel()[order], ordered):
+            last = reach(index)
+            part[:] = self._coder.decode(self._tables.models[index], part.size) - last
+            far = part > last
+            if far.any():
+                distance = self._coder.decode(_PLAIN_BITS, int(far.sum()))
+                part[far] = (last + 1 + distance // 2) * np.where(distance % 2, -1, 1)
+        symbols = np.empty_like(ordered)
+        symbols[order] = ordered
+        return symbols.reshape(indices.shape)
+
+
+def _runs(indices: NDArray[np.uint8], values: NDArray[np.int32]):
+    """Yield (table index, view of the values that use it) for sorted indices."""
+    ends = np.searchsorted(indices, np.arange(TABLES + 1))
+    for index in range(TABLES):
+        if ends[index] < ends[index + 1]:
+            yield index, values[ends[index] : ends[index + 1]]
+
+
+# --- the routing map ----------------------------------------------------------------------------
+
+
+class _MapModel:
+    """Adaptive counts of the levels 1, 2, 3 given the levels of the left and upper neighbour."""
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.levels = np.zeros((shape[0] + 1, shape[1] + 1), np.uint8)  # border of "outside"
+        self._counts = np.ones((4, 4, 3))
+
+    def at(self, row: int, column: int) -> tuple[NDArray[np.float64], object]:
+        """Counts that apply at a place, and the coder's model of them."""
+        counts = self._counts[self.levels[row + 1, column], self.levels[row, column + 1]]
+        return counts, _Categorical(counts / counts.sum(), perfect=False)
+
+    def learn(self, row: int, column: int, counts: NDArray[np.float64], level: int) -> None:
+        """Remember the level at a place."""
+        self.levels[row + 1, column + 1] = level
+        counts[level - 1] += 1
+
+
+def write_routing(routing: NDArray[np.uint8]) -> bytes:
+    """Code a map of levels 1, 2, 3 of shape (rows, columns)."""
+    coder, model = _RangeEncoder(), _MapModel(routing.shape)
+    for row, column in np.ndindex(routing.shape):
+        counts, categorical = model.at(row, column)
+        coder.encode(int(routing[row, column]) - 1, categorical)
+        model.learn(row, column, counts, int(routing[row, column]))
+    return coder.get_compressed().astype("<u4").tobytes()
+
+
+def read_routing(stream: bytes, shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """Inverse of `write_routing`."""
+    coder, model = _RangeDecoder(np.frombuffer(stream, "<u4").astype(np.uint32)), _MapModel(shape)
+    for row, column in np.ndindex(shape):
+        counts, categorical = model.at(row, column)
+        model.learn(row, column, counts, int(coder.decode(categorical)) + 1)
+    return model.levels[1:, 1:]

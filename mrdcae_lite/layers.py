@@ -1,0 +1,412 @@
+"""Keras layers of MR-DCAE: transforms, residual blocks, attention and the fixed-point prior.
+
+Tensors are channels-last. Coefficients are measured in quantisation steps, so that one network
+serves every quality; whatever must know the quality gets `condition`, the (batch, 4) values of
+`quality.quality_features`.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from mrdcae_lite import entropy, pyramid
+
+Tensor = keras.KerasTensor
+
+register = keras.saving.register_keras_serializable(package="mrdcae_lite")
+
+
+def round_through(x: Tensor) -> Tensor:
+    """Round half up in the forward pass, identity in the backward pass."""
+    return x + ops.stop_gradient(ops.floor(x + 0.5) - x)
+
+
+def log_compress(x: Tensor) -> Tensor:
+    """`sign(x) log(1 + |x|)`: keeps small coefficients, tames large ones."""
+    return ops.sign(x) * ops.log1p(ops.abs(x))
+
+
+def space_to_depth(x: Tensor, factor: int) -> Tensor:
+    """(batch, h, w, c) to (batch, h/factor, w/factor, factor*factor*c), raster order."""
+    _, height, width, channels = ops.shape(x)
+    x = ops.reshape(x, (-1, height // factor, factor, width // factor, factor, channels))
+    x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
+    return ops.reshape(x, (-1, height // factor, width // factor, factor * factor * channels))
+
+
+def depth_to_space(x: Tensor, factor: int) -> Tensor:
+    """Inverse of `space_to_depth`."""
+    _, height, width, channels = ops.shape(x)
+    x = ops.reshape(x, (-1, height, width, factor, factor, channels // factor**2))
+    x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
+    return ops.reshape(x, (-1, height * factor, width * factor, channels // factor**2))
+
+
+@register
+class BlockTransform(keras.layers.Layer):
+    """One step of the pyramid: a linear map of non-overlapping blocks, started as a DCT.
+
+    It is a convolution whose stride equals its kernel. The forward transform goes to the coarser
+    grid, the inverse back; both have a kernel of their own, and the inverse starts as the
+    transpose. The kernel is `basis + 0.1 * offset` with a trained `offset`: a tenth of the
+    learning rate, so that the well-founded start is not thrown away by the first updates.
+
+    Args:
+        step: 0 for pixels to 1/8, 1 for 1/8 to 1/16, 2 for 1/16 to 1/32.
+        inverse: build the inverse transform.
+
+    Call arguments:
+        x: (batch, h, w, 3 or 48), or (batch, h, w, 192) for the inverse.
+    """
+
+    def __init__(self, step: int, inverse: bool = False, **kwargs):
+        super().__init__(**kwargs)
+        if step not in (0, 1, 2):
+            raise ValueError(f"step must be 0, 1 or 2. Received: step={step!r}.")
+        self.step = step
+        self.inverse = inverse
+        self.factor = 8 if step == 0 else 2
+        basis = pyramid.pixel_basis() if step == 0 else pyramid.merge_basis(coarsest=step == 2)
+        self.basis = (basis if inverse else basis.T).astype(np.float32)
+
+    def build(self, input_shape):
+        self.offset = self.add_weight(name="offset", shape=(192, 192), initializer="zeros")
+
+    def call(self, x):
+        kernel = ops.cast(self.basis, self.compute_dtype) + 0.1 * self.offset
+        if self.inverse:
+            return depth_to_space(ops.matmul(x, kernel), self.factor)
+        return ops.matmul(space_to_depth(x, self.factor), kernel)
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+        if self.inverse:
+            return batch, height * self.factor, width * self.factor, channels // self.factor**2
+        return batch, height // self.factor, width // self.factor, 192
+
+    def get_config(self):
+        return {**super().get_config(), "step": self.step, "inverse": self.inverse}
+
+
+@register
+class Gain(keras.layers.Layer):
+    """One positive factor a channel and quality: `x * exp(condition @ curve)`, started at 1.
+
+    It decides how finely each channel is quantised, which is where perceptual weight goes.
+
+    Call arguments:
+        x: (batch, h, w, channels).
+        condition: (batch, 4).
+    """
+
+    def build(self, input_shape, condition_shape=None):
+        self.curve = self.add_weight(name="curve", shape=(4, input_shape[-1]), initializer="zeros")
+
+    def call(self, x, condition):
+        return x * ops.exp(ops.matmul(condition, self.curve))[:, None, None, :]
+
+    def compute_output_shape(self, input_shape, condition_shape=None):
+        return input_shape
+
+
+@register
+class ResidualBlock(keras.layers.Layer):
+    """Correction of a coefficient grid by a bottleneck of three convolutions, started at zero.
+
+    1x1, 3x3, 1x1, with a scale and shift that follow the quality after the first (FiLM; Perez et
+    al., 2018). The input is shown twice: in log scale and relative to its typical size. The
+    caller adds the output to its input.
+
+    Args:
+        channels: of input and output.
+        width: channels of the bottleneck.
+        typical: (channels,) typical standard deviation of the input in image units.
+
+    Call arguments:
+        x: (batch, h, w, channels), in quantisation steps.
+        step: (batch, 1, 1, 1), the quantisation step.
+        condition: (batch, 4).
+    """
+
+    def __init__(self, channels: int, width: int, typical, **kwargs):
+        super().__init__(**kwargs)
+        self.channels = channels
+        self.width = width
+        self.typical = [float(t) for t in typical]
+        dense = {"dtype": self.dtype_policy}
+        self.enter = keras.layers.Dense(
+            width, kernel_initializer="he_normal", name="enter", **dense
+        )
+        self.mix = keras.layers.Conv2D(
+            width,
+            3,
+            padding="same",
+            activation="relu",
+            kernel_initializer="he_normal",
+            name="mix",
+            **dense,
+        )
+        self.leave = keras.layers.Dense(channels, kernel_initializer="zeros", name="leave", **dense)
+        self.film = keras.layers.Dense(2 * width, kernel_initializer="zeros", name="film", **dense)
+
+    def build(self, input_shape, step_shape=None, condition_shape=None):
+        batch, height, width, channels = input_shape
+        self.enter.build((batch, height, width, 2 * channels))
+        self.mix.build((batch, height, width, self.width))
+        self.leave.build((batch, height, width, self.width))
+        self.film.build((batch, 4))
+
+    def call(self, x, step, condition):
+        relative = x * step / ops.cast(np.asarray(self.typical, np.float32), x.dtype)
+        hidden = self.enter(ops.concatenate([log_compress(x), relative], axis=-1))
+        scale, shift = ops.split(self.film(condition)[:, None, None, :], 2, axis=-1)
+        hidden = ops.relu(hidden * (1 + scale) + shift)  # (batch, h, w, width)
+        return self.leave(self.mix(hidden))
+
+    def compute_output_shape(self, input_shape, step_shape=None, condition_shape=None):
+        return input_shape
+
+    def get_config(self):
+        own = {"channels": self.channels, "width": self.width, "typical": self.typical}
+        return {**super().get_config(), **own}
+
+
+@register
+class PatchAttention(keras.layers.Layer):
+    """Convolutional attention: one saliency score in [0, 1] for every 32 x 32 patch.
+
+    It looks at the log magnitudes of the block DCT in quantisation steps, so that it can tell
+    which detail survives this quality, and widens its view with strided convolutions until one
+    vector stands for one patch and its surroundings. Two thresholds that lie symmetrically about
+    one half turn the score into a level (an ordinal logistic model; McCullagh, 1980).
+
+    Args:
+        width: channels of the hidden layers.
+
+    Call arguments:
+        blocks: (batch, h/8, w/8, 192) block DCT in quantisation steps.
+        condition: (batch, 4).
+
+    Returns logits of shape (batch, h/32, w/32); `sigmoid(logit)` is the score.
+    """
+
+    def __init__(self, width: int = 32, **kwargs):
+        super().__init__(**kwargs)
+        self.width = width
+        stride = {"strides": 2, "padding": "same", "activation": "relu"}
+        self.enter = keras.layers.Dense(width, name="enter")
+        self.film = keras.layers.Dense(width, name="film")
+        self.halve = keras.layers.Conv2D(width, 3, name="halve", **stride)
+        self.quarter = keras.layers.Conv2D(width, 3, name="quarter", **stride)
+        self.surround = keras.layers.Conv2D(
+            width, 3, padding="same", activation="relu", name="surround"
+        )
+        self.score = keras.layers.Dense(
+            1, bias_initializer=keras.initializers.Constant(3.0), name="score"
+        )
+
+    def build(self, input_shape, condition_shape=None):
+        batch, height, width, _ = input_shape
+        self.enter.build(input_shape)
+        self.film.build((batch, 4))
+        for layer in (self.halve, self.quarter, self.surround):
+            layer.build((batch, height, width, self.width))
+        self.score.build((batch, height, width, self.width))
+        self.spread = self.add_weight(
+            name="spread", shape=(), initializer=keras.initializers.Constant(1.5)
+        )
+
+    def call(self, blocks, condition):
+        hidden = self.enter(ops.log1p(ops.abs(blocks)))
+        hidden = ops.relu(hidden + self.film(condition)[:, None, None, :])  # 1/8
+        hidden = self.surround(self.quarter(self.halve(hidden)))  # 1/32
+        return self.score(hidden)[..., 0]
+
+    def thresholds(self) -> tuple[float, float]:
+        """Scores above which a patch is given the medium and the high level."""
+        spread = float(ops.convert_to_numpy(self.spread))
+        return 1 / (1 + np.exp(spread)), 1 / (1 + np.exp(-spread))
+
+    def compute_output_shape(self, input_shape, condition_shape=None):
+        batch, height, width, _ = input_shape
+        return batch, height // 4, width // 4
+
+    def get_config(self):
+        return {**super().get_config(), "width": self.width}
+
+
+# --- the prior, in the form that trains -------------------------------------------------------
+
+
+def fixed_point(x: Tensor, bits: int, limit: float) -> Tensor:
+    """Clip to +-limit and round to multiples of 2**-bits; the gradient passes straight through."""
+    return round_through(ops.clip(x, -limit, limit) * 2.0**bits) * 2.0**-bits
+
+
+def fixed_activation(x: Tensor) -> Tensor:
+    """ReLU that saturates at 127/16 and is rounded to sixteenths (7 bits)."""
+    return round_through(ops.clip(x, 0.0, 127 / 16) * 16.0) / 16.0
+
+
+@register
+class ContextPrior(keras.layers.Layer):
+    """Predicts the coding table of every symbol from the symbols decoded before it.
+
+    Low, medium and high are coded in this order; within a level the channel groups in theirs;
+    within a group first the "black" and then the "white" fields of a checkerboard. A state
+    `h` gathers what is known. Every weight is a multiple of 2**-8 or 2**-7, every activation one
+    of 1/16, and all sums stay below 2**24 units, so float32 computes this exactly in any order:
+    `prior.IntegerPrior` is the same machine in integers. No gradient flows into the symbols: the
+    prior learns to describe them, it does not bend them.
+
+    The variables are the weights divided by `PACE`, which makes them learn that much faster than
+    the transforms: the prior starts from nothing, they from a DCT.
+
+    Args:
+        width: channels of the state.
+
+    Call arguments:
+        symbols: three tensors (batch, h/32, w/32, 192), (batch, h/16, w/16, 144),
+            (batch, h/8, w/8, 144) of whole numbers, zero where a level is switched off.
+        masks: two tensors, (batch, h/16, w/16, 1) and (batch, h/8, w/8, 1): 1 where the medium
+            and the high level is on.
+        condition: (batch, 4).
+
+    Returns three tensors like `symbols`: the table index, a whole number from 0 to 63.
+    """
+
+    PACE = 4.0
+
+    def __init__(self, width: int = 96, **kwargs):
+        super().__init__(**kwargs)
+        self.width = width
+
+    def build(self, input_shape=None, *_):
+        n = self.width
+        normal = keras.initializers.RandomNormal
+        self._variables = {}
+        self._weight("start", (4, n), normal(0.5))
+        for level, groups in enumerate(pyramid.GROUPS):
+            scales = self._starting_curve(level)
+            first = 0
+            for g, size in enumerate(groups):
+                name = f"level{level}_group{g}"
+                self._weight(f"{name}_update", (3, 3, size, n), normal(0.1))
+                self._weight(f"{name}_hidden", (n, n), normal(1.0 / np.sqrt(n)))
+                self._weight(f"{name}_hidden_bias", (2, 4, n), normal(0.1))
+                self._weight(f"{name}_index", (n, size), normal(0.01))
+                start = keras.initializers.Constant(scales[:, first : first + size])
+                self._weight(f"{name}_index_bias", (4, size), start)
+                first += size
+            if level < 2:
+                name = f"level{level}"
+                self._weight(f"{name}_mix", (3, 3, n, n), normal(0.05))
+                self._weight(f"{name}_mix_bias", (4, n), "zeros")
+                self._weight(f"{name}_up", (n, 4 * n), normal(1.0 / np.sqrt(n)))
+                self._weight(f"{name}_up_bias", (4, 4 * n), "zeros")
+
+    def _weight(self, name, shape, initializer):
+        def scaled(shape, dtype=None):
+            return keras.initializers.get(initializer)(shape, dtype) / self.PACE
+
+        self._variables[name] = self.add_weight(name=name, shape=shape, initializer=scaled)
+
+    def _value(self, name):
+        return self.PACE * self._variables[name]
+
+    @staticmethod
+    def _starting_curve(level: int) -> np.ndarray:
+        """Index curve (4, channels) that gives each band its typical scale at each quality."""
+        return entropy.starting_curve(
+            pyramid.typical_std(pyramid.level_bands(level), pyramid.STRIDES[level])
+        )
+
+    def call(self, symbols, masks, condition):
+        ones = ops.ones_like(symbols[0][..., :1])
+        known = [ops.stop_gradient(s) for s in symbols]
+        masks = [ones, *masks]
+        state = ones * self._bias(self._value("start"), condition, 12)
+        indices = []
+        for level in range(3):
+            state, index = self._level(level, state, known[level], masks[level], condition)
+            indices.append(index)
+            if level < 2:
+                state = self._up(level, state, masks[level], condition)
+        return indices
+
+    def _level(self, level, state, symbols, mask, condition):
+        features = fixed_activation(ops.log1p(ops.abs(symbols))) * mask
+        black = checkerboard(ops.shape(symbols)[1], ops.shape(symbols)[2])
+        first, indices = 0, []
+        for g, size in enumerate(pyramid.GROUPS[level]):
+            known = features[..., first : first + size]
+            first += size
+            name = f"level{level}_group{g}"
+            kernel = fixed_point(self._value(f"{name}_update"), 8, 127 / 256)
+            on_black = self._index(name, 0, state, condition)
+            state = self._gather(state, known * black, kernel)
+            on_white = self._index(name, 1, state, condition)
+            indices.append(on_black * black + on_white * (1 - black))
+            if level < 2 or g < len(pyramid.GROUPS[level]) - 1:
+                state = self._gather(state, known * (1 - black), kernel)
+        return state, ops.concatenate(indices, axis=-1)
+
+    def _gather(self, state, features, kernel):
+        return ops.clip(state + ops.conv(features, kernel, padding="same"), -1024, 1024)
+
+    def _index(self, name, phase, state, condition):
+        hidden = ops.matmul(
+            fixed_activation(state), fixed_point(self._value(f"{name}_hidden"), 7, 127 / 128)
+        )
+        bias = self._bias(self._value(f"{name}_hidden_bias")[phase], condition, 11)
+        hidden = fixed_activation(hidden + bias)
+        index = ops.matmul(hidden, fixed_point(self._value(f"{name}_index"), 7, 127 / 128))
+        index = index + self._bias(self._value(f"{name}_index_bias"), condition, 11)
+        index = round_through(4 * index)
+        return index + ops.stop_gradient(ops.clip(index, 0, entropy.TABLES - 1) - index)
+
+    def _up(self, level, state, mask, condition):
+        mix = fixed_point(self._value(f"level{level}_mix"), 8, 127 / 256)
+        state = self._gather(state, fixed_activation(state) * mask, mix)
+        state = state + self._bias(self._value(f"level{level}_mix_bias"), condition, 12)
+        up = fixed_point(self._value(f"level{level}_up"), 8, 127 / 256)
+        wide = ops.matmul(fixed_activation(state) * mask, up)
+        wide = wide + self._bias(self._value(f"level{level}_up_bias"), condition, 12)
+        return depth_to_space(wide, 2)
+
+    @staticmethod
+    def _bias(curve, condition, bits):
+        return fixed_point(ops.matmul(condition, curve), bits, 64.0)[:, None, None, :]
+
+    def freeze(self, conditions: np.ndarray) -> dict[str, np.ndarray]:
+        """The layer as integers for `prior.IntegerPrior`.
+
+        Args:
+            conditions: (qualities, 4), what the layer would be called with at each quality.
+
+        Returns int8 weights, and int32 biases with one row a quality.
+        """
+        frozen = {}
+        for name in self._variables:
+            value = ops.convert_to_numpy(self._value(name))
+            if name == "start" or name.endswith("_bias"):
+                bits = 12 if name.endswith(("start", "mix_bias", "up_bias")) else 11
+                table = np.clip(conditions.astype(np.float32) @ value, -64, 64)
+                frozen[name] = np.floor(table * 2**bits + 0.5).astype(np.int32)
+            else:
+                bits = 7 if name.endswith(("hidden", "index")) else 8
+                whole = np.clip(value * np.float32(2**bits), -127, 127)
+                frozen[name] = np.floor(whole + 0.5).astype(np.int8)
+        return frozen
+
+    def compute_output_shape(self, symbols_shape, *_):
+        return symbols_shape
+
+    def get_config(self):
+        return {**super().get_config(), "width": self.width}
+
+
+def checkerboard(height: int, width: int) -> np.ndarray:
+    """(1, height, width, 1) of ones on the fields that are coded first, zeros on the others."""
+    rows, columns = np.indices((height, width))
+    return ((rows + columns) % 2 == 0).astype(np.float32)[None, :, :, None]

@@ -1,0 +1,279 @@
+"""What compression is measured by: distortion of the picture and size of the file.
+
+Every picture is an array (height, width) or (height, width, channels) of any real type. The range
+of its values is always passed as `data_range` (255 for uint8, 1 for floats in [0, 1]): guessing it
+from the type gives confidently wrong values.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.interpolate import PchipInterpolator
+from scipy.ndimage import gaussian_filter
+from skimage.metrics import structural_similarity
+
+SSIM_SIGMA = 1.5
+SSIM_RADIUS = 5  # an 11 x 11 window
+SSIM_K1, SSIM_K2 = 0.01, 0.03
+MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class BDRate:
+    """A Bjontegaard delta rate and the range of quality it was averaged over."""
+
+    percent: float
+    low: float
+    high: float
+
+
+def mse(image: ArrayLike, restored: ArrayLike) -> float:
+    """Mean squared error, in squared units of the pictures; 0 for identical pictures.
+
+    Raises `ValueError` where the shapes differ or the pictures are empty.
+    """
+    first, second = _pair(image, restored)
+    return float(np.mean((first - second) ** 2))
+
+
+def psnr(image: ArrayLike, restored: ArrayLike, *, data_range: float) -> float:
+    """Peak signal-to-noise ratio in dB, 10 log10(data_range^2 / MSE); infinite if identical.
+
+    The error is averaged over all pixels and channels before the logarithm is taken.
+    """
+    _check_data_range(data_range)
+    error = mse(image, restored)
+    return math.inf if error == 0 else 10 * math.log10(data_range**2 / error)
+
+
+def ssim(image: ArrayLike, restored: ArrayLike, *, data_range: float) -> float:
+    """Structural similarity, a number up to 1 (identical pictures), mean over the channels.
+
+    Notes
+    -----
+    The settings are those of the paper: Gaussian weights of sigma 1.5 in an 11 x 11 window,
+    population covariance, K1 = 0.01, K2 = 0.03, windows wholly inside the picture. The paper
+    defines it for one channel; here it is taken for each and averaged. Computed by scikit-image.
+
+    Raises `ValueError` where a side is shorter than the window (11 pixels).
+
+    References
+    ----------
+    Wang, Bovik, Sheikh, Simoncelli: Image quality assessment: from error visibility to structural
+    similarity. IEEE Trans. Image Processing 13, 2004, eq. 13. doi:10.1109/TIP.2003.819861
+    """
+    _check_data_range(data_range)
+    first, second = _pictures(image, restored)
+    _check_sides(first, 2 * SSIM_RADIUS + 1, "ssim")
+    score: Any = structural_similarity(
+        first,
+        second,
+        data_range=data_range,
+        channel_axis=None if first.ndim == 2 else -1,
+        gaussian_weights=True,
+        sigma=SSIM_SIGMA,
+        use_sample_covariance=False,
+    )
+    return float(score)
+
+
+def ssim_db(score: float) -> float:
+    """A similarity (`ssim` or `ms_ssim`) on a scale in dB, -10 log10(1 - score).
+
+    The scale spreads the scores near 1: 0.9 is 10 dB, 0.99 is 20 dB, 1 is infinite.
+    """
+    if not score <= 1:
+        raise ValueError(
+            f"score must be a similarity, at most 1. Received: {score!r}. "
+            "Pass the result of ssim or ms_ssim."
+        )
+    return math.inf if score == 1 else -10 * math.log10(1 - score)
+
+
+def ms_ssim(image: ArrayLike, restored: ArrayLike, *, data_range: float) -> float:
+    """Multi-scale structural similarity, from 0 to 1 (identical pictures), mean over the channels.
+
+    Notes
+    -----
+    Contrast and structure are compared at five scales, luminance at the coarsest only. A scale is
+    the one before it, averaged over 2 x 2 pixels; an odd side has its last row repeated first. The
+    means over the picture are raised to the weights and multiplied; a negative mean counts as 0.
+
+    Raises `ValueError` where a side is shorter than 161 pixels: the window of 11 must still fit
+    after four halvings.
+
+    References
+    ----------
+    Wang, Simoncelli, Bovik: Multi-scale structural similarity for image quality assessment.
+    Asilomar Conference 2003, eq. 7 and section 3.2. doi:10.1109/ACSSC.2003.1292216
+    """
+    _check_data_range(data_range)
+    first, second = _pictures(image, restored)
+    halvings = len(MS_SSIM_WEIGHTS) - 1
+    _check_sides(first, 2 * SSIM_RADIUS * 2**halvings + 1, "ms_ssim")
+    product: Floats = np.ones(first.shape[2:])
+    for weight in MS_SSIM_WEIGHTS[:-1]:
+        _, contrast_structure = _similarity_terms(first, second, data_range)
+        product = product * np.maximum(contrast_structure, 0) ** weight
+        first, second = _halve(first), _halve(second)
+    similarity, _ = _similarity_terms(first, second, data_range)
+    return float(np.mean(product * np.maximum(similarity, 0) ** MS_SSIM_WEIGHTS[-1]))
+
+
+def bits_per_pixel(data: bytes, shape: Sequence[int]) -> float:
+    """Size of a compressed picture: 8 x bytes / (height x width), over the whole file.
+
+    `shape` is the picture's shape; channels, if given, do not count as pixels.
+    """
+    return 8 * len(data) / _pixels(shape)
+
+
+def compression_ratio(
+    data: bytes, shape: Sequence[int], *, source_bytes: int | None = None
+) -> float:
+    """How many times smaller the file is than what it stands for; 1 means nothing was gained.
+
+    The denominator is always `len(data)`. The numerator is the raw picture at 24 bits (3 bytes) a
+    pixel or, where `source_bytes` is given, the size of the file the picture came from. The two
+    differ widely for a photograph that was a JPEG already, so say which one is meant.
+    """
+    raw = 3 * _pixels(shape)
+    if not data:
+        raise ValueError("data must be a compressed picture. Received: no bytes.")
+    if source_bytes is not None and source_bytes < 1:
+        raise ValueError(f"source_bytes must be a file size above 0. Received: {source_bytes}.")
+    return (raw if source_bytes is None else source_bytes) / len(data)
+
+
+def bd_rate(
+    anchor_rates: ArrayLike, anchor_qualities: ArrayLike, rates: ArrayLike, qualities: ArrayLike
+) -> BDRate:
+    """Mean difference in rate at equal quality against an anchor codec, in percent.
+
+    -50 means: half the bytes of the anchor for the same quality. Rates are positive (bits per pixel
+    or bytes), qualities grow with the rate (PSNR or SSIM in dB). The order of the points is free.
+
+    Notes
+    -----
+    The logarithm of the rate is interpolated over quality by a monotone piecewise cubic (pchip) and
+    integrated over the qualities both curves reach. The result depends on this range: it is
+    returned as `low` and `high`, and belongs beside the figure.
+
+    Raises `ValueError` for fewer than four points, a rate that is not positive, a quality that does
+    not grow with the rate, or curves without a common range.
+
+    References
+    ----------
+    Bjontegaard: Calculation of average PSNR differences between RD-curves. ITU-T VCEG-M33, 2001.
+    Fritsch, Butland: A method for constructing local monotone piecewise cubic interpolants. SIAM J.
+    Sci. Stat. Comput. 5, 1984. doi:10.1137/0905021
+    """
+    anchor = _rate_curve(anchor_rates, anchor_qualities, "the anchor")
+    curve = _rate_curve(rates, qualities, "the codec")
+    low, high = max(anchor.x[0], curve.x[0]), min(anchor.x[-1], curve.x[-1])
+    if low >= high:
+        raise ValueError(
+            "the two curves must share a range of qualities. Received: "
+            f"{anchor.x[0]:.2f} to {anchor.x[-1]:.2f} and {curve.x[0]:.2f} to {curve.x[-1]:.2f}. "
+            "Measure both at more rates."
+        )
+    mean = (curve.integrate(low, high) - anchor.integrate(low, high)) / (high - low)
+    return BDRate(percent=100 * math.expm1(mean), low=float(low), high=float(high))
+
+
+def _rate_curve(rates: ArrayLike, qualities: ArrayLike, owner: str) -> PchipInterpolator:
+    x, y = np.asarray(qualities, np.float64), np.asarray(rates, np.float64)
+    if x.shape != y.shape or x.ndim != 1 or x.size < 4:
+        raise ValueError(
+            f"{owner} needs at least four rates and as many qualities. "
+            f"Received: shapes {y.shape} and {x.shape}."
+        )
+    order = np.argsort(y)
+    x, y = x[order], y[order]
+    if not (np.isfinite(x).all() and np.isfinite(y).all() and y[0] > 0):
+        raise ValueError(
+            f"{owner} needs finite qualities and positive finite rates. "
+            f"Received: rates {y.tolist()}, qualities {x.tolist()}."
+        )
+    if not (np.diff(x) > 0).all():
+        raise ValueError(
+            f"the quality of {owner} must grow with the rate. Received, by rate: {x.tolist()}. "
+            "Leave out the points where it does not."
+        )
+    return PchipInterpolator(x, np.log(y))
+
+
+def _similarity_terms(first: Floats, second: Floats, data_range: float) -> tuple[Floats, Floats]:
+    """Mean of SSIM, and of its contrast-structure factor, per channel (2004 paper, eq. 13)."""
+    c1, c2 = (SSIM_K1 * data_range) ** 2, (SSIM_K2 * data_range) ** 2
+    mean_1, mean_2 = _window_mean(first), _window_mean(second)
+    variances = _window_mean(first**2) - mean_1**2 + _window_mean(second**2) - mean_2**2
+    covariance = _window_mean(first * second) - mean_1 * mean_2
+    contrast_structure = (2 * covariance + c2) / (variances + c2)
+    luminance = (2 * mean_1 * mean_2 + c1) / (mean_1**2 + mean_2**2 + c1)
+    similarity = (luminance * contrast_structure).mean(axis=(0, 1))
+    return similarity, contrast_structure.mean(axis=(0, 1))
+
+
+def _window_mean(values: Floats) -> Floats:
+    r = SSIM_RADIUS
+    means: Floats = gaussian_filter(values, sigma=SSIM_SIGMA, radius=r, axes=(0, 1))
+    return means[r:-r, r:-r]
+
+
+def _halve(values: Floats) -> Floats:
+    odd = [(0, side % 2) for side in values.shape[:2]] + [(0, 0)] * (values.ndim - 2)
+    even = np.pad(values, odd, mode="edge")
+    return (even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]) / 4
+
+
+def _pair(image: ArrayLike, restored: ArrayLike) -> tuple[Floats, Floats]:
+    first, second = np.asarray(image, np.float64), np.asarray(restored, np.float64)
+    if first.shape != second.shape or first.size == 0:
+        raise ValueError(
+            "image and restored must be two pictures of one shape. "
+            f"Received: {first.shape} and {second.shape}."
+        )
+    return first, second
+
+
+def _pictures(image: ArrayLike, restored: ArrayLike) -> tuple[Floats, Floats]:
+    first, second = _pair(image, restored)
+    if first.ndim not in (2, 3):
+        raise ValueError(
+            "pictures must have the shape (height, width) or (height, width, channels). "
+            f"Received: {first.shape}. Pass one picture at a time."
+        )
+    return first, second
+
+
+def _check_sides(picture: Floats, least: int, metric: str) -> None:
+    height, width = picture.shape[:2]
+    if min(height, width) < least:
+        raise ValueError(
+            f"{metric} needs pictures of at least {least} x {least} pixels. "
+            f"Received: height {height}, width {width}. Use psnr for smaller ones."
+        )
+
+
+def _check_data_range(data_range: float) -> None:
+    if not 0 < data_range < math.inf:
+        raise ValueError(
+            "data_range must be the span of possible values, above 0 (255 for uint8). "
+            f"Received: {data_range!r}."
+        )
+
+
+def _pixels(shape: Sequence[int]) -> int:
+    if len(shape) not in (2, 3) or min(shape) < 1:
+        raise ValueError(
+            "shape must be (height, width) or (height, width, channels), all above 0. "
+            f"Received: {tuple(shape)}. Pass image.shape."
+        )
+    return int(shape[0]) * int(shape[1])

@@ -1,0 +1,288 @@
+"""MR-DCAE as a Keras model: attention, three nested pathways, mirrored decoder, one Lagrangian.
+
+image -> block DCT -> 1/8 --merge--> 1/16 --merge--> 1/32
+                       |               |               |
+                      high           medium           low      <- switched by attention
+                       |               |               |
+image <- block DCT <- 1/8 <--split-- 1/16 <--split-- 1/32
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from mrdcae_lite import entropy, losses, pyramid
+from mrdcae_lite.layers import (
+    BlockTransform,
+    ContextPrior,
+    Gain,
+    PatchAttention,
+    ResidualBlock,
+    Tensor,
+    register,
+    round_through,
+)
+from mrdcae_lite.quality import COARSEST_STEP, FINEST_STEP, LAGRANGE, QUALITIES
+
+
+def quality_condition(quality: Tensor) -> tuple[Tensor, Tensor]:
+    """Quantisation step (batch, 1, 1, 1) and features (batch, 4) of qualities (batch,).
+
+    The same functions as in `quality.py`, on tensors.
+    """
+    t = quality / ((QUALITIES - 1) / 2) - 1
+    features = ops.stack([ops.ones_like(t), t, 2 * t**2 - 1, 4 * t**3 - 3 * t], axis=-1)
+    ratio = float(np.log(FINEST_STEP / COARSEST_STEP)) / (QUALITIES - 1)
+    return COARSEST_STEP * ops.exp(ratio * quality)[:, None, None, None], features
+
+
+def symbol_bits(symbols: Tensor, index: Tensor) -> Tensor:
+    """Bits of real-valued `symbols` (rounding noise added) under the Laplace tables `index`.
+
+    -log2 of the probability mass of [symbol - 1/2, symbol + 1/2], written so that neither tail
+    underflows. Shape of `symbols`.
+    """
+    inverse = ops.exp(-(entropy.LOG_NARROWEST + entropy.LOG_RATIO * index))
+    size = ops.abs(symbols)
+    outside = -(ops.maximum(size, 0.5) - 0.5) * inverse + ops.log(
+        -0.5 * ops.expm1(-ops.minimum(inverse, 60.0))
+    )
+    near = ops.minimum(size, 0.5)
+    inside = ops.log1p(-0.5 * (ops.exp((near - 0.5) * inverse) + ops.exp(-(near + 0.5) * inverse)))
+    return ops.where(size < 0.5, inside, outside) * (-1 / np.log(2))
+
+
+@register
+class MRDCAE(keras.Model):
+    """Multi-resolution deep convolutional autoencoder with a rate-distortion objective.
+
+    `compile(optimizer)` and `fit(images)` train it; `Codec.from_model(model)` turns it into a
+    codec that writes files. The objective is, per pixel and in units of the quantisation step q,
+
+        L = sqrt(q) * (bits + E / (0.14 q**2)),
+
+    where E is the squared error on smooth patches and, on textured patches, a part
+    `mse_share` of it plus `structure` times the loss of structural similarity (or of edges).
+
+    Args:
+        width: channels of the residual blocks.
+        blocks: residual blocks per grid, on either side.
+        prior_width: channels of the prior's state, at most 96 (larger sums would not be exact).
+        textured_loss: "ssim", "edge", or "mse" (no switching: the ablation).
+        mse_share: weight of the squared error on textured patches.
+        structure: weight of the structural term on textured patches.
+        threshold: local complexity above which a patch counts as textured.
+        seed: of the rounding noise and the drawn qualities.
+        block_dtype: Keras dtype policy of the residual blocks; "mixed_bfloat16" trains about
+            twice as fast on processors with bfloat16 matrix units.
+
+    Call arguments:
+        images: (batch, h, w, 3) in [0, 1]; h and w multiples of 32.
+
+    Returns a dict: `reconstruction` like `images`; `bits` (batch,); `attention_loss` (batch,);
+    `quality` (batch,).
+    """
+
+    def __init__(
+        self,
+        width: int = 128,
+        blocks: int = 2,
+        prior_width: int = 96,
+        textured_loss: str = "ssim",
+        mse_share: float = 0.6,
+        structure: float = 14.0,
+        threshold: float = 0.015,
+        seed: int = 0,
+        block_dtype: str = "float32",
+        **kwargs,
+    ):
+        super().__init__(dtype="float32", **kwargs)
+        if textured_loss not in ("ssim", "edge", "mse"):
+            raise ValueError(
+                f"textured_loss must be 'ssim', 'edge' or 'mse'. Received: {textured_loss!r}."
+            )
+        if not 1 <= prior_width <= 96:
+            raise ValueError(
+                f"prior_width must be from 1 to 96, or its sums would not be exact in float32. "
+                f"Received: {prior_width}."
+            )
+        self.width, self.blocks, self.prior_width = width, blocks, prior_width
+        self.textured_loss, self.mse_share = textured_loss, mse_share
+        self.structure, self.threshold, self.seed = structure, threshold, seed
+        self.block_dtype = block_dtype
+        self.seeds = keras.random.SeedGenerator(seed)
+        self._make_layers()
+        self.trackers = {n: keras.metrics.Mean(name=n) for n in ("bpp", "psnr", "ssim")}
+
+    def _make_layers(self):
+        self.analysis = [BlockTransform(n, name=f"analysis{n}") for n in range(3)]
+        self.synthesis = [BlockTransform(n, inverse=True, name=f"synthesis{n}") for n in range(3)]
+        self.attention = PatchAttention(name="attention")
+        self.gains = [Gain(name=f"gain{n}") for n in range(3)]
+        self.inverse_gains = [Gain(name=f"inverse_gain{n}") for n in range(3)]
+        self.prior = ContextPrior(self.prior_width, name="prior")
+        grids = (pyramid.BLOCK_BANDS, pyramid.BLOCK_BANDS, pyramid.bands(coarsest=True))
+        typical = [pyramid.typical_std(g, s) for g, s in zip(grids, (8, 16, 32), strict=True)]
+        self.analysis_blocks = [self._blocks(f"analysis{n}", t) for n, t in enumerate(typical)]
+        self.synthesis_blocks = [self._blocks(f"synthesis{n}", t) for n, t in enumerate(typical)]
+
+    def _blocks(self, name, typical):
+        common = {"width": self.width, "typical": typical, "dtype": self.block_dtype}
+        return [ResidualBlock(192, name=f"{name}_block{n}", **common) for n in range(self.blocks)]
+
+    def build(self, input_shape=None):
+        batch = None
+        for step, stride in enumerate((8, 16, 32)):
+            grid = (batch, 128 // stride, 128 // stride, 192)
+            self.analysis[step].build(grid)
+            self.synthesis[step].build(grid)
+            for block in self.analysis_blocks[step] + self.synthesis_blocks[step]:
+                block.build(grid)
+        self.attention.build((batch, 16, 16, 192))
+        for level, channels in enumerate(pyramid.CHANNELS):
+            self.gains[level].build((batch, 4, 4, channels))
+            self.inverse_gains[level].build((batch, 4, 4, channels))
+        self.prior.build()
+        self.built = True
+
+    # The three stages, used alike by training, by the codec and by the chapters.
+
+    def analyse(self, images: Tensor, quality: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Latents in quantisation steps (low, medium, high) and attention logits.
+
+        Shapes: (batch, h/32, w/32, 192), (batch, h/16, w/16, 144), (batch, h/8, w/8, 144) and
+        (batch, h/32, w/32).
+        """
+        step, condition = quality_condition(quality)
+        grid = self.analysis[0](images - 0.5) / step
+        logits = self.attention(ops.stop_gradient(grid), condition)
+        details = []
+        for scale in range(3):
+            for block in self.analysis_blocks[scale]:
+                grid = grid + ops.cast(block(grid, step, condition), "float32")
+            if scale < 2:
+                details.insert(0, grid[..., pyramid.CARRIED :])
+                grid = self.analysis[scale + 1](grid[..., : pyramid.CARRIED])
+        latents = [grid, *details]
+        pairs = zip(latents, self.gains, strict=True)
+        return [gain(y, condition) for y, gain in pairs], logits
+
+    def synthesise(self, latents: list[Tensor], masks: list[Tensor], quality: Tensor) -> Tensor:
+        """Image in [0, 1] (not clipped) from the latents of three levels, coarse to fine.
+
+        A level that is switched off somewhere is zero there, its predicted mean, and the
+        residual blocks of its grid leave that place alone: hence no hole, and no work to do.
+        """
+        step, condition = quality_condition(quality)
+        levels = [g(y, condition) for g, y in zip(self.inverse_gains, latents, strict=True)]
+        grid, masks = levels[0], [1.0, *masks]
+        for level, scale in enumerate((2, 1, 0)):
+            for block in self.synthesis_blocks[scale]:
+                correction = ops.cast(block(grid, step, condition), "float32")
+                grid = grid + correction * masks[level]
+            if scale > 0:
+                carried = self.synthesis[scale](grid)
+                grid = ops.concatenate([carried, levels[level + 1]], axis=-1)
+        return self.synthesis[0](grid * step) + 0.5
+
+    def masks(self, logits: Tensor) -> list[Tensor]:
+        """Where the medium and the high level are on: (batch, h/16, w/16, 1), (batch, h/8, ...)."""
+        spread = ops.stop_gradient(self.attention.spread)
+        medium = ops.cast(logits > -spread, "float32")[..., None]
+        high = ops.cast(logits > spread, "float32")[..., None]
+        return [ops.repeat(ops.repeat(m, n, 1), n, 2) for m, n in ((medium, 2), (high, 4))]
+
+    def call(self, images, training=False):
+        batch = ops.shape(images)[0]
+        quality = self._draw_qualities(batch, training)
+        _, condition = quality_condition(quality)
+        latents, logits = self.analyse(images, quality)
+        masks = self.masks(logits)
+        ones = [1.0, *masks]
+        symbols = [round_through(y) * m for y, m in zip(latents, ones, strict=True)]
+        indices = self.prior(symbols, masks, condition)
+        noisy = [y + self._noise(y) for y in latents] if training else symbols
+        bits = [symbol_bits(y, j) for y, j in zip(noisy, indices, strict=True)]
+        spent = [ops.sum(b * m, axis=(1, 2, 3)) for b, m in zip(bits, ones, strict=True)]
+        return {
+            "reconstruction": self.synthesise(symbols, masks, quality),
+            "bits": sum(spent),
+            "attention_loss": self._attention_loss(latents, bits, logits),
+            "quality": quality,
+        }
+
+    def _draw_qualities(self, batch, training):
+        if training:
+            return ops.floor(keras.random.uniform((batch,), 0, QUALITIES, seed=self.seeds))
+        share = (ops.arange(batch, dtype="float32") + 0.5) / ops.cast(batch, "float32")
+        return ops.floor(share * QUALITIES)
+
+    def _noise(self, like):
+        return keras.random.uniform(ops.shape(like), -0.5, 0.5, seed=self.seeds)
+
+    def _attention_loss(self, latents, bits, logits):
+        """Cross-entropy of the routing against what rate and distortion call for.
+
+        A level is worth its bits in a patch if the squared error that its symbols remove,
+        y**2 - (y - k)**2 in an orthonormal transform, exceeds `LAGRANGE` a bit.
+        """
+        worth = []
+        for y, b, n in zip(latents[1:], bits[1:], (2, 4), strict=True):
+            k = ops.floor(y + 0.5)
+            saved = ops.sum((2 * y * k - k * k) / LAGRANGE - b, axis=-1, keepdims=True)
+            worth.append(ops.stop_gradient(ops.average_pool(saved, n, n)[..., 0]) * n * n)
+        medium_pays = ops.cast(worth[0] + ops.relu(worth[1]) > 0, "float32")
+        high_pays = ops.cast(worth[1] > 0, "float32")
+        spread = self.attention.spread
+        losses_ = keras.losses.binary_crossentropy(
+            ops.stack([medium_pays, high_pays], axis=-1),
+            ops.stack([logits + spread, logits - spread], axis=-1),
+            from_logits=True,
+        )
+        return ops.mean(losses_, axis=(1, 2))
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        restored = y_pred["reconstruction"]
+        pixels = restored.shape[1] * restored.shape[2]
+        bpp = y_pred["bits"] / pixels
+        step, _ = quality_condition(y_pred["quality"])
+        step = step[:, 0, 0, 0]
+        squared = (x - restored) ** 2
+        similarity = losses.ssim_map(x, restored)
+        error = self._switched_error(x, restored, squared, similarity, step)
+        self._track(bpp, squared, similarity)
+        scaled = ops.sqrt(step * 255) / 5 * (bpp + error / (LAGRANGE * step**2))
+        return ops.mean(scaled + y_pred["attention_loss"])
+
+    def _switched_error(self, x, restored, squared, similarity, step):
+        """Mean over the patches of the error that each is judged by, (batch,), 3 channels summed."""
+        smooth = 3 * losses.patch_means(squared)
+        if self.textured_loss == "mse":
+            return ops.mean(smooth, axis=(1, 2))
+        if self.textured_loss == "ssim":
+            structural = losses.patch_means(1 - similarity)
+        else:
+            structural = losses.patch_means(losses.edge_map(x, restored))
+        # The structural term counts less where the step is coarse, as squared error does not.
+        weight = self.structure * LAGRANGE * (25 / 255) ** 1.2 * step**0.8
+        switch = losses.textured(x, self.threshold)
+        rich = self.mse_share * smooth + weight[:, None, None] * structural
+        return ops.mean((1 - switch) * smooth + switch * rich, axis=(1, 2))
+
+    def _track(self, bpp, squared, similarity):
+        mse = ops.maximum(ops.mean(squared, axis=(1, 2, 3)), 1e-10)
+        self.trackers["bpp"].update_state(bpp)
+        self.trackers["psnr"].update_state(-10 * ops.log10(mse))
+        self.trackers["ssim"].update_state(ops.mean(similarity))
+
+    @property
+    def metrics(self):
+        return [*super().metrics, *self.trackers.values()]
+
+    def get_config(self):
+        shape = ("width", "blocks", "prior_width")
+        objective = ("textured_loss", "mse_share", "structure", "threshold")
+        config = super().get_config()
+        config.pop("dtype", None)
+        own = (*shape, *objective, "seed", "block_dtype")
+        return {**config, **{name: getattr(self, name) for name in own}}

@@ -1,0 +1,122 @@
+"""The orthonormal DCT pyramid the codec starts from, as plain matrices.
+
+A 32 x 32 colour patch holds 3072 numbers. Three orthonormal steps sort them by scale:
+
+* every 8 x 8 block becomes 192 coefficients (an orthonormal colour transform and a DCT);
+* the 4 x 4 lowest of each colour are merged, two by two blocks, into 192 coefficients at 1/16;
+* the 4 x 4 lowest of those are merged once more, into 192 coefficients at 1/32.
+
+What a step does not pass on is a *level*: high has 144 channels at 1/8, medium 144 at 1/16 and
+low 192 at 1/32, and 16*144 + 4*144 + 192 = 3072 again, so nothing is lost and nothing is doubled.
+"""
+
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+PATCH = 32
+"""Side of a patch in pixels: one low-resolution latent vector."""
+
+CARRIED = 48
+"""Channels that a step passes on to the next coarser level: 4 x 4 frequencies of 3 colours."""
+
+STRIDES = (32, 16, 8)
+"""Pixels between two latent vectors of the low, medium and high level."""
+
+CHANNELS = (192, 144, 144)
+"""Channels of the low, medium and high level."""
+
+GROUPS = ((16, 48, 32, 96), (24, 24, 96), (24, 24, 96))
+"""Channels coded together, per level: luma from coarse to fine first, then chroma."""
+
+COLOUR = np.array([[1, 1, 1] / np.sqrt(3.0), [1, 0, -1] / np.sqrt(2.0), [1, -2, 1] / np.sqrt(6.0)])
+"""Orthonormal colour transform, rows: luma and two colour differences of (red, green, blue)."""
+
+
+class Band(NamedTuple):
+    """One coefficient of an 8 x 8 block: vertical and horizontal frequency, and colour row."""
+
+    v: int
+    h: int
+    colour: int
+
+
+def dct_matrix(size: int) -> NDArray[np.float64]:
+    """Orthonormal DCT-II, rows are frequencies (Ahmed, Natarajan and Rao, 1974).
+
+    Returns an array of shape (size, size) with `matrix @ matrix.T` equal to the identity.
+    """
+    frequency, position = np.arange(size)[:, None], np.arange(size)[None, :]
+    matrix = np.sqrt(2 / size) * np.cos(np.pi * (2 * position + 1) * frequency / (2 * size))
+    matrix[0] /= np.sqrt(2)
+    return matrix
+
+
+def _by_frequency(bands: list[Band]) -> list[Band]:
+    return sorted(bands, key=lambda b: (b.colour > 0, b.v + b.h, b.v, b.colour))
+
+
+@cache
+def bands(*, coarsest: bool) -> tuple[Band, ...]:
+    """Order of the 192 output channels of a step.
+
+    Below the coarsest step, the first `CARRIED` channels are the 4 x 4 lowest frequencies in
+    raster order, which the next step merges; the other 144 form the level. Within a level, luma
+    comes before chroma and low frequencies before high ones.
+    """
+    every = [Band(v, h, c) for v in range(8) for h in range(8) for c in range(3)]
+    if coarsest:
+        return tuple(_by_frequency(every))
+    carried = [b for b in every if b.v < 4 and b.h < 4]
+    return tuple(carried + _by_frequency([b for b in every if b not in carried]))
+
+
+@cache
+def pixel_basis() -> NDArray[np.float64]:
+    """First step: (192, 192), from an 8 x 8 x 3 pixel block (raster order) to its bands."""
+    dct = dct_matrix(8)
+    rows = [np.einsum("y,x,c->yxc", dct[b.v], dct[b.h], COLOUR[b.colour]) for b in BLOCK_BANDS]
+    return np.stack(rows).reshape(192, 192)
+
+
+@cache
+def merge_basis(*, coarsest: bool) -> NDArray[np.float64]:
+    """Second and third step: (192, 192), from 2 x 2 neighbours of 48 carried bands to 192 bands.
+
+    Each neighbour's 4 x 4 frequencies go back to a 4 x 4 picture (inverse DCT), the four
+    pictures side by side make one of 8 x 8, and that is transformed as a whole.
+    """
+    small, large = dct_matrix(4), dct_matrix(8).reshape(8, 2, 4)
+    half = np.einsum("vip,fp->vif", large, small)  # 8 frequencies from (neighbour, 4 frequencies)
+    rows = []
+    for band in bands(coarsest=coarsest):
+        row = np.zeros((2, 2, 4, 4, 3))
+        row[..., band.colour] = np.einsum("iv,jh->ijvh", half[band.v], half[band.h])
+        rows.append(row.reshape(-1))
+    return np.stack(rows)
+
+
+BLOCK_BANDS = bands(coarsest=False)
+"""Order of the channels at 1/8 and 1/16 (carried bands first)."""
+
+
+def level_bands(level: int) -> tuple[Band, ...]:
+    """Bands of the channels of level 0 (low), 1 (medium) or 2 (high)."""
+    return bands(coarsest=True) if level == 0 else BLOCK_BANDS[CARRIED:]
+
+
+def typical_std(order: tuple[Band, ...], stride: int) -> NDArray[np.float64]:
+    """Rough standard deviation of each band for photographs in [0, 1], shape (bands,).
+
+    Amplitudes of natural images fall as one over the frequency (Field, 1987); only the starting
+    point of training depends on it.
+    """
+    colour = np.array([1.0, 0.25, 0.12])
+    return np.array(
+        [
+            0.45 * (stride / 8) * colour[b.colour] / (0.16 + (b.v**2 + b.h**2) / 2) ** 0.62
+            for b in order
+        ]
+    )

@@ -1,0 +1,42 @@
+"""The chapters as written, as executed, and the pages made from them."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from bs4 import BeautifulSoup
+from nbformat import NotebookNode
+
+ROOT = Path(__file__).resolve().parents[2]
+HTML = ROOT / "_build" / "html"
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def html() -> Path:
+    """The folder of the built book."""
+    if not (ROOT / "_build" / "html.key").exists():
+        pytest.fail("expected the built book in _build/html; run make book")
+    return HTML
+
+
+@pytest.fixture(scope="session")
+def chapters() -> dict[str, NotebookNode]:
+    """Every chapter as it is committed, by name."""
+    sources = sorted((ROOT / "book" / "chapters").glob("*.ipynb"))
+    return {path.stem: nbformat.read(path, as_version=4) for path in sources}
+
+
+@pytest.fixture(scope="session")
+def pages(html) -> dict[str, BeautifulSoup]:
+    """Every page of the built book, parsed, by its path."""
+    found = sorted(html.rglob("*.html"))
+    paths = [path for path in found if "_static" not in path.relative_to(html).parts]
+    return {
+        path.relative_to(html).as_posix(): BeautifulSoup(path.read_bytes(), "html.parser")
+        for path in paths
+    }

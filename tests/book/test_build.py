@@ -1,0 +1,85 @@
+import nbformat
+import pytest
+
+from book import build
+
+
+def write_chapter(folder, *cells):
+    new = nbformat.v4
+    notebook = new.new_notebook(cells=[new.new_markdown_cell("# A title\n\nProse."), *cells])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    path = folder / "small.ipynb"
+    nbformat.write(notebook, path)
+    return path
+
+
+@pytest.fixture
+def executed(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "ROOT", tmp_path)
+    monkeypatch.setattr(build, "BOOK", tmp_path / "book")
+    monkeypatch.setattr(build, "BUILD", tmp_path / "_build")
+    monkeypatch.setattr(build, "EXECUTED", tmp_path / "_build" / "executed")
+    (tmp_path / "book" / "chapters").mkdir(parents=True)
+    return tmp_path / "_build" / "executed"
+
+
+def test_a_chapter_runs_without_its_solutions_and_is_remembered_until_something_changes(
+    executed, tmp_path
+):
+    code = nbformat.v4.new_code_cell
+    log = tmp_path / "log.txt"
+    source = write_chapter(
+        tmp_path / "book" / "chapters",
+        code(f"open({str(log)!r}, 'a').write('run ');"),
+        code("raise RuntimeError('a solution ran')", metadata={"tags": ["solution"]}),
+    )
+    assert build.remembered(source, "key one") is None
+    first = build.execute(source, "key one")
+    assert log.read_text() == "run "
+    assert build.remembered(source, "key one") == first
+    assert build.remembered(source, "key two") is None
+    assert first.seconds > 0
+    assert 10 < first.peak_megabytes < 2000
+    assert "a solution ran" not in (executed / "small.ipynb").read_text()
+
+
+def test_a_failing_cell_names_its_chapter_and_is_not_taken_for_done(executed, tmp_path):
+    broken = nbformat.v4.new_code_cell("answer = 1 / 0")
+    source = write_chapter(tmp_path / "book" / "chapters", broken)
+    for _ in range(2):
+        with pytest.raises(
+            build.BookError, match=r"chapter small failed in cell In \[1\]:\nanswer"
+        ):
+            build.execute(source, "key")
+
+
+def test_the_measured_line_stands_below_the_title():
+    cells = [nbformat.v4.new_markdown_cell("# A title\n\nProse.")]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    run = build.Run(key="", seconds=12.4, peak_megabytes=640.2, cores=2)
+    text = build.readable(notebook, run).cells[0].source
+    line = "*Measured when this page was built: 12 s, 640 MB on 2 cores.*"
+    assert text == f"# A title\n\n{line}\n\nProse."
+
+
+def test_a_chapter_without_a_title_is_refused():
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("Prose.")])
+    with pytest.raises(build.BookError, match="expected a chapter to begin with a '# Title' cell"):
+        build.readable(notebook, build.Run("", 1.0, 1.0, 1))
+
+
+def test_the_digest_notices_a_changed_byte_and_a_changed_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "ROOT", tmp_path)
+    path = tmp_path / "a.txt"
+    seen = set()
+    for content in (b"one", b"two"):
+        path.write_bytes(content)
+        seen.add(build.digest([path]))
+    seen.add(build.digest([path.rename(tmp_path / "b.txt")]))
+    assert len(seen) == 3
+
+
+def test_every_chapter_depends_on_package_lock_and_builder():
+    inputs = {path.relative_to(build.ROOT).as_posix() for path in build.shared_inputs()}
+    assert {"requirements.lock", "book/build.py", "mrdcae_lite/metrics.py"} <= inputs
+    assert not any("__pycache__" in name for name in inputs)

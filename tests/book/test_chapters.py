@@ -1,0 +1,122 @@
+import ast
+import json
+import re
+import sys
+import tomllib
+
+import yaml
+
+LONGEST_CELL = 15
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def tags(cell) -> list[str]:
+    return cell.metadata.get("tags", [])
+
+
+def test_the_contents_name_every_chapter_once(root, chapters):
+    parts = yaml.safe_load((root / "book" / "_toc.yml").read_text())["parts"]
+    listed = [entry["file"] for part in parts for entry in part["chapters"]]
+    assert sorted(f for f in listed if f.startswith("chapters/")) == [
+        f"chapters/{name}" for name in sorted(chapters)
+    ]
+
+
+def test_a_chapter_is_committed_without_outputs_but_for_those_that_are_compared(chapters):
+    """nbval wants a compared cell to have a number, so that number is 1 wherever it is kept."""
+    for name, notebook in chapters.items():
+        for cell in code_cells(notebook):
+            compared = "nbval-check-output" in tags(cell)
+            assert bool(cell.outputs) == compared, (name, cell.source)
+            assert cell.execution_count == (1 if compared else None), (name, cell.source)
+
+
+def test_a_committed_output_is_short_text(chapters):
+    for name, notebook in chapters.items():
+        for output in (output for cell in code_cells(notebook) for output in cell.outputs):
+            assert output.output_type in {"stream", "execute_result"}, name
+            assert len(json.dumps(output)) < 2000, name
+
+
+def test_a_code_cell_is_short(chapters):
+    long = {
+        (name, cell.source.count("\n") + 1): cell.source
+        for name, notebook in chapters.items()
+        for cell in code_cells(notebook)
+        if cell.source.count("\n") >= LONGEST_CELL
+    }
+    assert long == {}
+
+
+def test_the_first_code_cell_holds_the_parameters(chapters):
+    for name, notebook in chapters.items():
+        assert "parameters" in tags(code_cells(notebook)[0]), name
+        assert sum("parameters" in tags(cell) for cell in notebook.cells) == 1, name
+
+
+def test_a_chapter_opens_with_its_title_and_alternates_code_with_prose(chapters):
+    for name, notebook in chapters.items():
+        assert notebook.cells[0].source.startswith("# "), name
+        titles = [c for c in notebook.cells if c.cell_type == "markdown" and c.source[:2] == "# "]
+        assert len(titles) == 1, name
+
+
+def test_a_chapter_names_no_person_machine_or_kernel_of_its_own(chapters):
+    for name, notebook in chapters.items():
+        assert notebook.metadata.kernelspec.name == "python3", name
+        assert notebook.metadata.kernelspec.display_name == "Python 3", name
+        assert set(notebook.metadata) <= {"kernelspec", "language_info"}, name
+
+
+def test_a_worked_answer_stands_only_in_a_cell_that_is_taken_out(chapters):
+    for name, notebook in chapters.items():
+        for cell in (cell for cell in notebook.cells if "{solution" in cell.source):
+            assert "solution" in tags(cell), (name, cell.source)
+
+
+def test_the_bibliography_holds_only_what_is_cited(root, chapters):
+    entries = (root / "book" / "references.bib").read_text(encoding="utf-8")
+    sources = [cell.source for notebook in chapters.values() for cell in notebook.cells]
+    sources += [path.read_text(encoding="utf-8") for path in (root / "book").rglob("*.md")]
+    citations = re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", "\n".join(sources))
+    cited = {key.strip() for citation in citations for key in citation.split(",")}
+    assert set(re.findall(r"^@\w+\{([^,]+),", entries, re.MULTILINE)) == cited
+
+
+def imported(notebook) -> set[str]:
+    """Collect the top-level packages that the cells import; lines for the shell are left out."""
+    code = "\n".join(cell.source for cell in code_cells(notebook))
+    tree = ast.parse(re.sub(r"^(\s*)[%!].*$", r"\1pass", code, flags=re.MULTILINE))
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(str(node.module).split(".")[0])
+    return names
+
+
+def test_a_chapter_imports_only_what_binder_and_colab_have(root, chapters):
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    named = {re.split(r"[>=<]", line)[0] for line in project["dependencies"]}
+    modules = {"pillow": "PIL", "scikit-image": "skimage"}
+    allowed = {modules.get(name, name) for name in named} | {"mrdcae_lite", "scipy", "IPython"}
+    for name, notebook in chapters.items():
+        assert imported(notebook) - sys.stdlib_module_names <= allowed, name
+
+
+def test_a_chapter_fits_into_the_memory_that_binder_gives(root, html, chapters):
+    for name in chapters:
+        run = json.loads((root / "_build" / "executed" / f"{name}.json").read_text())
+        assert run["peak_megabytes"] < 1500, name
+
+
+def test_prose_names_the_repository_only_through_pyproject(root, chapters):
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    address = project["urls"]["Repository"]
+    for name, notebook in chapters.items():
+        for link in re.findall(r"https://github\.com/[\w-]*mrdcae[\w./-]*", str(notebook)):
+            assert link.startswith(address), name

@@ -1,0 +1,162 @@
+import json
+import re
+import shutil
+import subprocess
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import nbformat
+import pytest
+
+LOADED_FROM = {
+    "audio": ["src"], "embed": ["src"], "iframe": ["src"], "img": ["src", "srcset"],
+    "input": ["src"], "object": ["data"], "script": ["src"], "source": ["src", "srcset"],
+    "track": ["src"], "video": ["src", "poster"],
+}  # fmt: skip
+LOADING_LINKS = {"stylesheet", "preload", "modulepreload", "prefetch", "icon", "manifest"}
+REMOTE = re.compile(r"^\s*(https?:)?//")
+REMOTE_IN_CSS = re.compile(r"""(?:url\(\s*|@import\s+)['"]?\s*((?:https?:)?//[^'")\s]+)""")
+REMOTE_IN_SCRIPT = re.compile(r"""['"`](https?://[^'"`]+)""")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+def remote_in_attributes(page) -> set[str]:
+    found = set()
+    for element in page.find_all(list(LOADED_FROM)):
+        found |= {element[name] for name in LOADED_FROM[element.name] if element.has_attr(name)}
+    for link in page.find_all("link"):
+        if LOADING_LINKS & set(link.get("rel", [])):
+            found.add(link["href"])
+    return {address for address in found if REMOTE.match(address)}
+
+
+def test_no_page_loads_anything_from_another_host(pages):
+    assert {
+        name: hosts for name, page in pages.items() if (hosts := remote_in_attributes(page))
+    } == {}
+
+
+def test_no_style_loads_anything_from_another_host(html, pages):
+    styles = {path.name: path.read_text(errors="replace") for path in html.rglob("*.css")}
+    for name, page in pages.items():
+        inline = [str(tag.string) for tag in page.find_all("style")]
+        styles[name] = "\n".join([*inline, *(tag["style"] for tag in page.find_all(style=True))])
+    assert {
+        name: hosts for name, css in styles.items() if (hosts := REMOTE_IN_CSS.findall(css))
+    } == {}
+
+
+def test_no_script_in_a_page_names_another_host(pages):
+    """The theme states an address for Thebe, a button of its own that the book does not show."""
+    for name, page in pages.items():
+        assert page.find(class_="thebe-launch-button") is None, name
+        scripts = [str(tag.string or "") for tag in page.find_all("script")]
+        own = "\n".join(text for text in scripts if "THEBE_JS_URL" not in text)
+        assert [url for url in REMOTE_IN_SCRIPT.findall(own) if "www.w3.org" not in url] == [], name
+
+
+def test_mathematics_is_set_by_a_script_of_the_book_itself(html, pages):
+    with_mathematics = [page for page in pages.values() if page.find(class_="math")]
+    for page in with_mathematics:
+        sources = [tag["src"].split("?")[0] for tag in page.find_all("script", src=True)]
+        assert any(source.endswith("_static/mathjax/tex-svg.js") for source in sources)
+    assert (html / "_static" / "mathjax" / "tex-svg.js").stat().st_size > 1_000_000
+
+
+def test_every_picture_has_a_text_that_says_what_it_shows(pages):
+    poor = []
+    for name, page in pages.items():
+        for picture in page.find_all("img"):
+            text = picture.get("alt", "").strip()
+            in_book = picture.find_parent("article") is not None
+            says_nothing = not text or re.search(r"\.(png|svg|jpe?g|webp|gif)$", text)
+            if says_nothing or (in_book and len(text.split()) < 3):
+                poor.append((name, text, picture.get("src", "")[:80]))
+    assert poor == []
+
+
+def test_a_solution_is_nowhere_in_the_built_book(html, chapters):
+    solutions = [
+        line.strip()
+        for notebook in chapters.values()
+        for cell in notebook.cells
+        if "solution" in cell.metadata.get("tags", [])
+        for line in cell.source.splitlines()
+        if len(line.strip()) > 20
+    ]
+    built = [path for path in html.rglob("*") if path.suffix in {".html", ".ipynb", ".txt", ".md"}]
+    texts = {path: path.read_text(encoding="utf-8") for path in built}
+    assert [(path, line) for line in solutions for path in texts if line in texts[path]] == []
+
+
+def test_a_downloaded_chapter_is_complete_and_names_no_path(html, root, chapters):
+    for name in chapters:
+        text = (html / "_sources" / "chapters" / f"{name}.ipynb").read_text(encoding="utf-8")
+        assert str(root) not in text
+        assert "papermill" not in nbformat.reads(text, as_version=4).metadata
+
+
+def test_no_chapter_shows_a_widget_that_needs_a_kernel(html, chapters):
+    for name in chapters:
+        source = html / "_sources" / "chapters" / f"{name}.ipynb"
+        notebook = nbformat.read(source, as_version=4)
+        outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+        kinds = {kind for output in outputs for kind in output.get("data", {})}
+        assert "application/vnd.jupyter.widget-view+json" not in kinds, name
+
+
+def test_every_chapter_says_what_it_took(pages, chapters):
+    for name in chapters:
+        text = pages[f"chapters/{name}.html"].find("article").get_text()
+        assert re.search(r"Measured when this page was built: \d+ s, \d+ MB on \d+ cores", text)
+
+
+def test_launch_buttons_open_the_notebook_in_the_repository(pages, chapters):
+    for name in chapters:
+        links = [tag["href"] for tag in pages[f"chapters/{name}.html"].find_all("a", href=True)]
+        for host in ("mybinder.org", "colab.research.google.com"):
+            button = next(link for link in links if host in link)
+            assert button.endswith(f"book/chapters/{name}.ipynb")
+
+
+class Silent(SimpleHTTPRequestHandler):
+    def log_message(self, format, *args):
+        pass
+
+
+@pytest.fixture
+def address(html):
+    """Serve the book on this machine."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(html)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def requests_of(page: str, folder) -> set[str]:
+    """Open a page in a browser without any screen; return what the page itself asked for."""
+    log = folder / "net.json"
+    flags = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking"
+    more = f"--user-data-dir={folder / 'profile'} --log-net-log={log} --virtual-time-budget=8000"
+    closed = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+    command = [str(CHROMIUM), *flags.split(), *more.split(), closed, "--dump-dom", page]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    record = json.loads(log.read_text())
+    start = record["constants"]["logEventTypes"]["URL_REQUEST_START_JOB"]
+    asked = [event.get("params", {}) for event in record["events"] if event["type"] == start]
+    by_page = [entry for entry in asked if entry.get("initiator", "").startswith("http")]
+    return {entry["url"] for entry in by_page}
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; the tests above read the files")
+def test_a_browser_showing_the_book_asks_no_other_host(address, pages, tmp_path):
+    for number, name in enumerate(pages):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        asked = requests_of(f"{address}/{name}", folder)
+        assert asked, name
+        assert {url for url in asked if not url.startswith(address)} == set(), name

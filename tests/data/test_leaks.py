@@ -1,0 +1,164 @@
+"""No test picture in training: a planted one is found, and the committed sets have none."""
+
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance, ImageOps
+
+from data_scripts import DataError, fetch, leaks
+
+ROOT = Path(__file__).parents[2]
+SETS = ("photos_train", "photos_demo", "kodak", "flowers17")
+
+
+@pytest.fixture
+def train(tmp_path: Path, rng: np.random.Generator) -> Path:
+    """Six different pictures with structure at all scales."""
+    folder = tmp_path / "train"
+    folder.mkdir()
+    for i in range(6):
+        picture = sum(
+            np.kron(rng.uniform(0, 40, (s, s, 3)), np.ones((192 // s, 192 // s, 1)))
+            for s in (3, 6, 12, 24, 192)
+        )
+        Image.fromarray(np.uint8(picture)).save(folder / f"{i}.png")
+    return folder
+
+
+def planted(train: Path, change: str) -> Path:
+    """Put a changed copy of picture 3 into a test folder."""
+    folder = train.parent / "test"
+    folder.mkdir()
+    with Image.open(train / "3.png") as opened:
+        picture = opened.convert("RGB")
+    small = (picture.width // 2 + 7, picture.height // 2)
+    if change == "same bytes":
+        (folder / "x.png").write_bytes((train / "3.png").read_bytes())
+    elif change == "same pixels":
+        picture.save(folder / "x.bmp")
+    elif change == "re-encoded and resized":
+        picture.resize(small, Image.Resampling.BICUBIC).save(folder / "x.jpg", quality=40)
+    elif change == "brighter":
+        ImageEnhance.Brightness(picture).enhance(1.2).save(folder / "x.jpg", quality=80)
+    elif change == "mirrored, re-encoded and resized":
+        ImageOps.mirror(picture).resize(small).save(folder / "x.webp", quality=50)
+    elif change == "lying on its side":
+        exif = Image.Exif()
+        exif[0x0112] = 6  # to be shown turned by 90 degrees
+        picture.rotate(90, expand=True).save(folder / "x.jpg", exif=exif, quality=90)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ("same bytes", "same file"),
+        ("same pixels", "same pixels"),
+        ("re-encoded and resized", "copy"),
+        ("brighter", "copy"),
+        ("mirrored, re-encoded and resized", "mirrored copy"),
+        ("lying on its side", "copy"),
+    ],
+)
+def test_a_planted_leak_is_found(
+    train: Path, change: str, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    test = planted(train, change)
+    assert leaks.main([str(train), str(test)]) == 1
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"{kind} (")
+    assert str(train / "3.png") in shown
+    assert shown.endswith("1 pairs among 7 pictures\n")
+
+
+def test_different_pictures_are_no_leak(train: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    test = train.parent / "test"
+    test.mkdir()
+    for name in ("4.png", "5.png"):
+        (train / name).rename(test / name)
+    assert leaks.main([str(train), str(test), "--within"]) == 0
+    assert capsys.readouterr().out == "0 pairs among 6 pictures\n"
+
+
+def test_copies_inside_one_folder_count_only_when_asked_for(train: Path) -> None:
+    with Image.open(train / "0.png") as picture:
+        picture.convert("RGB").save(train / "7.jpg", quality=60)
+    assert leaks.main([str(train)]) == 0
+    assert leaks.main([str(train), "--within"]) == 1
+
+
+@pytest.mark.parametrize("content", [None, b"no picture"])
+def test_a_folder_that_cannot_be_compared_is_one_line_and_code_2(
+    tmp_path: Path, content: bytes | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if content:
+        (tmp_path / "a.png").write_bytes(content)
+    assert leaks.main([str(tmp_path)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_broken_picture_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    with pytest.raises(DataError, match=r"a\.png is not a readable picture .*remove it"):
+        leaks.picture(tmp_path / "a.png")
+
+
+def test_mirroring_flips_exactly_the_odd_horizontal_frequencies(train: Path) -> None:
+    for path in train.iterdir():
+        with Image.open(path) as opened:
+            straight = leaks.perceptual_hash(opened)
+            mirrored = leaks.perceptual_hash(ImageOps.mirror(opened))
+        assert (straight ^ mirrored).bit_count() in range(30, 35)
+        assert (straight ^ mirrored ^ 0xAAAAAAAAAAAAAAAA).bit_count() <= 2
+
+
+def test_the_hashes_printed_are_those_read(
+    train: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert leaks.main([str(train), "--print"]) == 0
+    (train.parent / "list.txt").write_text(capsys.readouterr().out)
+    monkeypatch.setattr(leaks, "FINGERPRINTS", train.parent / "list.txt")
+    found = leaks.fingerprints("train")
+    assert found == {p.name: leaks.picture(p).perceptual for p in train.iterdir()}
+
+
+def test_no_committed_set_shares_a_picture_with_another() -> None:
+    known = {name: leaks.fingerprints(name) for name in SETS}
+    assert [len(known[name]) for name in SETS] == [242, 8, 24, 1360]
+    for one, other in combinations(SETS, 2):
+        a, b = (np.array(list(known[n].values()), dtype=np.uint64) for n in (one, other))
+        near = leaks.nearest(a, b)
+        pairs = [
+            (f"{one}/{list(known[one])[i]}", f"{other}/{list(known[other])[j]}")
+            for i, j in np.argwhere(near <= leaks.THRESHOLD)
+        ]
+        assert pairs == []
+        sums = [set(fetch.load(n).files.values()) for n in (one, other) if n != "photos_demo"]
+        assert len(sums) < 2 or not sums[0] & sums[1]
+
+
+def test_every_listed_file_has_a_perceptual_hash() -> None:
+    for name in ("photos_train", "kodak", "flowers17"):
+        assert set(leaks.fingerprints(name)) == set(fetch.load(name).files)
+
+
+def test_the_bundled_samples_are_in_no_training_or_test_set() -> None:
+    samples = leaks.pictures(ROOT / "mrdcae_lite" / "samples")
+    assert len(samples) >= 8
+    shown = np.array([sample.perceptual for sample in samples], dtype=np.uint64)
+    for name in ("photos_train", "kodak", "flowers17"):
+        known = leaks.fingerprints(name)
+        near = leaks.nearest(shown, np.array(list(known.values()), dtype=np.uint64))
+        found = [(samples[i].name, list(known)[j]) for i, j in np.argwhere(near <= leaks.THRESHOLD)]
+        assert found == []
+        assert not {sample.file for sample in samples} & set(fetch.load(name).files.values())
+
+
+def test_the_flower_set_holds_75_pairs_of_copies() -> None:
+    twins = leaks.copies("flowers17")
+    assert sum(map(len, twins.values())) == 2 * 75
+    assert twins["image_0242.jpg"] == {"image_0243.jpg"}  # mirrored
+    assert twins["image_0729.jpg"] == {"image_0735.jpg"}  # mirrored and recoloured
+    assert twins["image_0994.jpg"] == {"image_1015.jpg"}  # cropped

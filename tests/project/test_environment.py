@@ -1,0 +1,74 @@
+import importlib.metadata
+import re
+
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+BINDER = {
+    "platform_machine": "x86_64",
+    "platform_system": "Linux",
+    "python_full_version": "3.11.0",
+    "python_version": "3.11",
+    "sys_platform": "linux",
+}
+
+
+def requirements_of(name: str, extras: set[str]) -> list[Requirement]:
+    lines = importlib.metadata.requires(name) or []
+    chosen = []
+    for requirement in map(Requirement, lines):
+        marker = requirement.marker
+        if marker is None or any(marker.evaluate(BINDER | {"extra": e}) for e in extras or {""}):
+            chosen.append(requirement)
+    return chosen
+
+
+def needed(requirement: Requirement, seen: set[str]) -> set[str]:
+    """Collect the names of all that a requirement brings with it, as Binder would choose."""
+    for further in requirements_of(requirement.name, requirement.extras):
+        name = canonicalize_name(further.name)
+        if name not in seen:
+            seen.add(name)
+            needed(further, seen)
+    return seen
+
+
+def binder_pins(root) -> dict[str, str]:
+    environment = yaml.safe_load((root / "environment.yml").read_text())
+    assert "python=3.11" in environment["dependencies"]
+    pip = next(entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
+    assert pip[-1] == "-e ."
+    return dict(line.split("==") for line in pip[:-1])
+
+
+def test_binder_gets_the_versions_of_the_lock(root, lock):
+    pins = binder_pins(root)
+    assert pins == {name: lock[name] for name in pins}
+
+
+def test_binder_gets_a_pin_for_every_package_the_codec_needs(root):
+    names = needed(Requirement("mrdcae-lite[tensorflow]"), set())
+    assert names - set(binder_pins(root)) == set()
+
+
+def test_the_lock_holds_what_pyproject_asks_for(project, lock):
+    groups = [project["project"]["dependencies"], *project["dependency-groups"].values()]
+    groups += project["project"]["optional-dependencies"].values()
+    for requirement in (Requirement(line) for group in groups for line in group):
+        assert requirement.specifier.contains(lock[canonicalize_name(requirement.name)]), (
+            requirement
+        )
+
+
+def test_every_locked_package_has_hashes_and_no_address(root):
+    text = (root / "requirements.lock").read_text()
+    entries = re.findall(r"^\S+==.*(?:\n {4}--hash=\S+(?: \\)?)*", text, re.MULTILINE)
+    assert len(entries) > 100
+    assert [entry for entry in entries if "--hash=sha256:" not in entry] == []
+    assert re.search(r"://|index-url|find-links|file:", text) is None
+
+
+def test_the_theme_pair_is_pinned(lock):
+    assert lock["sphinx-book-theme"] == "1.1.4"
+    assert lock["pydata-sphinx-theme"] == "0.15.4"

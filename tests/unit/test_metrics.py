@@ -1,0 +1,239 @@
+import math
+
+import bjontegaard
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.signal import convolve2d
+from skimage.metrics import peak_signal_noise_ratio
+
+from mrdcae_lite.metrics import (
+    BDRate,
+    bd_rate,
+    bits_per_pixel,
+    compression_ratio,
+    ms_ssim,
+    mse,
+    psnr,
+    ssim,
+    ssim_db,
+)
+
+JPEG = ([0.2, 0.4, 0.8, 1.5, 2.4], [27.0, 30.1, 33.0, 35.9, 38.2])
+OTHER = ([0.15, 0.3, 0.55, 1.1, 1.9, 3.0], [27.9, 30.6, 33.2, 36.6, 39.5, 41.0])
+
+
+@pytest.fixture
+def noisy(photograph, rng):
+    noise = rng.normal(0, 12, photograph.shape)
+    return np.clip(np.round(photograph + noise), 0, 255).astype(np.uint8)
+
+
+def similarity_by_definition(x, y, data_range):
+    """Equation 13 of the 2004 paper and its contrast-structure part, window by window."""
+    offsets = np.arange(-5, 6)
+    window = np.exp(-(offsets[:, None] ** 2 + offsets**2) / (2 * 1.5**2))
+    window /= window.sum()
+
+    def mean(values):
+        return convolve2d(values, window, mode="valid")
+
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    mx, my = mean(x), mean(y)
+    contrast = (2 * (mean(x * y) - mx * my) + c2) / (mean(x * x) - mx**2 + mean(y * y) - my**2 + c2)
+    luminance = (2 * mx * my + c1) / (mx**2 + my**2 + c1)
+    return (luminance * contrast).mean(), contrast.mean()
+
+
+def multi_scale_by_definition(x, y, data_range):
+    result = 1.0
+    for scale, weight in enumerate((0.0448, 0.2856, 0.3001, 0.2363, 0.1333)):
+        similarity, contrast = similarity_by_definition(x, y, data_range)
+        result *= (similarity if scale == 4 else contrast) ** weight
+        x, y = halved(x), halved(y)
+    return result
+
+
+def halved(x):
+    x = np.vstack([x, x[-1:]]) if x.shape[0] % 2 else x
+    x = np.hstack([x, x[:, -1:]]) if x.shape[1] % 2 else x
+    return x.reshape(x.shape[0] // 2, 2, x.shape[1] // 2, 2).mean(axis=(1, 3))
+
+
+def test_mse_of_a_constant_difference_is_its_square():
+    assert mse(np.full((4, 5, 3), 10, np.uint8), np.full((4, 5, 3), 13, np.uint8)) == 9
+
+
+def test_unsigned_pictures_do_not_wrap_around():
+    assert mse(np.zeros((2, 2), np.uint8), np.full((2, 2), 255, np.uint8)) == 65025
+
+
+def test_psnr_equals_scikit_image(photograph, noisy):
+    expected = peak_signal_noise_ratio(photograph, noisy, data_range=255)
+    assert psnr(photograph, noisy, data_range=255) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("metric", [psnr, ssim, ms_ssim])
+def test_metrics_do_not_depend_on_the_unit(metric, photograph, noisy):
+    as_fractions = metric(photograph / 255, noisy / 255, data_range=1)
+    assert metric(photograph, noisy, data_range=255) == pytest.approx(as_fractions, rel=1e-9)
+
+
+@pytest.mark.parametrize("metric", [psnr, ssim, ms_ssim])
+def test_metrics_do_not_depend_on_which_picture_comes_first(metric, photograph, noisy):
+    there = metric(photograph, noisy, data_range=255)
+    assert there == pytest.approx(metric(noisy, photograph, data_range=255), rel=1e-12)
+
+
+@pytest.mark.parametrize(("metric", "best"), [(psnr, math.inf), (ssim, 1.0), (ms_ssim, 1.0)])
+def test_identical_pictures_get_the_best_score(metric, best, photograph):
+    assert metric(photograph, photograph, data_range=255) == pytest.approx(best, abs=1e-12)
+
+
+def test_ssim_equals_the_definition_on_every_channel(photograph, noisy):
+    expected = np.mean(
+        [
+            similarity_by_definition(x, y, 255)[0]
+            for x, y in zip(
+                np.moveaxis(photograph.astype(float), -1, 0),
+                np.moveaxis(noisy.astype(float), -1, 0),
+                strict=True,
+            )
+        ]
+    )
+    assert ssim(photograph, noisy, data_range=255) == pytest.approx(expected, abs=1e-10)
+
+
+def test_ssim_equals_tensorflow(photograph, noisy):
+    expected = float(tf.image.ssim(photograph, noisy, max_val=255))
+    assert ssim(photograph, noisy, data_range=255) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("side", [161, 176, 179])
+def test_ms_ssim_equals_the_definition_on_grey_pictures(side, photograph, noisy):
+    x, y = photograph[:side, :side, 1], noisy[:side, :side, 1]
+    expected = multi_scale_by_definition(x.astype(float), y.astype(float), 255)
+    assert ms_ssim(x, y, data_range=255) == pytest.approx(expected, abs=1e-10)
+
+
+def test_ms_ssim_equals_tensorflow_on_colour_pictures(photograph, noisy):
+    expected = float(tf.image.ssim_multiscale(photograph, noisy, max_val=255))
+    assert ms_ssim(photograph, noisy, data_range=255) == pytest.approx(expected, abs=1e-5)
+
+
+def test_ms_ssim_of_a_negative_is_zero_and_not_complex(photograph):
+    assert ms_ssim(photograph, 255 - photograph, data_range=255) == 0
+
+
+@pytest.mark.parametrize(("metric", "least"), [(ssim, 11), (ms_ssim, 161)])
+def test_similarity_refuses_pictures_smaller_than_its_window(metric, least):
+    fits, small = np.zeros((least, least, 3)), np.zeros((least + 9, least - 1, 3))
+    assert metric(fits, fits, data_range=1) == 1
+    with pytest.raises(ValueError, match=f"at least {least} x {least}.*width {least - 1}"):
+        metric(small, small, data_range=1)
+
+
+def test_metrics_refuse_pictures_of_different_shapes():
+    with pytest.raises(ValueError, match=r"one shape. Received: \(4, 4\) and \(4, 5\)"):
+        mse(np.zeros((4, 4)), np.zeros((4, 5)))
+
+
+def test_similarity_refuses_a_batch():
+    batch = np.zeros((2, 16, 16, 3))
+    with pytest.raises(ValueError, match="one picture at a time"):
+        ssim(batch, batch, data_range=1)
+
+
+@pytest.mark.parametrize("data_range", [0, -1, math.nan, math.inf])
+def test_metrics_refuse_an_impossible_data_range(data_range):
+    with pytest.raises(ValueError, match="data_range must be"):
+        psnr(np.zeros((4, 4)), np.ones((4, 4)), data_range=data_range)
+
+
+@pytest.mark.parametrize(("score", "decibels"), [(0, 0), (0.9, 10), (0.99, 20), (1, math.inf)])
+def test_ssim_db_gains_ten_for_each_tenth_of_the_loss(score, decibels):
+    assert ssim_db(score) == pytest.approx(decibels)
+
+
+@pytest.mark.parametrize("score", [1.01, math.nan])
+def test_ssim_db_refuses_what_is_no_similarity(score):
+    with pytest.raises(ValueError, match="at most 1"):
+        ssim_db(score)
+
+
+def test_rate_and_ratio_count_every_byte_of_the_file():
+    data = bytes(1000)
+    assert bits_per_pixel(data, (100, 80, 3)) == bits_per_pixel(data, (100, 80)) == 1.0
+    assert compression_ratio(data, (100, 80, 3)) == 24.0
+    assert compression_ratio(data, (100, 80, 3), source_bytes=5000) == 5.0
+
+
+def test_ratio_refuses_no_bytes_and_impossible_sizes():
+    with pytest.raises(ValueError, match="no bytes"):
+        compression_ratio(b"", (8, 8))
+    with pytest.raises(ValueError, match="source_bytes must be"):
+        compression_ratio(b"x", (8, 8), source_bytes=0)
+
+
+@pytest.mark.parametrize("shape", [(8,), (1, 8, 8, 3), (0, 8, 3)])
+def test_rate_refuses_what_is_no_shape_of_a_picture(shape):
+    with pytest.raises(ValueError, match=r"Pass image\.shape"):
+        bits_per_pixel(b"x", shape)
+
+
+def test_bd_rate_equals_the_bjontegaard_package():
+    expected = bjontegaard.bd_rate(
+        *JPEG, *OTHER, method="pchip", require_matching_points=False, min_overlap=0
+    )
+    assert bd_rate(*JPEG, *OTHER).percent == pytest.approx(expected, rel=1e-9)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(4, 9), st.integers(4, 9))
+def test_bd_rate_of_random_curves_equals_the_bjontegaard_package(seed, points, other_points):
+    rng = np.random.default_rng(seed)
+
+    def curve(count):
+        rates = np.cumsum(rng.uniform(0.05, 1, count))
+        return rates, 26 + np.cumsum(rng.uniform(0.2, 3, count))
+
+    anchor, codec = curve(points), curve(other_points)
+    codec[1][:] += anchor[1][1] - codec[1][0]  # the curves share a range
+    expected = bjontegaard.bd_rate(
+        *anchor, *codec, method="pchip", require_matching_points=False, min_overlap=0
+    )
+    assert bd_rate(*anchor, *codec).percent == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
+def test_bd_rate_of_half_the_bytes_is_minus_fifty_percent():
+    rates, qualities = JPEG
+    halves = [rate / 2 for rate in rates]
+    assert bd_rate(rates, qualities, halves, qualities).percent == pytest.approx(-50)
+
+
+def test_bd_rate_says_the_range_both_curves_reach():
+    result = bd_rate(*JPEG, *OTHER)
+    assert (result.low, result.high) == (27.9, 38.2)
+
+
+def test_bd_rate_does_not_depend_on_the_order_of_the_points():
+    backwards = [values[::-1] for values in OTHER]
+    assert bd_rate(*JPEG, *backwards) == bd_rate(*JPEG, *OTHER)
+    assert isinstance(bd_rate(*JPEG, *OTHER), BDRate)
+
+
+@pytest.mark.parametrize(
+    ("rates", "qualities", "message"),
+    [
+        ([0.1, 0.2, 0.3], [30, 31, 32], "at least four rates"),
+        ([0.1, 0.2, 0.3, 0.4], [30, 31, 32], "as many qualities"),
+        ([0.0, 0.2, 0.3, 0.4], [30, 31, 32, 33], "positive finite rates"),
+        ([0.1, 0.2, 0.3, 0.4], [30, 31, 32, math.inf], "finite qualities"),
+        ([0.1, 0.2, 0.3, 0.4], [30, 32, 31, 33], "must grow with the rate"),
+        ([0.1, 0.2, 0.3, 0.4], [50, 51, 52, 53], "share a range of qualities"),
+    ],
+)
+def test_bd_rate_refuses_curves_it_cannot_compare(rates, qualities, message):
+    with pytest.raises(ValueError, match=message):
+        bd_rate(*JPEG, rates, qualities)
