@@ -1,12 +1,12 @@
 """MR-DCAE Lite: multi-resolution learned image compression, from patch to file.
 
-    import mrdcae_lite as mr
+import mrdcae_lite as mr
 
-    codec = mr.load("lite")
-    image = mr.sample("flowers")
-    data = codec.compress(image, quality=50)
-    restored = codec.decompress(data)
-    mr.bits_per_pixel(data, image.shape), mr.psnr(image, restored, data_range=255)
+codec = mr.load("lite")
+image = mr.sample("flowers")
+data = codec.compress(image, quality=50)
+restored = codec.decompress(data)
+mr.bits_per_pixel(data, image.shape), mr.psnr(image, restored, data_range=255)
 """
 
 import importlib
@@ -61,7 +61,7 @@ __all__ = [
 _NEEDS_KERAS = {"MRDCAE": "model", "Codec": "codec", "load": "codec", "load_for": "codec"}
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     """Import what needs Keras only when it is asked for: metrics and patches work at once."""
     if name not in _NEEDS_KERAS:
         raise AttributeError(f"module 'mrdcae_lite' has no attribute {name!r}")

@@ -121,7 +121,7 @@ def read_header(data: bytes) -> Header:
 
 def _read_header(data: bytes) -> tuple[Header, tuple[int, ...], int]:
     _check_start(data)
-    version, quality, sides = data[8:11]
+    quality, sides = data[9:11]
     at, numbers = 19, []
     for _ in range(6):
         number, at = read_varint(data, at)
@@ -131,10 +131,10 @@ def _read_header(data: bytes) -> tuple[Header, tuple[int, ...], int]:
     *checksums, own = struct.unpack("<5I", data[at : at + 20])
     if zlib.crc32(data[: at + 16]) != own:
         raise BitstreamError(f"the header does not match its checksum. {FETCH_AGAIN}")
-    width, height, *lengths = numbers
-    header = Header(
-        width, height, quality, data[11:19], 1 << (sides & 15), 1 << (sides >> 4), tuple(lengths)
-    )
+    width, height, routing, low, medium, high = numbers
+    patch, tile = 1 << (sides & 15), 1 << (sides >> 4)
+    lengths = routing, low, medium, high
+    header = Header(width, height, quality, data[11:19], patch, tile, lengths)
     _check_limits(header)
     return header, tuple(checksums), at + 20
 

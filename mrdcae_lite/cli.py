@@ -4,9 +4,15 @@ Bad input ends in one line on standard error and exit code 2; nothing is left ha
 """
 
 import argparse
+import os
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mrdcae_lite import bitstream
 from mrdcae_lite.images import ImageError, read_image, write_atomically, write_image
@@ -21,6 +27,7 @@ class UsageError(Exception):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (0 done, 2 bad input, 130 interrupted)."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         options = _parser().parse_args(argv)
         options.run(options)
@@ -44,7 +51,7 @@ def _one_line(error: BaseException) -> str:
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line instead of printing the usage."""
 
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}. See `{self.prog} --help`.\n")
 
 
@@ -59,10 +66,11 @@ def _parser() -> argparse.ArgumentParser:
     models = commands.add_parser("models", help="list the shipped models")
     models.set_defaults(run=_models)
     _add_train(commands)
+    _add_evaluate(commands)
     return parser
 
 
-def _add_compress(commands) -> None:
+def _add_compress(commands: Any) -> None:
     compress = commands.add_parser("compress", help="write a picture as a .mrdc file")
     compress.add_argument("input", type=Path, metavar="IN", help="picture to read")
     compress.add_argument("output", type=Path, metavar="OUT", nargs="?", help="default: IN.mrdc")
@@ -76,7 +84,7 @@ def _add_compress(commands) -> None:
     compress.set_defaults(run=_compress)
 
 
-def _add_decompress(commands) -> None:
+def _add_decompress(commands: Any) -> None:
     decompress = commands.add_parser("decompress", help="write a .mrdc file as a picture")
     decompress.add_argument("input", type=Path, metavar="IN", help=".mrdc file to read")
     decompress.add_argument("output", type=Path, metavar="OUT", nargs="?", help="default: IN.png")
@@ -86,7 +94,7 @@ def _add_decompress(commands) -> None:
     decompress.set_defaults(run=_decompress)
 
 
-def _add_train(commands) -> None:
+def _add_train(commands: Any) -> None:
     train = commands.add_parser("train", help="train a codec on a folder of photographs")
     train.add_argument("photographs", type=Path, help="folder of pictures to learn from")
     train.add_argument("--validation", type=Path, required=True, help="folder to judge by")
@@ -104,6 +112,22 @@ def _add_train(commands) -> None:
     train.set_defaults(run=_train)
 
 
+def _add_evaluate(commands: Any) -> None:
+    evaluate = commands.add_parser("evaluate", help="compare codecs on pictures, in real bytes")
+    evaluate.add_argument("images", type=Path, nargs="*", metavar="IMAGES", help="or folders")
+    evaluate.add_argument("--samples", action="store_true", help="(default) the bundled ones, too")
+    evaluate.add_argument("--codecs", metavar="A,B", help="default: all; JPEG is always there")
+    evaluate.add_argument("--model", default="lite", help="shipped model or codec file")
+    evaluate.add_argument("--qualities", metavar="Q,Q", help="of mrdcae, 0 to 100, at least four")
+    evaluate.add_argument("--resize", type=int, metavar="SIDE", help="centre squares, scaled")
+    evaluate.add_argument("--limit", type=int, metavar="N", help="only N of them, evenly spaced")
+    evaluate.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (1)")
+    evaluate.add_argument("--out", type=Path, metavar="FILE.json", help="write the report")
+    evaluate.add_argument("--reuse", type=Path, metavar="FILE.json", help="other codecs from there")
+    evaluate.add_argument("--force", action="store_true", help="overwrite FILE.json")
+    evaluate.set_defaults(run=_evaluate)
+
+
 def _free(output: Path, force: bool) -> Path:
     if output.is_dir():
         raise UsageError(f"expected a file name. Received the folder {output}. Add a name to it.")
@@ -114,7 +138,7 @@ def _free(output: Path, force: bool) -> Path:
     return output
 
 
-def _compress(options) -> None:
+def _compress(options: argparse.Namespace) -> None:
     if options.quality is not None:
         from mrdcae_lite.quality import check_quality
 
@@ -136,7 +160,7 @@ def _compress(options) -> None:
     print(f"{output}: {len(data)} bytes, {bpp:.3f} bpp, {ratio:.1f}:1, quality {quality}")
 
 
-def _decompress(options) -> None:
+def _decompress(options: argparse.Namespace) -> None:
     output = _free(options.output or options.input.with_suffix(".png"), options.force)
     data = options.input.read_bytes()
     bitstream.unpack(data, levels=options.level)
@@ -147,7 +171,7 @@ def _decompress(options) -> None:
     print(f"{output}: {output.stat().st_size} bytes")
 
 
-def _info(options) -> None:
+def _info(options: argparse.Namespace) -> None:
     data = options.file.read_bytes()
     header = bitstream.read_header(data)
     shape = header.height, header.width, 3
@@ -158,26 +182,27 @@ def _info(options) -> None:
     print(f"{len(data)} bytes ({parts}), {bits_per_pixel(data, shape):.3f} bpp")
 
 
-def _models(_options) -> None:
+def _models(_options: argparse.Namespace) -> None:
     from mrdcae_lite.codec import registry
 
     for name, entry in sorted(registry().items()):
         print(f"{name}: {entry['id']}  {entry['about']}")
 
 
-def _read_folder(folder: Path) -> list:
+def _read_folder(folder: Path) -> list[NDArray[np.uint8]]:
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in (".png", ".jpg", ".jpeg"))
     if not paths:
         raise UsageError(f"no .png or .jpg picture in {folder}. Give a folder of photographs.")
     return [read_image(path) for path in paths]
 
 
-def _train(options) -> None:
+def _train(options: argparse.Namespace) -> None:
     photographs, judges = _read_folder(options.photographs), _read_folder(options.validation)
     import keras
 
     from mrdcae_lite.codec import Codec
     from mrdcae_lite.model import MRDCAE
+    from mrdcae_lite.preparation import crop
     from mrdcae_lite.training import train
 
     keras.utils.set_random_seed(options.seed)
@@ -194,8 +219,42 @@ def _train(options) -> None:
         learning_rate=options.learning_rate,
         seed=options.seed,
     )
-    Codec.from_model(model).save(options.to / "trained.keras-codec")
+    print("fitting the coding tables", file=sys.stderr)
+    rng = np.random.default_rng(options.seed)
+    sizeable = [image for image in photographs if min(image.shape[:2]) >= 256]
+    pieces = [crop(image, 256, rng) for image in sizeable[:: max(1, len(sizeable) // 80)]]
+    Codec.from_model(model).refined(pieces).save(options.to / "trained.keras-codec")
     print(f"{options.to / 'trained.keras-codec'}: done")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    output = _free(options.out, options.force) if options.out else None
+    earlier = json.loads(options.reuse.read_bytes()) if options.reuse else None
+    from mrdcae_lite import evaluation
+
+    samples = evaluation.bundled() if options.samples or not options.images else []
+    paths = evaluation.pictures([*options.images, *samples], options.limit)
+    chosen: dict[str, Any] = {"model": options.model, "resize": options.resize}
+    if options.codecs:
+        chosen["codecs"] = tuple(options.codecs.split(","))
+    if options.qualities:
+        chosen["qualities"] = tuple(int(quality) for quality in options.qualities.split(","))
+
+    def announce(number: int, path: Path, problem: str | None) -> None:
+        line = f"mrdcae: skipped: {problem}" if problem else path.name
+        print(f"{number}/{len(paths)} {line}", file=sys.stderr, flush=True)
+
+    report = evaluation.evaluate(
+        paths,
+        evaluation.Settings(**chosen),
+        jobs=options.jobs,
+        earlier=earlier,
+        announce=announce,
+    )
+    print(evaluation.table(report))
+    if output:
+        write_atomically(output, evaluation.to_json(report).encode())
+        print(f"\n{output}: {output.stat().st_size} bytes")
 
 
 if __name__ == "__main__":

@@ -3,11 +3,14 @@
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 from keras import ops
@@ -24,6 +27,9 @@ from mrdcae_lite.prior import IntegerPrior, Request
 from mrdcae_lite.quality import QUALITIES, check_quality, quality_features
 
 Pixels = NDArray[np.uint8]
+
+Place = tuple[slice, slice]
+"""Rows and columns of patches."""
 
 TILE = 512
 """Side in pixels of the squares whose symbols are coded independently of each other."""
@@ -60,7 +66,7 @@ class Codec:
 
     def __init__(
         self,
-        config: Mapping[str, object],
+        config: Mapping[str, Any],
         transforms: Mapping[str, NDArray[np.float16]],
         prior: Mapping[str, NDArray],
         tables: entropy.Tables,
@@ -69,12 +75,10 @@ class Codec:
         self.tables = tables
         self.model = MRDCAE(**{**self._config, "block_dtype": "float32"})
         self.model.build()
-        for name, weight in _transform_weights(self.model).items():
-            if name not in transforms or transforms[name].shape != weight.shape:
-                raise ValueError(
-                    f"the weights have no array {name} of shape {tuple(weight.shape)}. They "
-                    "belong to another version of the model: train or fetch them again."
-                )
+        networks = _transform_weights(self.model)
+        _check_arrays(transforms, {n: np.empty(w.shape, np.float16) for n, w in networks.items()})
+        _check_arrays(prior, self.model.prior.freeze(quality_features(np.arange(QUALITIES))))
+        for name, weight in networks.items():
             weight.assign(transforms[name].astype(np.float32))
         self._prior = IntegerPrior(prior)
         self.id = self._fingerprint()
@@ -82,6 +86,8 @@ class Codec:
     @classmethod
     def from_model(cls, model: MRDCAE, *, tables: entropy.Tables | None = None) -> "Codec":
         """Freeze a built model: networks to float16, the prior and the tables to integers."""
+        if not model.built:
+            raise ValueError("the model has no weights yet. Call model.build() or fit it first.")
         keys = ("width", "blocks", "prior_width")
         transforms = {
             name: ops.convert_to_numpy(weight).astype(np.float16)
@@ -90,6 +96,26 @@ class Codec:
         prior = model.prior.freeze(quality_features(np.arange(QUALITIES)))
         config = {key: getattr(model, key) for key in keys}
         return cls(config, transforms, prior, tables or entropy.laplace_tables())
+
+    def refined(
+        self, images: Sequence[Pixels], *, qualities: Sequence[int] = (5, 30, 55, 80)
+    ) -> "Codec":
+        """The same networks with tables fitted to the symbols of some photographs.
+
+        Args:
+            images: uint8 (height, width, 3) each, not of a test set.
+            qualities: each image is analysed at each of them.
+        """
+        counter = entropy.SymbolCounter()
+        for image in images:
+            for quality in qualities:
+                latents = self.analyse(image, quality)
+                for place in _tiles(latents.routing.shape):
+                    self._encode_tile(
+                        latents.levels, latents.routing, place, quality, [counter] * 3, False
+                    )
+        tables = entropy.fit_tables(counter.histograms)
+        return Codec(self._config, self._transforms, self._prior_weights, tables)
 
     # --- compress ---------------------------------------------------------------------------
 
@@ -122,7 +148,10 @@ class Codec:
             raise ValueError(
                 "give one of quality, target_bpp and target_psnr. Received: more than one."
             )
-        _check_roi(roi, image.shape)
+        for name, target in (("target_bpp", target_bpp), ("target_psnr", target_psnr)):
+            if target is not None and not 0 < target < np.inf:
+                raise ValueError(f"{name} must be a positive number. Received: {target!r}.")
+        roi = None if roi is None else _check_roi(np.asarray(roi), image.shape)
 
         def encode(number: int) -> bytes:
             return self._encode(image, number, roi, fast)
@@ -133,16 +162,17 @@ class Codec:
             return self._smallest_reaching(encode, target_psnr, image)
         return encode(check_quality(50 if quality is None else quality))
 
-    def _encode(self, image, quality, roi, fast) -> bytes:
+    def _encode(
+        self, image: Pixels, quality: int, roi: NDArray[np.bool_] | None, fast: bool
+    ) -> bytes:
         latents = self.analyse(image, quality)
         routing = latents.routing if roi is None else _prefer(latents.routing, roi)
         sections = [bytearray(), bytearray(), bytearray()]
-        for rows, columns in _tiles(routing.shape):
-            for section, stream in zip(
-                sections,
-                self._encode_tile(latents.levels, routing, rows, columns, quality, fast),
-                strict=True,
-            ):
+        for place in _tiles(routing.shape):
+            coders = [entropy.SymbolEncoder(self.tables) for _ in range(3)]
+            self._encode_tile(latents.levels, routing, place, quality, coders, fast)
+            for section, coder in zip(sections, coders, strict=True):
+                stream = coder.finish()
                 section += bitstream.write_varint(len(stream)) + stream
         header = Header(
             image.shape[1], image.shape[0], quality, self.id, pyramid.PATCH, TILE, (0, 0, 0, 0)
@@ -167,25 +197,32 @@ class Codec:
         """Level 1, 2 or 3 of every 32 x 32 patch, uint8 (rows, columns)."""
         return self.analyse(image, check_quality(quality)).routing
 
-    def _encode_tile(self, levels, routing, rows, columns, quality, fast) -> list[bytes]:
-        part = [
-            y[_scaled(rows, scale), _scaled(columns, scale)]
-            for y, scale in zip(levels, (1, 2, 4), strict=True)
-        ]
-        coders = [entropy.SymbolEncoder(self.tables) for _ in range(3)]
+    def _encode_tile(
+        self,
+        levels: list[NDArray[np.float32]],
+        routing: NDArray[np.uint8],
+        place: Place,
+        quality: int,
+        coders: Sequence[entropy.SymbolSink],
+        fast: bool,
+    ) -> None:
+        """Choose the symbols of one tile and write each level's to its coder."""
+        part = _cut(levels, place)
 
         def answer(request: Request) -> NDArray[np.int32]:
             y = part[request.level][request.rows, request.columns, request.channels]
-            symbols = np.rint(y).astype(np.int32)
+            limit = entropy.MAX_SYMBOL
+            symbols = np.clip(np.rint(y), -limit, limit).astype(np.int32)
             if not fast:
                 symbols = self._cheaper(y, symbols, request.indices)
             coders[request.level].write(symbols, request.indices)
             return symbols
 
-        self._prior.run(quality, level_masks(routing[rows, columns]), answer)
-        return [coder.finish() for coder in coders]
+        self._prior.run(quality, level_masks(routing[place]), answer)
 
-    def _cheaper(self, y, symbols, indices) -> NDArray[np.int32]:
+    def _cheaper(
+        self, y: NDArray[np.float32], symbols: NDArray[np.int32], indices: NDArray[np.uint8]
+    ) -> NDArray[np.int32]:
         """Rate-distortion-optimised quantisation: one step toward zero where that pays."""
         smaller = symbols - np.sign(symbols)
         reach = entropy.MAX_REACH
@@ -195,7 +232,9 @@ class Codec:
         worse = (y - smaller) ** 2 - (y - symbols) ** 2
         return np.where(worse < RATE_WEIGHT * (here - there), smaller, symbols)
 
-    def _smallest_reaching(self, encode, target, image) -> bytes:
+    def _smallest_reaching(
+        self, encode: Callable[[int], bytes], target: float, image: Pixels
+    ) -> bytes:
         def quality_of(data: bytes) -> float:
             return psnr(image, self.decompress(data), data_range=255)
 
@@ -263,20 +302,22 @@ class Codec:
             np.zeros((shape[0] * scale, shape[1] * scale, channels), np.int32)
             for scale, channels in zip((1, 2, 4), pyramid.CHANNELS, strict=True)
         ]
-        streams = [_split_section(section, number) for number, section in enumerate(sections)]
-        for rows, columns in _tiles(routing.shape):
-            views = [
-                s[_scaled(rows, scale), _scaled(columns, scale)]
-                for s, scale in zip(symbols, (1, 2, 4), strict=True)
-            ]
-            coders = [entropy.SymbolDecoder(self.tables, next(stream)) for stream in streams]
+        places = list(_tiles(routing.shape))
+        streams = [_split_section(s, number, len(places)) for number, s in enumerate(sections)]
+        for place, *own in zip(places, *streams, strict=True):
+            views = _cut(symbols, place)
+            coders = [entropy.SymbolDecoder(self.tables, stream) for stream in own]
 
-            def answer(request: Request, coders=coders, views=views) -> NDArray[np.int32]:
+            def answer(
+                request: Request,
+                coders: list[entropy.SymbolDecoder] = coders,
+                views: list[NDArray[np.int32]] = views,
+            ) -> NDArray[np.int32]:
                 found = coders[request.level].read(request.indices)
                 views[request.level][request.rows, request.columns, request.channels] = found
                 return found
 
-            masks = level_masks(routing[rows, columns])[:level]
+            masks = level_masks(routing[place])[:level]
             self._prior.run(header.quality, masks, answer)
         return symbols, routing, header
 
@@ -318,7 +359,15 @@ class Codec:
                 if slash:
                     parts[kind][rest] = array
             tables = entropy.Tables.unpack(arrays["tables"])
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            EOFError,
+            TypeError,
+            BadZipFile,
+            zlib.error,
+        ) as error:
             raise ValueError(
                 f"expected a codec file written by Codec.save. Received something else ({error}). "
                 "Fetch or train it again."
@@ -326,7 +375,18 @@ class Codec:
         return cls(config, parts["transforms"], parts["prior"], tables)
 
 
-def _transform_weights(model: MRDCAE) -> dict:
+def _check_arrays(arrays: Mapping[str, NDArray], expected: Mapping[str, NDArray]) -> None:
+    """Raise `ValueError` unless names, shapes and types are as expected."""
+    for name, like in expected.items():
+        found = arrays.get(name)
+        if found is None or found.shape != like.shape or found.dtype != like.dtype:
+            raise ValueError(
+                f"the weights have no {like.dtype} array {name} of shape {like.shape}. They "
+                "belong to another version of the model: train or fetch them again."
+            )
+
+
+def _transform_weights(model: MRDCAE) -> dict[str, Any]:
     """Variables of the networks by name; those of the prior are kept as integers instead."""
     named = {weight.path.partition("/")[2]: weight for weight in model.trainable_variables}
     return {name: weight for name, weight in named.items() if not name.startswith("prior/")}
@@ -336,18 +396,23 @@ def _batch(quality: int) -> NDArray[np.float32]:
     return np.array([quality], np.float32)
 
 
-def _scaled(piece: slice, scale: int) -> slice:
-    return slice(piece.start * scale, piece.stop * scale)
+def _cut(levels: Sequence[NDArray], place: Place) -> list[NDArray]:
+    """Views of the three levels at a place given in patches."""
+    return [
+        level[tuple(slice(s.start * scale, s.stop * scale) for s in place)]
+        for level, scale in zip(levels, (1, 2, 4), strict=True)
+    ]
 
 
-def _tiles(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
-    """Row and column slices of the patches of every tile, in raster order."""
-    side = TILE // pyramid.PATCH
-    for row in range(0, shape[0], side):
-        for column in range(0, shape[1], side):
+def _tiles(shape: tuple[int, ...]) -> Iterator[Place]:
+    """The places of all tiles, in raster order: as few as `TILE` allows, about equal in size."""
+    most = TILE // pyramid.PATCH
+    row_step, column_step = (-(-n // -(-n // most)) for n in shape)
+    for row in range(0, shape[0], row_step):
+        for column in range(0, shape[1], column_step):
             yield (
-                slice(row, min(row + side, shape[0])),
-                slice(column, min(column + side, shape[1])),
+                slice(row, min(row + row_step, shape[0])),
+                slice(column, min(column + column_step, shape[1])),
             )
 
 
@@ -359,26 +424,28 @@ def level_masks(routing: NDArray[np.uint8]) -> list[NDArray[np.bool_]]:
     ]
 
 
-def _split_section(section: bytes, number: int) -> Iterator[bytes]:
+def _split_section(section: bytes, number: int, tiles: int) -> list[bytes]:
     """The streams of the tiles in a level section."""
-    at = 0
-    while True:
+    at, streams = 0, []
+    for _ in range(tiles):
         length, at = bitstream.read_varint(section, at)
-        if at + length > len(section) or length % 4:
-            raise BitstreamError(
-                f"a tile of the {bitstream.SECTIONS[number + 1]} section claims {length} bytes. "
-                f"{bitstream.FETCH_AGAIN}"
-            )
-        yield section[at : at + length]
+        streams.append(section[at : at + length])
         at += length
+    if at != len(section):
+        raise BitstreamError(
+            f"the tiles of the {bitstream.SECTIONS[number + 1]} section claim {at} bytes, but it "
+            f"has {len(section)}. {bitstream.FETCH_AGAIN}"
+        )
+    return streams
 
 
-def _check_roi(roi, shape) -> None:
-    if roi is not None and (roi.shape != shape[:2] or roi.dtype != bool):
+def _check_roi(roi: NDArray, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    if roi.shape != shape[:2] or roi.dtype != bool:
         raise ValueError(
             f"roi must be a bool array of shape {shape[:2]}. "
             f"Received: {roi.dtype} {roi.shape}. Make it with the image's height and width."
         )
+    return roi
 
 
 def _prefer(routing: NDArray[np.uint8], roi: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -416,29 +483,32 @@ def registry() -> dict[str, dict[str, str]]:
     return json.loads(_weights().joinpath("registry.json").read_text())
 
 
-def _weights():
+def _weights() -> Traversable:
     return resources.files("mrdcae_lite") / "weights"
 
 
-@cache
 def load(name: str | Path = "lite") -> Codec:
     """A shipped codec by name, or one that `Codec.save` wrote by path.
 
-    Shipped files are checked against their SHA-256 first. The result is cached.
+    Shipped files are checked against their SHA-256, and loaded once in a process.
 
     Raises:
         ValueError: if there is no such codec, or its file is damaged.
     """
-    entry = registry().get(str(name))
-    if entry is None:
-        path = Path(name)
-        if not path.is_file():
-            known = ", ".join(sorted(registry()))
-            raise ValueError(
-                f"expected a codec file or one of: {known}. Received: {str(name)!r}. "
-                "Check the path, or run `mrdcae models`."
-            )
-        return Codec.read(path.read_bytes())
+    if str(name) in registry():
+        return _shipped(str(name))
+    path = Path(name)
+    if not path.is_file():
+        raise ValueError(
+            f"expected a codec file or one of: {', '.join(sorted(registry()))}. "
+            f"Received: {str(name)!r}. Check the path, or run `mrdcae models`."
+        )
+    return Codec.read(path.read_bytes())
+
+
+@cache
+def _shipped(name: str) -> Codec:
+    entry = registry()[name]
     content = _weights().joinpath(entry["file"]).read_bytes()
     if hashlib.sha256(content).hexdigest() != entry["sha256"]:
         raise ValueError(

@@ -9,13 +9,17 @@ A table covers the symbols -reach ... reach and an escape. A symbol beyond the r
 the escape followed by its sign and its distance, with 17 plain bits.
 """
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, Protocol
 
 import constriction
 import numpy as np
 from numpy.typing import NDArray
 
+from mrdcae_lite.bitstream import BitstreamError
 from mrdcae_lite.quality import QUALITIES, quantisation_step
 
 TABLES = 64
@@ -24,8 +28,13 @@ TABLES = 64
 TOTAL = 1 << 16
 """Sum of the counts of a table; every count is at least 1."""
 
+MAX_SYMBOL = 32767
+"""Largest magnitude of a symbol."""
+
 MAX_REACH = 1023
 """Largest magnitude a table covers without an escape."""
+
+_BEYOND = MAX_REACH + 1
 
 LOG_NARROWEST = -3.2
 LOG_RATIO = 0.17
@@ -37,9 +46,9 @@ _Categorical = constriction.stream.model.Categorical
 _PLAIN_BITS = constriction.stream.model.Uniform(1 << 17)
 
 
-def table_scale(index: NDArray[np.float64]) -> NDArray[np.float64]:
+def table_scale(index: float) -> float:
     """Laplace scale, in quantisation steps, that a table index stands for."""
-    return np.exp(LOG_NARROWEST + LOG_RATIO * index)
+    return math.exp(LOG_NARROWEST + LOG_RATIO * index)
 
 
 def starting_curve(std: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -56,7 +65,7 @@ def starting_curve(std: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def reach(index: int) -> int:
     """Largest magnitude that table `index` codes without an escape."""
-    return min(MAX_REACH, int(np.ceil(12 * table_scale(np.float64(index)))) + 2)
+    return min(MAX_REACH, math.ceil(12 * table_scale(index)) + 2)
 
 
 def _integer_counts(probabilities: NDArray[np.float64]) -> NDArray[np.uint16]:
@@ -69,7 +78,7 @@ def _integer_counts(probabilities: NDArray[np.float64]) -> NDArray[np.uint16]:
 
 def laplace_probabilities(index: int) -> NDArray[np.float64]:
     """Probabilities of -reach ... reach and of the escape, shape (2 * reach + 2,)."""
-    scale, last = table_scale(np.float64(index)), reach(index)
+    scale, last = table_scale(index), reach(index)
     tail = 0.5 * np.exp(-(np.arange(last + 2) - 0.5) / scale)  # P(symbol >= n), n >= 1
     one_side = tail[1:-1] - tail[2:]
     return np.concatenate([one_side[::-1], [1 - 2 * tail[1]], one_side, [2 * tail[-1]]])
@@ -130,17 +139,39 @@ def fit_tables(histograms: NDArray[np.int64], *, strength: float = 200.0) -> Tab
     """Tables that follow observed symbols where there are many, the Laplace formula elsewhere.
 
     Args:
-        histograms: (64, 2047) times that each table met each symbol, centre at symbol 0. Both
-            signs are counted together, for which the distributions are symmetrical.
+        histograms: (64, 2049) times that each table met each symbol, centre at symbol 0, the
+            ends for all symbols beyond every reach. Both signs are counted together, as the
+            distributions are symmetrical.
         strength: how many observations the formula is worth.
     """
     tables = []
     for index in range(TABLES):
         seen, last = histograms[index] + histograms[index][::-1], reach(index)
-        inside = seen[MAX_REACH - last : MAX_REACH + last + 1]
+        inside = seen[_BEYOND - last : _BEYOND + last + 1]
         observed = np.append(inside, seen.sum() - inside.sum()) / 2
         tables.append(_integer_counts(observed + strength * laplace_probabilities(index)))
     return Tables(tuple(tables))
+
+
+class SymbolSink(Protocol):
+    """Something that symbols can be written to."""
+
+    def write(self, symbols: NDArray[np.int32], indices: NDArray[np.uint8]) -> None:
+        """Take symbols; both arrays have the same shape."""
+
+
+class SymbolCounter:
+    """Counts how often each table meets each symbol, for `fit_tables`."""
+
+    def __init__(self) -> None:
+        self.histograms = np.zeros((TABLES, 2 * _BEYOND + 1), np.int64)
+
+    def write(self, symbols: NDArray[np.int32], indices: NDArray[np.uint8]) -> None:
+        """Count symbols. Both arrays have the same shape."""
+        column = np.clip(symbols, -_BEYOND, _BEYOND) + _BEYOND
+        cell = indices.astype(np.int64) * self.histograms.shape[1] + column
+        counted = np.bincount(cell.ravel(), minlength=self.histograms.size)
+        self.histograms += counted.reshape(self.histograms.shape)
 
 
 class SymbolEncoder:
@@ -161,7 +192,12 @@ class SymbolEncoder:
             self._coder.encode(coded, self._tables.models[index])
             far = part[~inside]
             if far.size:
-                distance = np.minimum(abs(far) - last - 1, 0xFFFF) * 2 + (far < 0)
+                if abs(far.astype(np.int64)).max() > MAX_SYMBOL:
+                    raise ValueError(
+                        f"symbols must lie within +-{MAX_SYMBOL}. Received: "
+                        f"{far.min()} to {far.max()}. Clip them."
+                    )
+                distance = (abs(far) - last - 1) * 2 + (far < 0)
                 self._coder.encode(distance.astype(np.int32), _PLAIN_BITS)
 
     def finish(self) -> bytes:
@@ -169,12 +205,33 @@ class SymbolEncoder:
         return self._coder.get_compressed().astype("<u4").tobytes()
 
 
+class _Reader:
+    """The range decoder, with damage reported as `BitstreamError`."""
+
+    def __init__(self, stream: bytes) -> None:
+        if len(stream) % 4:
+            raise BitstreamError(
+                f"expected a coded stream of whole 32-bit words. Received: {len(stream)} bytes. "
+                "The file is damaged: fetch it again."
+            )
+        self._coder = _RangeDecoder(np.frombuffer(stream, "<u4").astype(np.uint32))
+
+    def decode(self, model: Any, count: int) -> NDArray[np.int32]:
+        """Next `count` symbols."""
+        try:
+            return self._coder.decode(model, count)
+        except AssertionError as error:  # how constriction reports impossible data
+            raise BitstreamError(
+                "a coded stream holds impossible data. The file is damaged: fetch it again."
+            ) from error
+
+
 class SymbolDecoder:
     """Reads what `SymbolEncoder` wrote, given the same table indices."""
 
     def __init__(self, tables: Tables, stream: bytes) -> None:
         self._tables = tables
-        self._coder = _RangeDecoder(np.frombuffer(stream, "<u4").astype(np.uint32))
+        self._coder = _Reader(stream)
 
     def read(self, indices: NDArray[np.uint8]) -> NDArray[np.int32]:
         """Next symbols, in the shape of `indices`."""
@@ -192,7 +249,9 @@ class SymbolDecoder:
         return symbols.reshape(indices.shape)
 
 
-def _runs(indices: NDArray[np.uint8], values: NDArray[np.int32]):
+def _runs(
+    indices: NDArray[np.uint8], values: NDArray[np.int32]
+) -> Iterator[tuple[int, NDArray[np.int32]]]:
     """Yield (table index, view of the values that use it) for sorted indices."""
     ends = np.searchsorted(indices, np.arange(TABLES + 1))
     for index in range(TABLES):
@@ -233,8 +292,8 @@ def write_routing(routing: NDArray[np.uint8]) -> bytes:
 
 def read_routing(stream: bytes, shape: tuple[int, int]) -> NDArray[np.uint8]:
     """Inverse of `write_routing`."""
-    coder, model = _RangeDecoder(np.frombuffer(stream, "<u4").astype(np.uint32)), _MapModel(shape)
+    coder, model = _Reader(stream), _MapModel(shape)
     for row, column in np.ndindex(shape):
         counts, categorical = model.at(row, column)
-        model.learn(row, column, counts, int(coder.decode(categorical)) + 1)
+        model.learn(row, column, counts, int(coder.decode(categorical, 1)[0]) + 1)
     return model.levels[1:, 1:]

@@ -5,13 +5,17 @@ serves every quality; whatever must know the quality gets `condition`, the (batc
 `quality.quality_features`.
 """
 
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
 import keras
 import numpy as np
 from keras import ops
 
 from mrdcae_lite import entropy, pyramid
 
-Tensor = keras.KerasTensor
+Tensor: TypeAlias = keras.KerasTensor
+Shape: TypeAlias = tuple[int | None, ...]
 
 register = keras.saving.register_keras_serializable(package="mrdcae_lite")
 
@@ -59,7 +63,7 @@ class BlockTransform(keras.layers.Layer):
         x: (batch, h, w, 3 or 48), or (batch, h, w, 192) for the inverse.
     """
 
-    def __init__(self, step: int, inverse: bool = False, **kwargs):
+    def __init__(self, step: int, inverse: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if step not in (0, 1, 2):
             raise ValueError(f"step must be 0, 1 or 2. Received: step={step!r}.")
@@ -69,22 +73,23 @@ class BlockTransform(keras.layers.Layer):
         basis = pyramid.pixel_basis() if step == 0 else pyramid.merge_basis(coarsest=step == 2)
         self.basis = (basis if inverse else basis.T).astype(np.float32)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.offset = self.add_weight(name="offset", shape=(192, 192), initializer="zeros")
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         kernel = ops.cast(self.basis, self.compute_dtype) + 0.1 * self.offset
         if self.inverse:
             return depth_to_space(ops.matmul(x, kernel), self.factor)
         return ops.matmul(space_to_depth(x, self.factor), kernel)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, height, width, channels = input_shape
+        f = self.factor
         if self.inverse:
-            return batch, height * self.factor, width * self.factor, channels // self.factor**2
-        return batch, height // self.factor, width // self.factor, 192
+            return batch, height and height * f, width and width * f, channels and channels // f**2
+        return batch, height and height // f, width and width // f, 192
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "step": self.step, "inverse": self.inverse}
 
 
@@ -99,13 +104,15 @@ class Gain(keras.layers.Layer):
         condition: (batch, 4).
     """
 
-    def build(self, input_shape, condition_shape=None):
+    def build(self, input_shape: Shape, condition_shape: Shape | None = None) -> None:
         self.curve = self.add_weight(name="curve", shape=(4, input_shape[-1]), initializer="zeros")
 
-    def call(self, x, condition):
+    def call(self, x: Tensor, condition: Tensor) -> Tensor:
         return x * ops.exp(ops.matmul(condition, self.curve))[:, None, None, :]
 
-    def compute_output_shape(self, input_shape, condition_shape=None):
+    def compute_output_shape(
+        self, input_shape: Shape, condition_shape: Shape | None = None
+    ) -> Shape:
         return input_shape
 
 
@@ -128,7 +135,7 @@ class ResidualBlock(keras.layers.Layer):
         condition: (batch, 4).
     """
 
-    def __init__(self, channels: int, width: int, typical, **kwargs):
+    def __init__(self, channels: int, width: int, typical: Sequence[float], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.channels = channels
         self.width = width
@@ -149,24 +156,24 @@ class ResidualBlock(keras.layers.Layer):
         self.leave = keras.layers.Dense(channels, kernel_initializer="zeros", name="leave", **dense)
         self.film = keras.layers.Dense(2 * width, kernel_initializer="zeros", name="film", **dense)
 
-    def build(self, input_shape, step_shape=None, condition_shape=None):
-        batch, height, width, channels = input_shape
-        self.enter.build((batch, height, width, 2 * channels))
-        self.mix.build((batch, height, width, self.width))
-        self.leave.build((batch, height, width, self.width))
-        self.film.build((batch, 4))
+    def build(self, input_shape: Shape, *_: Shape) -> None:
+        grid = input_shape[:-1]
+        self.enter.build((*grid, 2 * self.channels))
+        self.mix.build((*grid, self.width))
+        self.leave.build((*grid, self.width))
+        self.film.build((grid[0], 4))
 
-    def call(self, x, step, condition):
+    def call(self, x: Tensor, step: Tensor, condition: Tensor) -> Tensor:
         relative = x * step / ops.cast(np.asarray(self.typical, np.float32), x.dtype)
         hidden = self.enter(ops.concatenate([log_compress(x), relative], axis=-1))
         scale, shift = ops.split(self.film(condition)[:, None, None, :], 2, axis=-1)
         hidden = ops.relu(hidden * (1 + scale) + shift)  # (batch, h, w, width)
         return self.leave(self.mix(hidden))
 
-    def compute_output_shape(self, input_shape, step_shape=None, condition_shape=None):
+    def compute_output_shape(self, input_shape: Shape, *_: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         own = {"channels": self.channels, "width": self.width, "typical": self.typical}
         return {**super().get_config(), **own}
 
@@ -190,7 +197,7 @@ class PatchAttention(keras.layers.Layer):
     Returns logits of shape (batch, h/32, w/32); `sigmoid(logit)` is the score.
     """
 
-    def __init__(self, width: int = 32, **kwargs):
+    def __init__(self, width: int = 32, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.width = width
         stride = {"strides": 2, "padding": "same", "activation": "relu"}
@@ -205,7 +212,7 @@ class PatchAttention(keras.layers.Layer):
             1, bias_initializer=keras.initializers.Constant(3.0), name="score"
         )
 
-    def build(self, input_shape, condition_shape=None):
+    def build(self, input_shape: Shape, condition_shape: Shape | None = None) -> None:
         batch, height, width, _ = input_shape
         self.enter.build(input_shape)
         self.film.build((batch, 4))
@@ -216,7 +223,7 @@ class PatchAttention(keras.layers.Layer):
             name="spread", shape=(), initializer=keras.initializers.Constant(1.5)
         )
 
-    def call(self, blocks, condition):
+    def call(self, blocks: Tensor, condition: Tensor) -> Tensor:
         hidden = self.enter(ops.log1p(ops.abs(blocks)))
         hidden = ops.relu(hidden + self.film(condition)[:, None, None, :])  # 1/8
         hidden = self.surround(self.quarter(self.halve(hidden)))  # 1/32
@@ -227,11 +234,13 @@ class PatchAttention(keras.layers.Layer):
         spread = float(ops.convert_to_numpy(self.spread))
         return 1 / (1 + np.exp(spread)), 1 / (1 + np.exp(-spread))
 
-    def compute_output_shape(self, input_shape, condition_shape=None):
+    def compute_output_shape(
+        self, input_shape: Shape, condition_shape: Shape | None = None
+    ) -> Shape:
         batch, height, width, _ = input_shape
-        return batch, height // 4, width // 4
+        return batch, height and height // 4, width and width // 4
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "width": self.width}
 
 
@@ -277,14 +286,14 @@ class ContextPrior(keras.layers.Layer):
 
     PACE = 4.0
 
-    def __init__(self, width: int = 96, **kwargs):
+    def __init__(self, width: int = 96, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.width = width
 
-    def build(self, input_shape=None, *_):
+    def build(self, *_: Any) -> None:
         n = self.width
         normal = keras.initializers.RandomNormal
-        self._variables = {}
+        self._variables: dict[str, Any] = {}
         self._weight("start", (4, n), normal(0.5))
         for level, groups in enumerate(pyramid.GROUPS):
             scales = self._starting_curve(level)
@@ -305,13 +314,13 @@ class ContextPrior(keras.layers.Layer):
                 self._weight(f"{name}_up", (n, 4 * n), normal(1.0 / np.sqrt(n)))
                 self._weight(f"{name}_up_bias", (4, 4 * n), "zeros")
 
-    def _weight(self, name, shape, initializer):
-        def scaled(shape, dtype=None):
+    def _weight(self, name: str, shape: tuple[int, ...], initializer: Any) -> None:
+        def scaled(shape: tuple[int, ...], dtype: Any = None) -> Tensor:
             return keras.initializers.get(initializer)(shape, dtype) / self.PACE
 
         self._variables[name] = self.add_weight(name=name, shape=shape, initializer=scaled)
 
-    def _value(self, name):
+    def _value(self, name: str) -> Tensor:
         return self.PACE * self._variables[name]
 
     @staticmethod
@@ -321,7 +330,7 @@ class ContextPrior(keras.layers.Layer):
             pyramid.typical_std(pyramid.level_bands(level), pyramid.STRIDES[level])
         )
 
-    def call(self, symbols, masks, condition):
+    def call(self, symbols: list[Tensor], masks: list[Tensor], condition: Tensor) -> list[Tensor]:
         ones = ops.ones_like(symbols[0][..., :1])
         known = [ops.stop_gradient(s) for s in symbols]
         masks = [ones, *masks]
@@ -334,7 +343,9 @@ class ContextPrior(keras.layers.Layer):
                 state = self._up(level, state, masks[level], condition)
         return indices
 
-    def _level(self, level, state, symbols, mask, condition):
+    def _level(
+        self, level: int, state: Tensor, symbols: Tensor, mask: Tensor, condition: Tensor
+    ) -> tuple[Tensor, Tensor]:
         features = fixed_activation(ops.log1p(ops.abs(symbols))) * mask
         black = checkerboard(ops.shape(symbols)[1], ops.shape(symbols)[2])
         first, indices = 0, []
@@ -351,10 +362,10 @@ class ContextPrior(keras.layers.Layer):
                 state = self._gather(state, known * (1 - black), kernel)
         return state, ops.concatenate(indices, axis=-1)
 
-    def _gather(self, state, features, kernel):
+    def _gather(self, state: Tensor, features: Tensor, kernel: Tensor) -> Tensor:
         return ops.clip(state + ops.conv(features, kernel, padding="same"), -1024, 1024)
 
-    def _index(self, name, phase, state, condition):
+    def _index(self, name: str, phase: int, state: Tensor, condition: Tensor) -> Tensor:
         hidden = ops.matmul(
             fixed_activation(state), fixed_point(self._value(f"{name}_hidden"), 7, 127 / 128)
         )
@@ -365,7 +376,7 @@ class ContextPrior(keras.layers.Layer):
         index = round_through(4 * index)
         return index + ops.stop_gradient(ops.clip(index, 0, entropy.TABLES - 1) - index)
 
-    def _up(self, level, state, mask, condition):
+    def _up(self, level: int, state: Tensor, mask: Tensor, condition: Tensor) -> Tensor:
         mix = fixed_point(self._value(f"level{level}_mix"), 8, 127 / 256)
         state = self._gather(state, fixed_activation(state) * mask, mix)
         state = state + self._bias(self._value(f"level{level}_mix_bias"), condition, 12)
@@ -375,7 +386,7 @@ class ContextPrior(keras.layers.Layer):
         return depth_to_space(wide, 2)
 
     @staticmethod
-    def _bias(curve, condition, bits):
+    def _bias(curve: Tensor, condition: Tensor, bits: int) -> Tensor:
         return fixed_point(ops.matmul(condition, curve), bits, 64.0)[:, None, None, :]
 
     def freeze(self, conditions: np.ndarray) -> dict[str, np.ndarray]:
@@ -399,10 +410,10 @@ class ContextPrior(keras.layers.Layer):
                 frozen[name] = np.floor(whole + 0.5).astype(np.int8)
         return frozen
 
-    def compute_output_shape(self, symbols_shape, *_):
+    def compute_output_shape(self, symbols_shape: list[Shape], *_: Any) -> list[Shape]:
         return symbols_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "width": self.width}
 
 

@@ -4,11 +4,13 @@ Images are (batch, height, width, 3) in [0, 1]. All maps are means over a patch,
 switch can be thrown patch by patch.
 """
 
+from typing import TypeAlias
+
 import keras
 import numpy as np
 from keras import ops
 
-Tensor = keras.KerasTensor
+Tensor: TypeAlias = keras.KerasTensor
 
 SWITCH_PATCH = 16
 """Side in pixels of the patches whose complexity throws the switch."""

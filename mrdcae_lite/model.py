@@ -7,6 +7,9 @@ image -> block DCT -> 1/8 --merge--> 1/16 --merge--> 1/32
 image <- block DCT <- 1/8 <--split-- 1/16 <--split-- 1/32
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -18,6 +21,7 @@ from mrdcae_lite.layers import (
     Gain,
     PatchAttention,
     ResidualBlock,
+    Shape,
     Tensor,
     register,
     round_through,
@@ -94,8 +98,8 @@ class MRDCAE(keras.Model):
         threshold: float = 0.015,
         seed: int = 0,
         block_dtype: str = "float32",
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         super().__init__(dtype="float32", **kwargs)
         if textured_loss not in ("ssim", "edge", "mse"):
             raise ValueError(
@@ -114,7 +118,7 @@ class MRDCAE(keras.Model):
         self._make_layers()
         self.trackers = {n: keras.metrics.Mean(name=n) for n in ("bpp", "psnr", "ssim")}
 
-    def _make_layers(self):
+    def _make_layers(self) -> None:
         self.analysis = [BlockTransform(n, name=f"analysis{n}") for n in range(3)]
         self.synthesis = [BlockTransform(n, inverse=True, name=f"synthesis{n}") for n in range(3)]
         self.attention = PatchAttention(name="attention")
@@ -122,15 +126,17 @@ class MRDCAE(keras.Model):
         self.inverse_gains = [Gain(name=f"inverse_gain{n}") for n in range(3)]
         self.prior = ContextPrior(self.prior_width, name="prior")
         grids = (pyramid.BLOCK_BANDS, pyramid.BLOCK_BANDS, pyramid.bands(coarsest=True))
-        typical = [pyramid.typical_std(g, s) for g, s in zip(grids, (8, 16, 32), strict=True)]
+        typical = [list(pyramid.typical_std(g, s)) for g, s in zip(grids, (8, 16, 32), strict=True)]
         self.analysis_blocks = [self._blocks(f"analysis{n}", t) for n, t in enumerate(typical)]
         self.synthesis_blocks = [self._blocks(f"synthesis{n}", t) for n, t in enumerate(typical)]
 
-    def _blocks(self, name, typical):
-        common = {"width": self.width, "typical": typical, "dtype": self.block_dtype}
-        return [ResidualBlock(192, name=f"{name}_block{n}", **common) for n in range(self.blocks)]
+    def _blocks(self, name: str, typical: Sequence[float]) -> list[ResidualBlock]:
+        return [
+            ResidualBlock(192, self.width, typical, name=f"{name}_block{n}", dtype=self.block_dtype)
+            for n in range(self.blocks)
+        ]
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Shape | None = None) -> None:
         batch = None
         for step, stride in enumerate((8, 16, 32)):
             grid = (batch, 128 // stride, 128 // stride, 192)
@@ -156,7 +162,7 @@ class MRDCAE(keras.Model):
         step, condition = quality_condition(quality)
         grid = self.analysis[0](images - 0.5) / step
         logits = self.attention(ops.stop_gradient(grid), condition)
-        details = []
+        details: list[Tensor] = []
         for scale in range(3):
             for block in self.analysis_blocks[scale]:
                 grid = grid + ops.cast(block(grid, step, condition), "float32")
@@ -192,7 +198,7 @@ class MRDCAE(keras.Model):
         high = ops.cast(logits > spread, "float32")[..., None]
         return [ops.repeat(ops.repeat(m, n, 1), n, 2) for m, n in ((medium, 2), (high, 4))]
 
-    def call(self, images, training=False):
+    def call(self, images: Tensor, training: bool = False) -> dict[str, Tensor]:
         batch = ops.shape(images)[0]
         quality = self._draw_qualities(batch, training)
         _, condition = quality_condition(quality)
@@ -211,16 +217,16 @@ class MRDCAE(keras.Model):
             "quality": quality,
         }
 
-    def _draw_qualities(self, batch, training):
+    def _draw_qualities(self, batch: int | Tensor, training: bool) -> Tensor:
         if training:
             return ops.floor(keras.random.uniform((batch,), 0, QUALITIES, seed=self.seeds))
         share = (ops.arange(batch, dtype="float32") + 0.5) / ops.cast(batch, "float32")
         return ops.floor(share * QUALITIES)
 
-    def _noise(self, like):
+    def _noise(self, like: Tensor) -> Tensor:
         return keras.random.uniform(ops.shape(like), -0.5, 0.5, seed=self.seeds)
 
-    def _attention_loss(self, latents, bits, logits):
+    def _attention_loss(self, latents: list[Tensor], bits: list[Tensor], logits: Tensor) -> Tensor:
         """Cross-entropy of the routing against what rate and distortion call for.
 
         A level is worth its bits in a patch if the squared error that its symbols remove,
@@ -241,7 +247,16 @@ class MRDCAE(keras.Model):
         )
         return ops.mean(losses_, axis=(1, 2))
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self,
+        x: Tensor | None = None,
+        y: None = None,
+        y_pred: dict[str, Tensor] | None = None,
+        sample_weight: None = None,
+        training: bool = True,
+    ) -> Tensor:
+        if x is None or y_pred is None:
+            raise ValueError("fit needs images: call fit(images) with float32 in [0, 1].")
         restored = y_pred["reconstruction"]
         pixels = restored.shape[1] * restored.shape[2]
         bpp = y_pred["bits"] / pixels
@@ -254,8 +269,10 @@ class MRDCAE(keras.Model):
         scaled = ops.sqrt(step * 255) / 5 * (bpp + error / (LAGRANGE * step**2))
         return ops.mean(scaled + y_pred["attention_loss"])
 
-    def _switched_error(self, x, restored, squared, similarity, step):
-        """Mean over the patches of the error that each is judged by, (batch,), 3 channels summed."""
+    def _switched_error(
+        self, x: Tensor, restored: Tensor, squared: Tensor, similarity: Tensor, step: Tensor
+    ) -> Tensor:
+        """Mean over patches of the error that each is judged by, (batch,); 3 channels summed."""
         smooth = 3 * losses.patch_means(squared)
         if self.textured_loss == "mse":
             return ops.mean(smooth, axis=(1, 2))
@@ -269,17 +286,17 @@ class MRDCAE(keras.Model):
         rich = self.mse_share * smooth + weight[:, None, None] * structural
         return ops.mean((1 - switch) * smooth + switch * rich, axis=(1, 2))
 
-    def _track(self, bpp, squared, similarity):
+    def _track(self, bpp: Tensor, squared: Tensor, similarity: Tensor) -> None:
         mse = ops.maximum(ops.mean(squared, axis=(1, 2, 3)), 1e-10)
         self.trackers["bpp"].update_state(bpp)
         self.trackers["psnr"].update_state(-10 * ops.log10(mse))
         self.trackers["ssim"].update_state(ops.mean(similarity))
 
     @property
-    def metrics(self):
+    def metrics(self) -> list[keras.metrics.Metric]:
         return [*super().metrics, *self.trackers.values()]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         shape = ("width", "blocks", "prior_width")
         objective = ("textured_loss", "mse_share", "structure", "threshold")
         config = super().get_config()

@@ -31,7 +31,7 @@ def standardise(image: Pixels, size: int) -> Pixels:
 
 def normalise(image: Pixels) -> Normalised:
     """uint8 in 0 ... 255 to float32 in [0, 1]."""
-    return image.astype(np.float32) / 255
+    return image.astype(np.float32) / np.float32(255)
 
 
 def denormalise(image: NDArray) -> Pixels:
@@ -41,7 +41,7 @@ def denormalise(image: NDArray) -> Pixels:
 
 def rotate(image: NDArray, rng: np.random.Generator) -> NDArray:
     """Rotation by 0, 90, 180 or 270 degrees: no pixel is interpolated."""
-    return np.rot90(image, rng.integers(4))
+    return np.rot90(image, int(rng.integers(4)))
 
 
 def flip(image: NDArray, rng: np.random.Generator) -> NDArray:
@@ -70,7 +70,8 @@ def crop(image: NDArray, size: int, rng: np.random.Generator) -> NDArray:
 class Photographs(keras.utils.PyDataset):
     """Endless variety from a list of photographs: batches of augmented crops for `fit`.
 
-    Batch i of epoch e depends on (seed, e, i) alone, so training repeats and resumes exactly.
+    Batch i of epoch e depends on (seed, e, i) alone. Epochs follow one another by themselves;
+    `epoch` can be set to resume exactly.
 
     Args:
         images: uint8 (height, width, 3) each, both sides at least `size`.
@@ -79,7 +80,7 @@ class Photographs(keras.utils.PyDataset):
         steps: batches an epoch.
         augment: rotate, flip and change the illumination of half of the crops.
         seed: repeats the sequence.
-        epoch: where the sequence starts.
+        fixed: the same crops in every epoch, as a fair validation needs them.
 
     Items are float32 (batch, size, size, 3) in [0, 1].
     """
@@ -93,7 +94,7 @@ class Photographs(keras.utils.PyDataset):
         steps: int = 200,
         augment: bool = True,
         seed: int = 0,
-        epoch: int = 0,
+        fixed: bool = False,
     ) -> None:
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=4)
         self.images = [image for image in images if min(image.shape[:2]) >= size]
@@ -105,17 +106,17 @@ class Photographs(keras.utils.PyDataset):
         area = np.array([image.shape[0] * image.shape[1] for image in self.images], float)
         self._share = area / area.sum()
         self._size, self._batch, self._steps = size, batch, steps
-        self._augment, self._seed, self._epoch = augment, seed, epoch
+        self._augment, self._seed, self._fixed, self.epoch = augment, seed, fixed, 0
 
     def __len__(self) -> int:
         return self._steps
 
     def __getitem__(self, index: int) -> Normalised:
-        rng = np.random.default_rng([self._seed, self._epoch, index])
+        rng = np.random.default_rng([self._seed, self.epoch, index])
         return np.stack([self._one(rng) for _ in range(self._batch)])
 
     def on_epoch_end(self) -> None:
-        self._epoch += 1
+        self.epoch += not self._fixed
 
     def _one(self, rng: np.random.Generator) -> Normalised:
         image = self.images[rng.choice(len(self.images), p=self._share)]

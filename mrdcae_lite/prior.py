@@ -90,6 +90,10 @@ class Request(NamedTuple):
     indices: NDArray[np.uint8]
 
 
+Answer = Callable[[Request], NDArray[np.int32]]
+"""Gives the symbols that a request asks for."""
+
+
 class IntegerPrior:
     """Runs the frozen context model.
 
@@ -108,7 +112,7 @@ class IntegerPrior:
         self,
         quality: int,
         masks: list[NDArray[np.bool_]],
-        answer: Callable[[Request], NDArray[np.int32]],
+        answer: Answer,
     ) -> None:
         """Go through the symbols of one tile in coding order.
 
@@ -131,7 +135,7 @@ class IntegerPrior:
         table = self._weights[name] if phase is None else self._weights[name][phase]
         return table[quality].astype(np.float32)
 
-    def _level(self, level, state, sites, quality, answer) -> None:
+    def _level(self, level: int, state: Exact, sites: Sites, quality: int, answer: Answer) -> None:
         """All passes over one level; adds what they reveal to `state` (sites, width)."""
         first = 0
         for group, size in enumerate(GROUPS[level]):
@@ -153,7 +157,9 @@ class IntegerPrior:
         index = hidden @ self._weights[f"{name}_index"] + self._bias(f"{name}_index_bias", quality)
         return np.clip(_shift(index, 9), 0, TABLES - 1).astype(np.uint8)
 
-    def _update(self, name, phase, state, sites, symbols) -> None:
+    def _update(
+        self, name: str, phase: int, state: Exact, sites: Sites, symbols: NDArray[np.int32]
+    ) -> None:
         """Let every site's state know the symbols of its neighbours."""
         kernel = self._weights[f"{name}_update"]
         grid = np.zeros((sites.size, symbols.shape[1]), np.float32)
@@ -163,7 +169,9 @@ class IntegerPrior:
             seen = grid[sites.neighbours(taps, which)].reshape(-1, len(taps) * symbols.shape[1])
             _add(state, which, seen @ _taps(kernel, taps))
 
-    def _refine(self, level, state, coarser, finer, quality) -> Exact:
+    def _refine(
+        self, level: int, state: Exact, coarser: Sites, finer: Sites, quality: int
+    ) -> Exact:
         """State of the next level: mix with the neighbours, then one vector for each child."""
         grid = np.zeros((coarser.size, state.shape[1]), np.float32)
         grid[coarser.flat] = _activation(state, 8)

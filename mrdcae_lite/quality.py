@@ -23,7 +23,8 @@ the dead zone moves the best value up.
 
 def check_quality(quality: int) -> int:
     """Return `quality` as an int, or raise `ValueError` when it is not a whole 0 to 100."""
-    if isinstance(quality, bool) or int(quality) != quality or not 0 <= quality < QUALITIES:
+    whole = isinstance(quality, int | np.integer) and not isinstance(quality, bool)
+    if not whole or not 0 <= quality < QUALITIES:
         raise ValueError(
             f"quality must be a whole number from 0 to {QUALITIES - 1}. Received: "
             f"quality={quality!r}. Use 50 for a middle course."

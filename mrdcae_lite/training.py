@@ -1,6 +1,8 @@
 """The training run behind `mrdcae train`: plain `fit`, checkpoints, the best codec kept."""
 
 import csv
+import io
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -8,6 +10,7 @@ from pathlib import Path
 
 import keras
 
+from mrdcae_lite.images import write_atomically
 from mrdcae_lite.model import MRDCAE
 from mrdcae_lite.preparation import Photographs, Pixels
 
@@ -25,49 +28,52 @@ def make_optimizer(steps: int, learning_rate: float) -> keras.optimizers.Optimiz
 
 
 class KeepBest(keras.callbacks.Callback):
-    """After every epoch: validate the averaged weights, log one row, keep the best weights.
+    """After every epoch: judge the averaged weights, log one row, keep the best weights.
 
     Args:
         folder: where `best.weights.h5` and `log.csv` go.
-        validation: batches to judge by.
-        every: epochs between two validations.
+        crops: what is trained on; it is told which epoch begins.
+        judged: batches to judge by, the same every time.
     """
 
-    def __init__(self, folder: Path, validation: Photographs, every: int = 1) -> None:
+    def __init__(self, folder: Path, crops: Photographs, judged: Photographs) -> None:
         super().__init__()
-        self.folder, self.validation, self.every = folder, validation, every
-        self.log, self.started = folder / "log.csv", time.process_time()
-        self.best = min((float(row["val_loss"]) for row in self._rows()), default=float("inf"))
+        self.weights_path, self.log_path = folder / "best.weights.h5", folder / "log.csv"
+        self.crops, self.judged = crops, judged
+        self.started = time.process_time()
 
-    def _rows(self) -> list[dict[str, str]]:
-        if not self.log.exists():
-            return []
-        with self.log.open(newline="") as file:
-            return list(csv.DictReader(file))
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self.crops.epoch = epoch
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        if (epoch + 1) % self.every and epoch + 1 < self.params["epochs"]:
-            return
-        own = [v.numpy() for v in self.model.trainable_variables]
-        self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
-        scores = self.model.evaluate(self.validation, verbose=0, return_dict=True)
-        if scores["loss"] < self.best:
-            self.best = scores["loss"]
-            self.model.save_weights(self.folder / "best.weights.h5")
-        for variable, value in zip(self.model.trainable_variables, own, strict=True):
-            variable.assign(value)
-        self._write(epoch + 1, logs or {}, scores)
-
-    def _write(self, epoch: int, logs: dict[str, float], scores: dict[str, float]) -> None:
-        row = {"epoch": epoch, "cpu_seconds": round(time.process_time() - self.started, 1)}
-        row |= {name: round(float(v), 5) for name, v in sorted(logs.items())}
+        scores = self._judge_averaged(epoch)
+        row = {"epoch": epoch + 1, "cpu_seconds": round(time.process_time() - self.started, 1)}
+        row |= {name: round(float(v), 5) for name, v in sorted((logs or {}).items())}
         row |= {f"val_{name}": round(float(v), 5) for name, v in sorted(scores.items())}
-        new = not self.log.exists()
-        with self.log.open("a", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(row))
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(row))
+        writer.writeheader()
+        writer.writerows([*self._rows_before(epoch), row])
+        write_atomically(self.log_path, text.getvalue().encode())
+
+    def _rows_before(self, epoch: int) -> list[dict[str, str]]:
+        """Logged rows of earlier epochs; a row of this one is left by a run cut off after it."""
+        if not self.log_path.exists():
+            return []
+        with self.log_path.open(newline="") as file:
+            return [row for row in csv.DictReader(file) if int(row["epoch"]) <= epoch]
+
+    def _judge_averaged(self, epoch: int) -> dict[str, float]:
+        best = min((float(r["val_loss"]) for r in self._rows_before(epoch)), default=math.inf)
+        variables = self.model.trainable_variables
+        own = [keras.ops.convert_to_numpy(variable) for variable in variables]
+        self.model.optimizer.finalize_variable_values(variables)
+        scores = self.model.evaluate(self.judged, verbose=0, return_dict=True)
+        if scores["loss"] < best:
+            self.model.save_weights(self.weights_path)
+        for variable, value in zip(variables, own, strict=True):
+            variable.assign(value)
+        return scores
 
 
 def train(
@@ -83,12 +89,12 @@ def train(
     learning_rate: float = 3e-3,
     seed: int = 0,
 ) -> MRDCAE:
-    """Train `model`, resuming from `folder` if it holds a run that was cut off.
+    """Train `model`, going on from `folder` if it holds a run that stopped before `epochs`.
 
     Args:
         model: a new MRDCAE.
         photographs, validation: uint8 (height, width, 3) each.
-        folder: receives `best.weights.h5`, `log.csv` and the checkpoint of a cut-off run.
+        folder: receives `best.weights.h5`, `log.csv` and a checkpoint to go on from.
         epochs, steps, batch, size: epochs, batches an epoch, crops a batch, pixels a side.
         learning_rate: its peak.
         seed: of the crops.
@@ -99,12 +105,11 @@ def train(
     model.build()
     model.compile(optimizer=make_optimizer(epochs * steps, learning_rate), jit_compile=False)
     model.optimizer.build(model.trainable_variables)
-    judged = Photographs(validation, size=size, batch=batch, steps=16, augment=False, seed=1)
-    keep = KeepBest(folder, judged)
-    resume = keras.callbacks.BackupAndRestore(folder / "checkpoint")
-    done = len(keep._rows())
-    crops = Photographs(photographs, size=size, batch=batch, steps=steps, seed=seed, epoch=done)
-    model.fit(crops, epochs=epochs, callbacks=[resume, keep], verbose=_verbosity())
+    crops = Photographs(photographs, size=size, batch=batch, steps=steps, seed=seed)
+    judged = Photographs(validation, size=size, batch=16, steps=16, augment=False, fixed=True)
+    keep = KeepBest(folder, crops, judged)
+    resume = keras.callbacks.BackupAndRestore(folder / "checkpoint", delete_checkpoint=False)
+    model.fit(crops, epochs=epochs, callbacks=[keep, resume], verbose=_verbosity())
     model.load_weights(folder / "best.weights.h5")
     return model
 

@@ -1,0 +1,172 @@
+"""Pictures that a reader moves: a before/after divider and a slider over prepared states.
+
+Both functions return an `Interactive`, which a notebook displays. What is displayed is one piece of
+HTML that holds everything it needs, so it moves in a live notebook, on a built page and in a page
+opened from disk, without a kernel and without a request:
+
+- the pictures are lossless WebP files inside the page: exactly the pixels that were passed, at
+  about three quarters of the size of PNG;
+- a native range input does the moving, so that mouse, touch and arrow keys work alike;
+- the script is in the input's own event handler and finds its pictures from there. No element needs
+  an id, so two widgets on a page cannot clash and the same call always gives the same bytes;
+- what the pictures show is said in visible text as well.
+"""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html import escape
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mrdcae_lite.images import check_rgb
+
+RGB = NDArray[np.uint8]
+
+_STYLE = """<style>
+.mr-widget {margin: 1rem 0; max-width: 100%; font: inherit; color: inherit}
+.mr-widget .mr-stage {position: relative; display: grid; overflow: hidden; max-width: 100%}
+.mr-widget .mr-stage > img {grid-area: 1 / 1; width: 100%; height: auto; margin: 0; padding: 0;
+  border-radius: 0; filter: none}
+.mr-widget .mr-pixels > img {image-rendering: pixelated}
+.mr-widget .mr-words {display: flex; justify-content: space-between; gap: 1rem; margin: .3rem 0}
+.mr-widget input {margin: 0; accent-color: #b3541e; cursor: ew-resize}
+.mr-widget .mr-steps {width: 100%; height: 2.5rem}
+.mr-widget figcaption {text-align: left}
+.mr-divider .mr-right {clip-path: inset(0 0 0 var(--cut))}
+.mr-divider .mr-line {position: absolute; top: 0; bottom: 0; left: var(--cut); width: 3px;
+  margin-left: -1.5px; background: #fff; box-shadow: 0 0 3px #000; pointer-events: none}
+.mr-divider .mr-line::after {content: "\\2194"; position: absolute; top: 50%; left: 50%;
+  width: 2rem; height: 2rem; margin: -1rem; border-radius: 50%; background: #fff; color: #000;
+  font: bold 1.3rem/2rem sans-serif; text-align: center; box-shadow: 0 0 3px #000}
+.mr-divider input {position: absolute; top: 0; left: -1.5rem; width: calc(100% + 3rem);
+  height: 100%; opacity: 0; appearance: none; touch-action: pan-y}
+.mr-divider input::-webkit-slider-thumb {appearance: none; width: 3rem; height: 100vh}
+.mr-divider input::-moz-range-thumb {width: 3rem; height: 100%; border: 0}
+.mr-divider .mr-stage:focus-within {outline: 3px solid #b3541e; outline-offset: 2px}
+</style>"""
+
+_MOVE_DIVIDER = (
+    "this.parentNode.style.setProperty('--cut',this.value+'%');"
+    "this.setAttribute('aria-valuetext',this.value+' % from the left')"
+)
+_MOVE_STEP = (
+    "const f=this.closest('figure'),n=+this.value,t=f.querySelectorAll('li')[n].textContent;"
+    "f.querySelectorAll('img').forEach((p,i)=>p.style.visibility=i==n?'visible':'hidden');"
+    "f.querySelector('output').textContent=t;this.setAttribute('aria-valuetext',t)"
+)
+
+
+@dataclass(frozen=True)
+class Interactive:
+    """Something a notebook displays; `html` is all of it."""
+
+    html: str = field(repr=False)
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+
+def compare(
+    left: RGB, right: RGB, *, labels: tuple[str, str], caption: str, zoom: int = 1
+) -> Interactive:
+    """Two pictures on top of each other and a divider to drag between them.
+
+    Args:
+        left: shown to the left of the divider, uint8 (height, width, 3).
+        right: shown to its right, of the same shape.
+        labels: what the two are, such as ("JPEG, 12 kB", "ours, 12 kB").
+        caption: the finding, for those who see the pictures and those who do not.
+        zoom: how many pixels of the screen a pixel gets, where there is room.
+    """
+    _check_frames([left, right], zoom)
+    first, second = map(escape, labels)
+    pictures = _picture(left, f"Left of the divider: {labels[0]}") + _picture(
+        right, f"Right of the divider: {labels[1]}", "mr-right"
+    )
+    return Interactive(
+        f'{_STYLE}<figure class="mr-widget mr-divider" style="width: {left.shape[1] * zoom}px">'
+        f'<div class="mr-words"><span>◀ {first}</span><span>{second} ▶</span></div>'
+        f'<div class="{_stage(zoom)}" style="--cut: 50%">{pictures}<span class="mr-line"></span>'
+        f'<input type="range" min="0" max="100" value="50" oninput="{_MOVE_DIVIDER}" '
+        f'aria-label="Divider between {first} and {second}" '
+        'aria-valuetext="50 % from the left"></div>'
+        f"<figcaption>{escape(caption)} <em>Drag the divider, or use the arrow keys.</em>"
+        "</figcaption></figure>"
+    )
+
+
+def steps(
+    frames: Sequence[RGB],
+    *,
+    label: str,
+    captions: Sequence[str],
+    caption: str,
+    start: int = 0,
+    zoom: int = 1,
+) -> Interactive:
+    """A slider over prepared pictures.
+
+    Args:
+        frames: two or more pictures of one shape, uint8 (height, width, 3).
+        label: what the slider changes, such as "Quality".
+        captions: what each picture shows, in the same order.
+        caption: the finding over all of them.
+        start: the picture to begin with.
+        zoom: how many pixels of the screen a pixel gets, where there is room.
+    """
+    _check_frames(frames, zoom)
+    if len(captions) != len(frames):
+        raise ValueError(
+            f"captions must hold one text for each of the {len(frames)} frames. "
+            f"Received: {len(captions)}."
+        )
+    if start not in range(len(frames)):
+        raise ValueError(f"start must be from 0 to {len(frames) - 1}. Received: {start}.")
+    pictures = "".join(
+        _picture(frame, f"{label}: {text}", hidden=number != start)
+        for number, (frame, text) in enumerate(zip(frames, captions, strict=True))
+    )
+    words = "".join(f"<li>{escape(text)}</li>" for text in captions)
+    return Interactive(
+        f'{_STYLE}<figure class="mr-widget" style="width: {frames[0].shape[1] * zoom}px">'
+        f'<div class="{_stage(zoom)}">{pictures}</div>'
+        f'<label>{escape(label)}: <output>{escape(captions[start])}</output><input class="mr-steps"'
+        f' type="range" min="0" max="{len(frames) - 1}" value="{start}" oninput="{_MOVE_STEP}"'
+        f' aria-label="{escape(label)}" aria-valuetext="{escape(captions[start])}"></label>'
+        f"<figcaption>{escape(caption)} <em>Move the slider, or use the arrow keys.</em>"
+        f"<details><summary>All steps in words</summary><ol>{words}</ol></details>"
+        "</figcaption></figure>"
+    )
+
+
+def _stage(zoom: int) -> str:
+    return "mr-stage mr-pixels" if zoom > 1 else "mr-stage"
+
+
+def _picture(image: RGB, text: str, kind: str = "", *, hidden: bool = False) -> str:
+    file = BytesIO()
+    Image.fromarray(image).save(file, "WEBP", lossless=True, exact=True)
+    data = base64.b64encode(file.getvalue()).decode("ascii")
+    height, width = image.shape[:2]
+    seen = ' style="visibility: hidden"' if hidden else ""
+    return (
+        f'<img class="{kind}" width="{width}" height="{height}" alt="{escape(text)}"{seen} '
+        f'src="data:image/webp;base64,{data}">'
+    )
+
+
+def _check_frames(frames: Sequence[RGB], zoom: int) -> None:
+    for frame in frames:
+        check_rgb(frame)
+    shapes = {frame.shape for frame in frames}
+    if len(frames) < 2 or len(shapes) != 1:
+        raise ValueError(
+            f"the pictures must be two or more of one shape. Received: {len(frames)} of shapes "
+            f"{sorted(shapes)}. Cut them to the same size first."
+        )
+    if zoom < 1:
+        raise ValueError(f"zoom must be a whole number from 1. Received: {zoom}.")
