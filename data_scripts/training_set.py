@@ -4,22 +4,48 @@
 
 `DIR/train` and `DIR/validation` are then what `mrdcae train` takes. Every twelfth photograph, by
 the hash of its name, validates. Of the flowers only the training split is used, at half size,
-which takes the traces of their JPEG past away.
+which takes the traces of their JPEG past away. Whatever looks like a picture of a test set, of
+the bundled samples or of the flowers held out is left out and named.
 """
 
 import argparse
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from data_scripts import DataError
+from data_scripts.fetch import Parser, guarded
 from data_scripts.flowers17 import splits
+from data_scripts.leaks import THRESHOLD, fingerprints, nearest, perceptual_hash
+from mrdcae_lite.images import ImageError, read_image
 
 VALIDATE_ONE_IN = 12
+ENDINGS = {".jpg", ".jpeg", ".png"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to gather: where from, where to, and by how much its sides are divided."""
+
+    source: Path
+    target: Path
+    divisor: int = 1
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """Numbers of pictures, and what was left out: file to the held-out picture it looks like."""
+
+    train: int
+    validation: int
+    left_out: dict[Path, str]
 
 
 def validates(name: str) -> bool:
@@ -27,54 +53,93 @@ def validates(name: str) -> bool:
     return int(hashlib.sha256(name.encode()).hexdigest(), 16) % VALIDATE_ONE_IN == 0
 
 
-def gather(photos: Path, flowers: Path | None, to: Path) -> dict[str, int]:
-    """Write the two folders as PNG files; returns the number of pictures in each."""
-    jobs = [
-        (path, to / ("validation" if validates(path.name) else "train") / f"{path.stem}.png", 1)
-        for path in sorted(photos.iterdir())
-        if path.suffix.lower() in (".jpg", ".jpeg", ".png")
-    ]
-    if not jobs:
+def gather(photos: Path, flowers: Path | None, to: Path) -> Gathered:
+    """Write the two folders as PNG files; what is there already is not written again."""
+    found = sorted(path for path in photos.iterdir() if path.suffix.lower() in ENDINGS)
+    if not found:
         raise DataError(f"no .jpg or .png file in {photos}: run `python -m data_scripts.photos`")
-    if flowers is not None:
-        train = splits(flowers).train
-        jobs += [(path, to / "train" / f"flower_{path.stem}.png", 2) for path in train]
-    for source, target, divisor in tqdm(jobs, desc="gathering", unit="picture"):
-        _convert(source, target, divisor)
-    return {part: len(list((to / part).glob("*.png"))) for part in ("train", "validation")}
+    learned = splits(flowers).train if flowers is not None else ()
+    jobs = [Job(path, to / _part(path) / f"{path.stem}.png") for path in found]
+    jobs += [Job(path, to / "train" / f"flower_{path.stem}.png", 2) for path in learned]
+    _refuse_strangers(to, {job.target for job in jobs})
+    like = _finder({path.name for path in learned})
+    left_out = {
+        job.source: other
+        for job in tqdm(jobs, desc="gathering", unit="picture", disable=None)
+        if (other := _convert(job, like))
+    }
+    kept = [job.target for job in jobs if job.source not in left_out]
+    train = sum(target.parent.name == "train" for target in kept)
+    return Gathered(train, len(kept) - train, left_out)
 
 
-def _convert(source: Path, target: Path, divisor: int) -> None:
-    if target.exists():
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
+def _part(path: Path) -> str:
+    return "validation" if validates(path.name) else "train"
+
+
+def _refuse_strangers(to: Path, targets: set[Path]) -> None:
+    """A picture of an earlier run may be a test picture by the splits of this one."""
+    strangers = sorted({p for p in to.glob("*/*.png") if p not in targets})
+    if strangers:
+        raise DataError(
+            f"{strangers[0]} and {len(strangers) - 1} more pictures come from another run; "
+            "remove them or gather into an empty folder"
+        )
+
+
+def _finder(learned: set[str]) -> Callable[[Image.Image], str | None]:
+    """A function that names the held-out picture which a picture is a copy of."""
+    held_out = {
+        f"{name}/{file}": value
+        for name in ("kodak", "photos_demo", "flowers17")
+        for file, value in fingerprints(name).items()
+        if not (name == "flowers17" and file in learned)
+    }
+    names, hashes = list(held_out), np.array(list(held_out.values()), dtype=np.uint64)
+
+    def like(picture: Image.Image) -> str | None:
+        bits = nearest(np.array([perceptual_hash(picture)], dtype=np.uint64), hashes)[0]
+        closest = int(bits.argmin())
+        return names[closest] if bits[closest] <= THRESHOLD else None
+
+    return like
+
+
+def _convert(job: Job, like: Callable[[Image.Image], str | None]) -> str | None:
+    """Write one picture; instead return the name of the held-out picture that it looks like."""
     try:
-        with Image.open(source) as opened:
-            picture = opened.convert("RGB")
-    except UnidentifiedImageError as error:
-        raise DataError(f"{source} is not a picture: fetch it again") from error
-    if divisor > 1:
-        size = picture.width // divisor, picture.height // divisor
-        picture = picture.resize(size, Image.Resampling.LANCZOS)
-    partial = target.with_suffix(".partial")
-    picture.save(partial, "PNG", compress_level=1)
-    partial.replace(target)
+        picture = Image.fromarray(read_image(job.source))
+    except ImageError as error:
+        raise DataError(str(error)) from error
+    if other := like(picture):
+        job.target.unlink(missing_ok=True)
+        return other
+    if not job.target.exists():
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+        size = picture.width // job.divisor, picture.height // job.divisor
+        if job.divisor > 1:
+            picture = picture.resize(size, Image.Resampling.LANCZOS)
+        partial_file = job.target.with_suffix(".partial")
+        picture.save(partial_file, "PNG", compress_level=1)
+        partial_file.replace(job.target)
+    return None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m data_scripts.training_set")
+    parser: argparse.ArgumentParser = Parser(prog="data_scripts.training_set")
     parser.add_argument("--photos", type=Path, required=True, help="folder of data_scripts.photos")
     parser.add_argument("--flowers", type=Path, help="folder of data_scripts.flowers17")
     parser.add_argument("--to", type=Path, required=True, help="folder to write to")
     options = parser.parse_args(argv)
-    try:
-        counts = gather(options.photos, options.flowers, options.to)
-    except (DataError, OSError) as error:
-        print(f"training_set: {error}", file=sys.stderr)
-        return 2
-    print(f"{counts['train']} pictures to train on, {counts['validation']} to validate with")
-    return 0
+    return guarded(parser.prog, partial(_report, options.photos, options.flowers, options.to))
+
+
+def _report(photos: Path, flowers: Path | None, to: Path) -> None:
+    found = gather(photos, flowers, to)
+    for path, other in found.left_out.items():
+        print(f"left out: {path} looks like {other}")
+    print(f"{found.train} pictures to train on, {found.validation} to validate with")
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ Bad input ends in one line on standard error and exit code 2; nothing is left ha
 """
 
 import argparse
-import os
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path

@@ -69,11 +69,12 @@ def reach(index: int) -> int:
 
 
 def _integer_counts(probabilities: NDArray[np.float64]) -> NDArray[np.uint16]:
-    """Counts of at least 1 that sum to `TOTAL`; rounding errors go to the largest count."""
-    spare = TOTAL - probabilities.size
-    counts = 1 + np.floor(probabilities / probabilities.sum() * spare).astype(np.int64)
-    counts[np.argmax(counts)] += TOTAL - counts.sum()
-    return counts.astype(np.uint16)
+    """Counts of at least 1 that sum to `TOTAL`, rounded by the method of largest remainders."""
+    shares = probabilities / probabilities.sum() * (TOTAL - probabilities.size)
+    counts = np.floor(shares).astype(np.int64)
+    left = TOTAL - probabilities.size - int(counts.sum())
+    counts[np.argsort(counts - shares, kind="stable")[:left]] += 1
+    return (counts + 1).astype(np.uint16)
 
 
 def laplace_probabilities(index: int) -> NDArray[np.float64]:

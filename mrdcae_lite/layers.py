@@ -104,16 +104,14 @@ class Gain(keras.layers.Layer):
         condition: (batch, 4).
     """
 
-    def build(self, input_shape: Shape, condition_shape: Shape | None = None) -> None:
-        self.curve = self.add_weight(name="curve", shape=(4, input_shape[-1]), initializer="zeros")
+    def build(self, x_shape: Shape, condition_shape: Shape | None = None) -> None:
+        self.curve = self.add_weight(name="curve", shape=(4, x_shape[-1]), initializer="zeros")
 
     def call(self, x: Tensor, condition: Tensor) -> Tensor:
         return x * ops.exp(ops.matmul(condition, self.curve))[:, None, None, :]
 
-    def compute_output_shape(
-        self, input_shape: Shape, condition_shape: Shape | None = None
-    ) -> Shape:
-        return input_shape
+    def compute_output_shape(self, x_shape: Shape, condition_shape: Shape | None = None) -> Shape:
+        return x_shape
 
 
 @register
@@ -156,8 +154,10 @@ class ResidualBlock(keras.layers.Layer):
         self.leave = keras.layers.Dense(channels, kernel_initializer="zeros", name="leave", **dense)
         self.film = keras.layers.Dense(2 * width, kernel_initializer="zeros", name="film", **dense)
 
-    def build(self, input_shape: Shape, *_: Shape) -> None:
-        grid = input_shape[:-1]
+    def build(
+        self, x_shape: Shape, step_shape: Shape | None = None, condition_shape: Shape | None = None
+    ) -> None:
+        grid = x_shape[:-1]
         self.enter.build((*grid, 2 * self.channels))
         self.mix.build((*grid, self.width))
         self.leave.build((*grid, self.width))
@@ -170,8 +170,10 @@ class ResidualBlock(keras.layers.Layer):
         hidden = ops.relu(hidden * (1 + scale) + shift)  # (batch, h, w, width)
         return self.leave(self.mix(hidden))
 
-    def compute_output_shape(self, input_shape: Shape, *_: Shape) -> Shape:
-        return input_shape
+    def compute_output_shape(
+        self, x_shape: Shape, step_shape: Shape | None = None, condition_shape: Shape | None = None
+    ) -> Shape:
+        return x_shape
 
     def get_config(self) -> dict[str, Any]:
         own = {"channels": self.channels, "width": self.width, "typical": self.typical}
@@ -212,9 +214,9 @@ class PatchAttention(keras.layers.Layer):
             1, bias_initializer=keras.initializers.Constant(3.0), name="score"
         )
 
-    def build(self, input_shape: Shape, condition_shape: Shape | None = None) -> None:
-        batch, height, width, _ = input_shape
-        self.enter.build(input_shape)
+    def build(self, blocks_shape: Shape, condition_shape: Shape | None = None) -> None:
+        batch, height, width, _ = blocks_shape
+        self.enter.build(blocks_shape)
         self.film.build((batch, 4))
         for layer in (self.halve, self.quarter, self.surround):
             layer.build((batch, height, width, self.width))
@@ -235,9 +237,9 @@ class PatchAttention(keras.layers.Layer):
         return 1 / (1 + np.exp(spread)), 1 / (1 + np.exp(-spread))
 
     def compute_output_shape(
-        self, input_shape: Shape, condition_shape: Shape | None = None
+        self, blocks_shape: Shape, condition_shape: Shape | None = None
     ) -> Shape:
-        batch, height, width, _ = input_shape
+        batch, height, width, _ = blocks_shape
         return batch, height and height // 4, width and width // 4
 
     def get_config(self) -> dict[str, Any]:
@@ -253,8 +255,13 @@ def fixed_point(x: Tensor, bits: int, limit: float) -> Tensor:
 
 
 def fixed_activation(x: Tensor) -> Tensor:
-    """ReLU that saturates at 127/16 and is rounded to sixteenths (7 bits)."""
-    return round_through(ops.clip(x, 0.0, 127 / 16) * 16.0) / 16.0
+    """ReLU that saturates at 127/16 and is rounded to sixteenths (7 bits).
+
+    Where it is flat, a tenth of the gradient passes all the same: no unit dies for good.
+    """
+    clipped = ops.clip(x, 0.0, 127 / 16)
+    leaky = clipped + 0.1 * (x - clipped)
+    return leaky + ops.stop_gradient(ops.floor(clipped * 16.0 + 0.5) / 16.0 - leaky)
 
 
 @register
@@ -267,9 +274,6 @@ class ContextPrior(keras.layers.Layer):
     of 1/16, and all sums stay below 2**24 units, so float32 computes this exactly in any order:
     `prior.IntegerPrior` is the same machine in integers. No gradient flows into the symbols: the
     prior learns to describe them, it does not bend them.
-
-    The variables are the weights divided by `PACE`, which makes them learn that much faster than
-    the transforms: the prior starts from nothing, they from a DCT.
 
     Args:
         width: channels of the state.
@@ -284,15 +288,17 @@ class ContextPrior(keras.layers.Layer):
     Returns three tensors like `symbols`: the table index, a whole number from 0 to 63.
     """
 
-    PACE = 4.0
-
     def __init__(self, width: int = 96, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.width = width
 
-    def build(self, *_: Any) -> None:
+    def build(
+        self,
+        symbols_shape: list[Shape] | None = None,
+        masks_shape: list[Shape] | None = None,
+        condition_shape: Shape | None = None,
+    ) -> None:
         n = self.width
-        normal = keras.initializers.RandomNormal
         self._variables: dict[str, Any] = {}
         self._weight("start", (4, n), normal(0.5))
         for level, groups in enumerate(pyramid.GROUPS):
@@ -300,7 +306,7 @@ class ContextPrior(keras.layers.Layer):
             first = 0
             for g, size in enumerate(groups):
                 name = f"level{level}_group{g}"
-                self._weight(f"{name}_update", (3, 3, size, n), normal(0.1))
+                self._weight(f"{name}_update", (3, 3, size, n), normal(0.05))
                 self._weight(f"{name}_hidden", (n, n), normal(1.0 / np.sqrt(n)))
                 self._weight(f"{name}_hidden_bias", (2, 4, n), normal(0.1))
                 self._weight(f"{name}_index", (n, size), normal(0.01))
@@ -315,13 +321,7 @@ class ContextPrior(keras.layers.Layer):
                 self._weight(f"{name}_up_bias", (4, 4 * n), "zeros")
 
     def _weight(self, name: str, shape: tuple[int, ...], initializer: Any) -> None:
-        def scaled(shape: tuple[int, ...], dtype: Any = None) -> Tensor:
-            return keras.initializers.get(initializer)(shape, dtype) / self.PACE
-
-        self._variables[name] = self.add_weight(name=name, shape=shape, initializer=scaled)
-
-    def _value(self, name: str) -> Tensor:
-        return self.PACE * self._variables[name]
+        self._variables[name] = self.add_weight(name=name, shape=shape, initializer=initializer)
 
     @staticmethod
     def _starting_curve(level: int) -> np.ndarray:
@@ -334,7 +334,7 @@ class ContextPrior(keras.layers.Layer):
         ones = ops.ones_like(symbols[0][..., :1])
         known = [ops.stop_gradient(s) for s in symbols]
         masks = [ones, *masks]
-        state = ones * self._bias(self._value("start"), condition, 12)
+        state = ones * self._bias(self._variables["start"], condition, 12)
         indices = []
         for level in range(3):
             state, index = self._level(level, state, known[level], masks[level], condition)
@@ -353,7 +353,7 @@ class ContextPrior(keras.layers.Layer):
             known = features[..., first : first + size]
             first += size
             name = f"level{level}_group{g}"
-            kernel = fixed_point(self._value(f"{name}_update"), 8, 127 / 256)
+            kernel = fixed_point(self._variables[f"{name}_update"], 8, 127 / 256)
             on_black = self._index(name, 0, state, condition)
             state = self._gather(state, known * black, kernel)
             on_white = self._index(name, 1, state, condition)
@@ -367,22 +367,22 @@ class ContextPrior(keras.layers.Layer):
 
     def _index(self, name: str, phase: int, state: Tensor, condition: Tensor) -> Tensor:
         hidden = ops.matmul(
-            fixed_activation(state), fixed_point(self._value(f"{name}_hidden"), 7, 127 / 128)
+            fixed_activation(state), fixed_point(self._variables[f"{name}_hidden"], 7, 127 / 128)
         )
-        bias = self._bias(self._value(f"{name}_hidden_bias")[phase], condition, 11)
+        bias = self._bias(self._variables[f"{name}_hidden_bias"][phase], condition, 11)
         hidden = fixed_activation(hidden + bias)
-        index = ops.matmul(hidden, fixed_point(self._value(f"{name}_index"), 7, 127 / 128))
-        index = index + self._bias(self._value(f"{name}_index_bias"), condition, 11)
+        index = ops.matmul(hidden, fixed_point(self._variables[f"{name}_index"], 7, 127 / 128))
+        index = index + self._bias(self._variables[f"{name}_index_bias"], condition, 11)
         index = round_through(4 * index)
         return index + ops.stop_gradient(ops.clip(index, 0, entropy.TABLES - 1) - index)
 
     def _up(self, level: int, state: Tensor, mask: Tensor, condition: Tensor) -> Tensor:
-        mix = fixed_point(self._value(f"level{level}_mix"), 8, 127 / 256)
+        mix = fixed_point(self._variables[f"level{level}_mix"], 8, 127 / 256)
         state = self._gather(state, fixed_activation(state) * mask, mix)
-        state = state + self._bias(self._value(f"level{level}_mix_bias"), condition, 12)
-        up = fixed_point(self._value(f"level{level}_up"), 8, 127 / 256)
+        state = state + self._bias(self._variables[f"level{level}_mix_bias"], condition, 12)
+        up = fixed_point(self._variables[f"level{level}_up"], 8, 127 / 256)
         wide = ops.matmul(fixed_activation(state) * mask, up)
-        wide = wide + self._bias(self._value(f"level{level}_up_bias"), condition, 12)
+        wide = wide + self._bias(self._variables[f"level{level}_up_bias"], condition, 12)
         return depth_to_space(wide, 2)
 
     @staticmethod
@@ -399,7 +399,7 @@ class ContextPrior(keras.layers.Layer):
         """
         frozen = {}
         for name in self._variables:
-            value = ops.convert_to_numpy(self._value(name))
+            value = ops.convert_to_numpy(self._variables[name])
             if name == "start" or name.endswith("_bias"):
                 bits = 12 if name.endswith(("start", "mix_bias", "up_bias")) else 11
                 table = np.clip(conditions.astype(np.float32) @ value, -64, 64)
@@ -410,11 +410,21 @@ class ContextPrior(keras.layers.Layer):
                 frozen[name] = np.floor(whole + 0.5).astype(np.int8)
         return frozen
 
-    def compute_output_shape(self, symbols_shape: list[Shape], *_: Any) -> list[Shape]:
+    def compute_output_shape(
+        self,
+        symbols_shape: list[Shape],
+        masks_shape: list[Shape] | None = None,
+        condition_shape: Shape | None = None,
+    ) -> list[Shape]:
         return symbols_shape
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "width": self.width}
+
+
+def normal(deviation: float) -> keras.initializers.Initializer:
+    """Zero-mean normal initialiser of this standard deviation."""
+    return keras.initializers.RandomNormal(mean=0.0, stddev=deviation)
 
 
 def checkerboard(height: int, width: int) -> np.ndarray:

@@ -176,7 +176,7 @@ class IntegerPrior:
         grid = np.zeros((coarser.size, state.shape[1]), np.float32)
         grid[coarser.flat] = _activation(state, 8)
         every = slice(None)
-        seen = grid[coarser.neighbours(_ALL, every)].reshape(state.shape[0], -1)
+        seen = grid[coarser.neighbours(_ALL, every)].reshape(-1, len(_ALL) * state.shape[1])
         _add(state, every, seen @ _taps(self._weights[f"level{level}_mix"], _ALL))
         state += self._bias(f"level{level}_mix_bias", quality)
         wide = _activation(state, 8) @ self._weights[f"level{level}_up"]

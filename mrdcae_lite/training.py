@@ -109,7 +109,8 @@ def train(
     judged = Photographs(validation, size=size, batch=16, steps=16, augment=False, fixed=True)
     keep = KeepBest(folder, crops, judged)
     resume = keras.callbacks.BackupAndRestore(folder / "checkpoint", delete_checkpoint=False)
-    model.fit(crops, epochs=epochs, callbacks=[keep, resume], verbose=_verbosity())
+    calls = [keep, resume]
+    model.fit(crops, epochs=epochs, shuffle=False, callbacks=calls, verbose=_verbosity())
     model.load_weights(folder / "best.weights.h5")
     return model
 

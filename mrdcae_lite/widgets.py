@@ -26,16 +26,19 @@ from mrdcae_lite.images import check_rgb
 
 RGB = NDArray[np.uint8]
 
+# `!important` keeps the styles of the page around from moving the pictures against each other.
 _STYLE = """<style>
-.mr-widget {margin: 1rem 0; max-width: 100%; font: inherit; color: inherit}
+.mr-widget {margin: 1rem auto; max-width: 100%; font: inherit; color: inherit}
 .mr-widget .mr-stage {position: relative; display: grid; overflow: hidden; max-width: 100%}
-.mr-widget .mr-stage > img {grid-area: 1 / 1; width: 100%; height: auto; margin: 0; padding: 0;
-  border-radius: 0; filter: none}
+.mr-widget .mr-stage > img {grid-area: 1 / 1; width: 100%; height: auto; margin: 0;
+  padding: 0 !important; border-radius: 0 !important; filter: none !important}
 .mr-widget .mr-pixels > img {image-rendering: pixelated}
-.mr-widget .mr-words {display: flex; justify-content: space-between; gap: 1rem; margin: .3rem 0}
+.mr-widget .mr-words {display: flex; justify-content: space-between; gap: 1rem; margin: .3rem 0;
+  font-size: .9em; align-items: end}
+.mr-widget .mr-words > :last-child {text-align: right}
 .mr-widget input {margin: 0; accent-color: #b3541e; cursor: ew-resize}
 .mr-widget .mr-steps {width: 100%; height: 2.5rem}
-.mr-widget figcaption {text-align: left}
+.mr-widget figcaption {text-align: left; color: inherit !important; margin-inline: 0 !important}
 .mr-divider .mr-right {clip-path: inset(0 0 0 var(--cut))}
 .mr-divider .mr-line {position: absolute; top: 0; bottom: 0; left: var(--cut); width: 3px;
   margin-left: -1.5px; background: #fff; box-shadow: 0 0 3px #000; pointer-events: none}
@@ -89,7 +92,7 @@ def compare(
     )
     return Interactive(
         f'{_STYLE}<figure class="mr-widget mr-divider" style="width: {left.shape[1] * zoom}px">'
-        f'<div class="mr-words"><span>◀ {first}</span><span>{second} ▶</span></div>'
+        f'<div class="mr-words"><span>◀&nbsp;{first}</span><span>{second}&nbsp;▶</span></div>'
         f'<div class="{_stage(zoom)}" style="--cut: 50%">{pictures}<span class="mr-line"></span>'
         f'<input type="range" min="0" max="100" value="50" oninput="{_MOVE_DIVIDER}" '
         f'aria-label="Divider between {first} and {second}" '

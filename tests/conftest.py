@@ -1,4 +1,6 @@
-"""What all tests share: seeded random numbers, a small photograph, repeatable hypothesis."""
+"""What all tests share: seeded random numbers, a small photograph, a tiny codec."""
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -7,8 +9,20 @@ from numpy.typing import NDArray
 
 from mrdcae_lite.images import sample
 
+if TYPE_CHECKING:
+    from mrdcae_lite.codec import Codec
+    from mrdcae_lite.model import MRDCAE
+
 settings.register_profile("repeatable", max_examples=40, deadline=None, derandomize=True)
 settings.load_profile("repeatable")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--rewrite-golden",
+        action="store_true",
+        help="write tests/golden/data anew; give the reason in the commit",
+    )
 
 
 @pytest.fixture
@@ -20,3 +34,43 @@ def rng() -> np.random.Generator:
 def photograph() -> NDArray[np.uint8]:
     """A part of a bundled photograph, odd in both sides: uint8 (179, 205, 3)."""
     return sample("flowers")[100:279, 200:405].copy()
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> "MRDCAE":
+    """A very small model with every weight moved off its start. Not to be changed.
+
+    Untrained it would be a plain DCT codec, in which whole branches multiply by zero.
+    """
+    import keras
+
+    from mrdcae_lite.model import MRDCAE
+
+    keras.utils.set_random_seed(7)
+    model = MRDCAE(width=8, blocks=1, prior_width=16)
+    model.build()
+    rng = np.random.default_rng(7)
+    for variable in model.trainable_variables:
+        variable.assign_add(rng.normal(0, 0.02, variable.shape).astype(np.float32))
+    _spread_attention(model)
+    return model
+
+
+def _spread_attention(model: "MRDCAE") -> None:
+    """Scale the saliency scores so that a photograph meets all three levels."""
+    from keras import ops
+
+    image = sample("flowers")[None].astype(np.float32) / 255
+    logits = ops.convert_to_numpy(model.analyse(image, np.array([50], np.float32))[1])
+    score = model.attention.score
+    gain = 2.5 / logits.std()
+    score.bias.assign((score.bias - logits.mean()) * gain)
+    score.kernel.assign(score.kernel * gain)
+
+
+@pytest.fixture(scope="session")
+def tiny_codec(tiny_model: "MRDCAE") -> "Codec":
+    """The codec of `tiny_model`."""
+    from mrdcae_lite.codec import Codec
+
+    return Codec.from_model(tiny_model)

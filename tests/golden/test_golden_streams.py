@@ -1,0 +1,167 @@
+"""Files of format version 1 decode for ever, in any process and under another backend.
+
+`data/` is rewritten by `pytest tests/golden --rewrite-golden` alone, and with it goes the promise
+to those who keep files: give the reason in the commit.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mrdcae_lite as mr
+from mrdcae_lite.codec import Codec
+
+DATA = Path(__file__).parent / "data"
+NAMES = ("flat", "one pixel", "photograph", "two tiles")
+
+
+def pictures():
+    photograph = mr.sample("flowers")
+    return {
+        "flat": (np.full((40, 70, 3), (30, 90, 200), np.uint8), 0),
+        "one pixel": (photograph[300:301, 300:301], 50),
+        "photograph": (photograph[300:370, 200:245], 95),
+        "two tiles": (photograph[100:133, 30:560], 15),
+    }
+
+
+def golden_codec():
+    """A very small model whose weights take few values, so that its file is small too."""
+    import keras
+
+    keras.utils.set_random_seed(1)
+    model = mr.MRDCAE(width=2, blocks=1, prior_width=4)
+    model.build()
+    rng = np.random.default_rng(1)
+    for variable in model.trainable_variables:
+        start = np.asarray(variable.value)
+        noise = rng.choice([-0.05, 0, 0, 0.05], variable.shape)
+        if variable.path.endswith("/offset"):
+            noise *= rng.random(variable.shape) < 0.02
+        variable.assign(np.rint((start + noise) * 20) / 20)
+    return Codec.from_model(model)
+
+
+def digest(symbols, routing):
+    whole = hashlib.sha256(routing.tobytes())
+    for level in symbols:
+        whole.update(level.astype("<i4").tobytes())
+    return whole.hexdigest()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def rewritten(pytestconfig):
+    if pytestconfig.getoption("--rewrite-golden"):
+        DATA.mkdir(exist_ok=True)
+        codec, digests = golden_codec(), {}
+        codec.save(DATA / "golden.keras-codec")
+        for name, (picture, quality) in pictures().items():
+            data = codec.compress(picture, quality)
+            (DATA / f"{name}.mrdc").write_bytes(data)
+            mr.write_image(DATA / f"{name}.png", codec.decompress(data))
+            digests[name] = digest(*codec.read_symbols(data)[:2])
+        (DATA / "symbols.json").write_text(json.dumps(digests, indent=2) + "\n")
+
+
+@pytest.fixture(scope="module")
+def codec(rewritten):
+    return Codec.read((DATA / "golden.keras-codec").read_bytes())
+
+
+@pytest.fixture(scope="module")
+def digests(rewritten):
+    return json.loads((DATA / "symbols.json").read_text())
+
+
+def test_the_golden_files_are_small_and_of_different_kinds(digests):
+    assert tuple(digests) == NAMES
+    assert sum(path.stat().st_size for path in DATA.iterdir()) < 300_000
+    headers = [mr.info((DATA / f"{name}.mrdc").read_bytes()) for name in NAMES]
+    assert len({header.quality for header in headers}) == len(NAMES)
+    assert headers[3].width > headers[3].tile
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_golden_file_has_the_symbols_and_the_pixels_it_always_had(name, codec, digests):
+    data = (DATA / f"{name}.mrdc").read_bytes()
+    assert digest(*codec.read_symbols(data)[:2]) == digests[name]
+    expected = mr.read_image(DATA / f"{name}.png").astype(int)
+    assert abs(codec.decompress(data) - expected).max() <= 1
+
+
+def test_the_codec_file_has_the_id_that_the_golden_files_name(codec):
+    for name in NAMES:
+        assert mr.info((DATA / f"{name}.mrdc").read_bytes()).model == codec.id
+
+
+DECODE = """
+import hashlib, json, sys
+from pathlib import Path
+import keras, numpy as np
+import mrdcae_lite as mr
+
+folder, out = Path(sys.argv[1]), {}
+codec = mr.Codec.read((folder / "golden.keras-codec").read_bytes())
+for path in sorted(folder.glob("*.mrdc")):
+    data = path.read_bytes()
+    symbols, routing, _ = codec.read_symbols(data)
+    whole = hashlib.sha256(routing.tobytes())
+    for level in symbols:
+        whole.update(level.astype("<i4").tobytes())
+    expected = mr.read_image(path.with_suffix(".png")).astype(int)
+    error = int(abs(codec.decompress(data) - expected).max())
+    out[path.stem] = [whole.hexdigest(), error]
+"""
+
+TRAIN = """
+keras.utils.set_random_seed(3)
+model = mr.MRDCAE(width=2, blocks=1, prior_width=2)
+image = mr.sample("flowers")[None, :32, :32].astype("float32") / 255
+model.build()
+model.compile(optimizer=keras.optimizers.SGD(1e-3), run_eagerly=True)
+before = [np.array(v.value) for v in model.trainable_variables]
+out["history"] = {k: v[0] for k, v in model.fit(image, verbose=0).history.items()}
+pairs = zip(before, model.trainable_variables)
+out["changed"] = [v.path for b, v in pairs if (b != np.array(v.value)).any()]
+out["shape"] = list(model(image)["reconstruction"].shape)
+"""
+
+
+def elsewhere(script, **environment):
+    """What a script prints as JSON in a process of its own."""
+    command = [sys.executable, "-c", script + "print(json.dumps([keras.backend.backend(), out]))"]
+    done = subprocess.run(
+        [*command, str(DATA)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_one_thread_and_plain_kernels_decode_the_same(digests):
+    threads = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    threads |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
+    _, found = elsewhere(DECODE, **threads, TF_ENABLE_ONEDNN_OPTS="0")
+    assert {name: symbols for name, (symbols, _) in found.items()} == digests
+    assert max(error for _, error in found.values()) <= 1
+
+
+def test_jax_decodes_the_same_and_trains_too(digests):
+    backend, found = elsewhere(DECODE + TRAIN, KERAS_BACKEND="jax", JAX_PLATFORMS="cpu")
+    assert backend == "jax"
+    history, changed, shape = (found.pop(name) for name in ("history", "changed", "shape"))
+    assert {name: symbols for name, (symbols, _) in found.items()} == digests
+    assert max(error for _, error in found.values()) <= 1
+    assert set(history) == {"loss", "bpp", "psnr", "ssim"}
+    assert np.isfinite(list(history.values())).all()
+    for part in ("analysis0/offset", "synthesis0_block0", "attention/score", "prior/level0_group0"):
+        assert any(part in path for path in changed)
+    assert shape == [1, 32, 32, 3]

@@ -1,0 +1,70 @@
+"""Any picture comes back in its shape, as what the encoder meant, from each prefix of its levels."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import mrdcae_lite as mr
+from mrdcae_lite.codec import level_masks
+
+PHOTOGRAPH = mr.sample("flowers")
+
+
+@st.composite
+def pictures(draw):
+    """Flat colours, noise, ramps and cut-outs of a photograph, from 1 x 1 to 100 x 100 pixels."""
+    height, width = draw(st.integers(1, 100)), draw(st.integers(1, 100))
+    rng = np.random.default_rng(draw(st.integers(0, 2**16)))
+    match draw(st.sampled_from(["flat", "noise", "ramp", "photograph"])):
+        case "flat":
+            return np.full((height, width, 3), rng.integers(0, 256, 3), np.uint8)
+        case "noise":
+            return rng.integers(0, 256, (height, width, 3), np.uint8)
+        case "ramp":
+            across = np.linspace(0, 255, width)[None, :, None] * rng.random(3)
+            return np.broadcast_to(across, (height, width, 3)).astype(np.uint8)
+        case _:
+            top, left = rng.integers(0, 576 - 100, 2)
+            return PHOTOGRAPH[top : top + height, left : left + width].copy()
+
+
+@settings(max_examples=25)
+@given(picture=pictures(), quality=st.integers(0, 100))
+def test_any_picture_comes_back_as_the_encoder_meant_it(tiny_codec, picture, quality):
+    data = tiny_codec.compress(picture, quality, fast=True)
+    symbols, routing, header = tiny_codec.read_symbols(data)
+    assert (header.height, header.width, 3) == picture.shape
+    latents = tiny_codec.analyse(picture, quality)
+    for found, y, mask in zip(symbols, latents.levels, level_masks(routing), strict=True):
+        np.testing.assert_array_equal(found, np.rint(y) * mask[..., None])
+    restored = tiny_codec.decompress(data)
+    assert restored.shape == picture.shape
+    assert restored.dtype == np.uint8
+    assert mr.bits_per_pixel(data, picture.shape) == 8 * len(data) / picture[..., 0].size
+
+
+@settings(max_examples=8)
+@given(picture=pictures(), quality=st.integers(0, 100), level=st.sampled_from([1, 2]))
+def test_the_start_of_a_file_is_a_picture(tiny_codec, picture, quality, level):
+    data = tiny_codec.compress(picture, quality)
+    start = data[: len(data) - sum(mr.info(data).lengths[level + 1 :])]
+    restored = tiny_codec.decompress(start, level=level)
+    assert restored.shape == picture.shape
+    np.testing.assert_array_equal(restored, tiny_codec.decompress(data, level=level))
+    if start:
+        with pytest.raises(mr.BitstreamError, match=r"cut off|expected a \.mrdc file"):
+            tiny_codec.decompress(start[:-1], level=level)
+
+
+@settings(max_examples=8)
+@given(picture=pictures(), target=st.floats(0.5, 20))
+def test_a_target_rate_is_kept_or_refused(tiny_codec, picture, target):
+    try:
+        data = tiny_codec.compress(picture, target_bpp=target)
+    except ValueError as error:
+        assert "is out of reach" in str(error)
+        least = tiny_codec.compress(picture, quality=0)
+        assert mr.bits_per_pixel(least, picture.shape) > target
+    else:
+        assert mr.bits_per_pixel(data, picture.shape) <= target

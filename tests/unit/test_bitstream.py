@@ -1,0 +1,155 @@
+import struct
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import mrdcae_lite as mr
+from mrdcae_lite import bitstream
+from mrdcae_lite.bitstream import MAGIC, BitstreamError, Header, pack, read_varint, write_varint
+
+MODEL = bytes(range(8))
+SECTIONS = (b"map!", b"low level", b"medium", b"")
+FIXED = 19  # bytes before the first varint
+
+headers = st.builds(
+    Header,
+    width=st.integers(1, 9999),
+    height=st.integers(1, 9999),
+    quality=st.integers(0, 100),
+    model=st.binary(min_size=8, max_size=8),
+    patch=st.sampled_from([16, 32, 64]),
+    tile=st.sampled_from([64, 512, 1024]),
+    lengths=st.just((0, 0, 0, 0)),
+)
+sections = st.tuples(*[st.binary(max_size=300)] * 4)
+
+
+def small_file(**changes):
+    fields = {"width": 40, "height": 30, "quality": 50, "model": MODEL, "patch": 32, "tile": 512}
+    return pack(Header(**{**fields, **changes}, lengths=(0, 0, 0, 0)), SECTIONS)
+
+
+@given(headers, sections)
+def test_what_is_packed_is_unpacked(header, parts):
+    data = pack(header, parts)
+    found, restored = bitstream.unpack(data)
+    assert tuple(restored) == parts
+    assert found.lengths == tuple(map(len, parts))
+    assert found == Header(**{**vars(header), "lengths": found.lengths})
+    assert mr.info(data) == found
+
+
+def test_a_small_file_is_these_bytes():
+    head = (
+        b"\x89MRD\r\n\x1a\n"  # magic
+        b"\x01\x32\x95"  # version, quality, log2 of patch and tile
+        b"\x00\x01\x02\x03\x04\x05\x06\x07"  # model
+        b"\xac\x02\x1e\x04\x09\x06\x00"  # 300 wide, 30 high, four lengths
+    )
+    head += struct.pack("<4I", *(zlib.crc32(section) for section in SECTIONS))
+    head += struct.pack("<I", zlib.crc32(head))
+    assert small_file(width=300) == head + b"".join(SECTIONS)
+
+
+@given(st.integers(0, 2**35 - 1))
+def test_a_number_comes_back_with_the_place_after_it(number):
+    written = write_varint(number)
+    assert len(written) == max(1, -(-number.bit_length() // 7))
+    assert read_varint(b"??" + written + b"!", 2) == (number, 2 + len(written))
+
+
+def test_a_number_that_is_too_long_or_cut_off_is_refused():
+    with pytest.raises(BitstreamError, match="the number at byte 3 is longer than 5 bytes"):
+        read_varint(b"abc" + b"\x80" * 5 + b"\x01", 3)
+    with pytest.raises(BitstreamError, match="a number is cut off at byte 2"):
+        read_varint(b"\x80\x80", 0)
+
+
+# --- damage
+
+
+@pytest.fixture(scope="module")
+def real_file(tiny_codec):
+    data = tiny_codec.compress(mr.sample("flowers")[:20, :40], quality=20)
+    assert len(data) < 2000
+    return data
+
+
+def ends_of_levels(data):
+    """Bytes that the first one, two and three levels need."""
+    lengths = mr.info(data).lengths
+    return [len(data) - sum(lengths[number:]) for number in (2, 3, 4)]
+
+
+@pytest.mark.parametrize("level", [1, 2, 3])
+def test_a_file_cut_anywhere_before_the_end_of_a_level_is_refused(real_file, level):
+    end = ends_of_levels(real_file)[level - 1]
+    for size in range(end):
+        with pytest.raises(BitstreamError, match=r"cut off|expected a \.mrdc file"):
+            bitstream.unpack(real_file[:size], levels=level)
+    for size in range(end, len(real_file) + 1):
+        assert len(bitstream.unpack(real_file[:size], levels=level)[1]) == level + 1
+
+
+def test_every_flipped_bit_is_noticed(real_file):
+    for place in range(len(real_file)):
+        for bit in range(8):
+            damaged = bytearray(real_file)
+            damaged[place] ^= 1 << bit
+            with pytest.raises(BitstreamError, match=r"Received|checksum|fetch it again"):
+                bitstream.unpack(bytes(damaged))
+
+
+def test_damage_in_a_level_that_is_not_asked_for_does_no_harm(real_file):
+    damaged = real_file[:-1] + bytes([real_file[-1] ^ 1])
+    assert bitstream.unpack(damaged, levels=2)[1] == bitstream.unpack(real_file, levels=2)[1]
+    with pytest.raises(BitstreamError, match="the high level section does not match its checksum"):
+        bitstream.unpack(damaged)
+
+
+def test_bytes_after_the_end_are_refused(real_file):
+    with pytest.raises(BitstreamError, match="3 bytes follow the last section"):
+        bitstream.unpack(real_file + b"abc")
+
+
+def test_sections_that_changed_places_are_noticed():
+    data = small_file()
+    swapped = data.replace(b"map!low level", b"low levelmap!")
+    with pytest.raises(BitstreamError, match="the routing map section does not match"):
+        bitstream.unpack(swapped)
+
+
+def reseal(data, place, new):
+    """Change a header byte and make the header's checksum right again."""
+    end = len(data) - sum(map(len, SECTIONS)) - 4
+    head = bytearray(data[:end])
+    head[place : place + len(new)] = new
+    return bytes(head) + struct.pack("<I", zlib.crc32(head)) + data[end + 4 :]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", r"starts with 89 4d 52 44 0d 0a 1a 0a\. Received: nothing"),
+        (b"\xff\xd8\xff\xe0 JPEG", r"Received: ff d8 ff e0 20 4a 50 45\. Make one with"),
+        (MAGIC.replace(b"\r\n", b"\n") + bytes(60), "Received: 89 4d 52 44 0a 1a 0a 00"),
+        (MAGIC, "the header is cut off at byte 8"),
+        (reseal(small_file(), 8, b"\x02"), "expected format version 1. Received: version 2. Upd"),
+        (reseal(small_file(), 9, b"\x65"), "expected a quality up to 100. Received: 101"),
+        (reseal(small_file(), 10, b"\x59"), "tiles of whole patches. Received: patch 512, tile 32"),
+        (reseal(small_file(), FIXED, b"\x00"), "Received: 0x30. Split the picture"),
+        (small_file(width=65536), "at most 65535 pixels a side .* Received: 65536x30"),
+        (small_file(width=65535, height=65535), "100,000,000 in all. Received: 65535x65535"),
+    ],
+    ids="empty jpeg text-mode magic version quality tile zero wide bomb".split(),
+)
+def test_each_wrong_header_is_told_apart(data, message):
+    with pytest.raises(BitstreamError, match=message):
+        mr.info(data)
+
+
+def test_the_largest_picture_is_allowed():
+    header = mr.info(small_file(width=10_000, height=10_000))
+    assert (header.width, header.height) == (10_000, 10_000)

@@ -1,0 +1,273 @@
+import csv
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import mrdcae_lite as mr
+from mrdcae_lite import codec
+from mrdcae_lite.cli import main
+from mrdcae_lite.model import MRDCAE
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shipped(tiny_codec, tmp_path_factory):
+    """The tiny codec as the only shipped one, so that no command waits for large weights."""
+    folder = tmp_path_factory.mktemp("weights")
+    tiny_codec.save(folder / "tiny.keras-codec")
+    content = (folder / "tiny.keras-codec").read_bytes()
+    entry = {"file": "tiny.keras-codec", "sha256": hashlib.sha256(content).hexdigest()}
+    entry |= {"id": tiny_codec.id.hex(), "about": "a codec for tests"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codec, "registry", lambda: {"lite": entry})
+        patch.setattr(codec, "_weights", lambda: folder)
+        codec._shipped.cache_clear()
+        yield folder / "tiny.keras-codec"
+        codec._shipped.cache_clear()
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, image, data):
+    """A working folder with a picture, a compressed one and several things that are neither."""
+    monkeypatch.chdir(tmp_path)
+    mr.write_image("photo.png", image)
+    Path("photo.mrdc").write_bytes(data)
+    Path("cut.mrdc").write_bytes(data[:-5])
+    Path("flipped.mrdc").write_bytes(data[:-5] + bytes([data[-5] ^ 8]) + data[-4:])
+    foreign = mr.sample("dog")[:8, :8]
+    model = codec.Codec.from_model(build_tiny())
+    Path("foreign.mrdc").write_bytes(model.compress(foreign, 0))
+    Path("empty.mrdc").touch()
+    Path("empty.png").touch()
+    Path("text.txt").write_text("Once upon a time")
+    Path("damaged.keras-codec").write_bytes(b"PK" + bytes(100))
+    Path("folder").mkdir()
+    return tmp_path
+
+
+def build_tiny():
+    model = MRDCAE(width=1, blocks=0, prior_width=1)
+    model.build()
+    return model
+
+
+@pytest.fixture(scope="module")
+def image():
+    return mr.sample("flowers")[100:140, 200:250].copy()
+
+
+@pytest.fixture(scope="module")
+def data(tiny_codec, image):
+    return tiny_codec.compress(image, quality=30)
+
+
+def everything_in(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
+
+
+# --- what works
+
+
+def test_a_picture_becomes_a_file_and_a_picture_again(folder, capsys, tiny_codec, image):
+    assert main(["compress", "photo.png", "small.mrdc", "--quality", "70"]) == 0
+    data = Path("small.mrdc").read_bytes()
+    assert data == tiny_codec.compress(image, quality=70)
+    bpp = mr.bits_per_pixel(data, image.shape)
+    assert f"small.mrdc: {len(data)} bytes, {bpp:.3f} bpp" in capsys.readouterr().out
+    assert main(["decompress", "small.mrdc", "back.png"]) == 0
+    np.testing.assert_array_equal(mr.read_image("back.png"), tiny_codec.decompress(data))
+
+
+def test_names_of_results_are_made_from_those_of_the_inputs(folder, image):
+    Path("photo.mrdc").unlink()
+    assert main(["compress", "photo.png"]) == 0
+    Path("photo.png").unlink()
+    assert main(["decompress", "photo.mrdc", "--level", "1"]) == 0
+    assert mr.read_image("photo.png").shape == image.shape
+
+
+def test_targets_and_plain_rounding_can_be_asked_for(folder, tiny_codec, image):
+    assert main(["compress", "photo.png", "a.mrdc", "--target-bpp", "2"]) == 0
+    assert Path("a.mrdc").read_bytes() == tiny_codec.compress(image, target_bpp=2)
+    assert main(["compress", "photo.png", "b.mrdc", "--target-psnr", "30"]) == 0
+    assert Path("b.mrdc").read_bytes() == tiny_codec.compress(image, target_psnr=30)
+    assert main(["compress", "photo.png", "c.mrdc", "--fast", "--quality", "9"]) == 0
+    assert Path("c.mrdc").read_bytes() == tiny_codec.compress(image, 9, fast=True)
+
+
+def test_a_codec_file_can_be_named_on_either_side(folder, shipped, tiny_codec, data):
+    model = ["--model", str(shipped)]
+    assert main(["compress", "photo.png", "a.mrdc", "--quality", "30", *model]) == 0
+    assert Path("a.mrdc").read_bytes() == data
+    assert main(["decompress", "a.mrdc", "a.png", *model]) == 0
+    np.testing.assert_array_equal(mr.read_image("a.png"), tiny_codec.decompress(data))
+
+
+def test_a_file_says_what_it_is(folder, capsys, data, tiny_codec):
+    assert main(["info", "photo.mrdc"]) == 0
+    out = capsys.readouterr().out
+    for part in ("50x40", "quality 30", tiny_codec.id.hex(), f"{len(data)} bytes"):
+        assert part in out
+
+
+def test_models_are_listed(folder, capsys, tiny_codec):
+    assert main(["models"]) == 0
+    assert capsys.readouterr().out == f"lite: {tiny_codec.id.hex()}  a codec for tests\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "output"),
+    [(["compress", "photo.png"], "photo.mrdc"), (["decompress", "photo.mrdc"], "photo.png")],
+)
+def test_an_existing_file_is_overwritten_only_by_force(folder, capsys, command, output):
+    before = everything_in(folder)
+    assert main(command) == 2
+    assert f"{output} exists. Choose another name, or overwrite it with --force." in (
+        capsys.readouterr().err
+    )
+    assert everything_in(folder) == before
+    assert main([*command, "--force"]) == 0
+    assert everything_in(folder)[output] != before[output]
+
+
+def test_help_and_every_command_explain_themselves(capsys):
+    for command in ([], ["compress"], ["decompress"], ["info"], ["models"], ["train"]):
+        assert main([*command, "--help"]) == 0
+        assert "usage: mrdcae" in capsys.readouterr().out
+
+
+# --- what does not
+
+BAD_INPUT = {
+    "no command": ([], "the following arguments are required"),
+    "unknown command": (["shrink", "photo.png"], "invalid choice: 'shrink'"),
+    "no such picture": (["compress", "none.png"], "none.png: .* No such file"),
+    "not a picture": (["compress", "text.txt"], "text.txt: expected a picture"),
+    "an empty picture": (["compress", "empty.png", "o.mrdc"], "empty.png: expected a picture"),
+    "a folder as picture": (["compress", "folder", "o.mrdc"], "folder: .* Is a directory"),
+    "quality 101": (["compress", "photo.png", "o.mrdc", "--quality", "101"], "quality=101"),
+    "quality -1": (["compress", "photo.png", "o.mrdc", "--quality=-1"], "quality=-1"),
+    "quality half": (["compress", "photo.png", "o.mrdc", "--quality", "0.5"], "int value: '0.5'"),
+    "two aims": (
+        ["compress", "photo.png", "o.mrdc", "--quality", "5", "--target-bpp", "1"],
+        "not allowed with argument",
+    ),
+    "impossible rate": (["compress", "photo.png", "o.mrdc", "--target-bpp", "0.01"], "out of reac"),
+    "rate nan": (["compress", "photo.png", "o.mrdc", "--target-bpp", "nan"], "positive number"),
+    "impossible psnr": (["compress", "photo.png", "o.mrdc", "--target-psnr", "99"], "out of reach"),
+    "unknown model": (["compress", "photo.png", "o.mrdc", "--model", "huge"], "one of: lite. Rec"),
+    "damaged model": (
+        ["compress", "photo.png", "o.mrdc", "--model", "damaged.keras-codec"],
+        "expected a codec file",
+    ),
+    "absent folder": (["compress", "photo.png", "away/o.mrdc"], "folder away does not exist"),
+    "a file as folder": (["compress", "photo.png", "text.txt/o.mrdc"], "text.txt"),
+    "a folder as output": (["compress", "photo.png", "folder"], "Received the folder folder"),
+    "no such file": (["decompress", "none.mrdc"], "none.mrdc: No such file"),
+    "a cut file": (["decompress", "cut.mrdc"], "high level section should end .* was cut off"),
+    "a damaged file": (["decompress", "flipped.mrdc"], "high level section does not match"),
+    "a foreign file": (["decompress", "foreign.mrdc"], "is not among the shipped ones"),
+    "another model": (["decompress", "foreign.mrdc", "--model", "lite"], "was made with model"),
+    "an empty file": (["decompress", "empty.mrdc"], "expected a .mrdc file.* Received: nothing"),
+    "a picture to read": (["decompress", "photo.png", "o.png"], "Received: 89 50 4e 47"),
+    "no such level": (["decompress", "photo.mrdc", "o.png", "--level", "4"], "invalid choice: "),
+    "a lossy ending": (["decompress", "photo.mrdc", "o.jpg"], "o.jpg: expected an ending of"),
+    "a folder to fill": (["decompress", "photo.mrdc", "folder"], "Received the folder folder"),
+    "info on a picture": (["info", "photo.png"], "expected a .mrdc file"),
+    "info on nothing": (["info", "none.mrdc"], "none.mrdc: No such file"),
+    "nothing to learn": (["train", "folder", "--validation", ".", "--to", "o"], "no .png or .jpg"),
+    "no folder to learn": (["train", "away", "--validation", ".", "--to", "o"], "away: No such"),
+}
+
+
+@pytest.mark.parametrize(("command", "message"), BAD_INPUT.values(), ids=BAD_INPUT.keys())
+def test_bad_input_ends_in_one_line_and_leaves_nothing(folder, capsys, command, message):
+    before = everything_in(folder)
+    assert main(command) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith("mrdcae")
+    assert everything_in(folder) == before
+    with pytest.raises(AssertionError, match=message):
+        raise AssertionError(err)
+
+
+def test_a_folder_that_cannot_be_written_is_named_and_left_as_it_was(
+    folder, capsys, monkeypatch
+):
+    def refuse(*_args, **_options):
+        raise PermissionError(13, "Permission denied", "locked/o.mrdc")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    before = sorted(os.listdir())
+    assert main(["compress", "photo.png", "o.mrdc"]) == 2
+    err = capsys.readouterr().err
+    assert "locked/o.mrdc: Permission denied. Give a path that can be read or written." in err
+    assert err.count("\n") == 1
+    assert sorted(os.listdir()) == before
+
+
+def test_an_interrupt_is_one_line_too(folder, capsys, monkeypatch):
+    def interrupt(*_args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mrdcae_lite.cli.read_image", interrupt)
+    assert main(["compress", "photo.png", "o.mrdc"]) == 130
+    assert capsys.readouterr().err == "mrdcae: interrupted\n"
+
+
+def test_no_library_talks_on_standard_error_in_a_process_of_its_own(folder):
+    command = [sys.executable, "-m", "mrdcae_lite.cli", "decompress", "foreign.mrdc", "o.png"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert "is not among the shipped ones" in done.stderr
+    assert not Path("o.png").exists()
+
+
+# --- training
+
+
+class Small(MRDCAE):
+    """The model of `mrdcae train`, made small and run without tracing."""
+
+    def __init__(self, **options):
+        super().__init__(width=4, blocks=1, prior_width=4, **options)
+
+    def compile(self, **options):
+        super().compile(**options, run_eagerly=True)
+
+    def evaluate(self, x, **options):
+        return super().evaluate(x, steps=1, **options)
+
+
+def test_training_writes_a_log_weights_and_a_codec_and_goes_on(folder, monkeypatch, rng, capsys):
+    monkeypatch.setattr("mrdcae_lite.model.MRDCAE", Small)
+    for name in ("learn", "judge"):
+        Path(name).mkdir()
+        noise = rng.integers(0, 256, (40, 40, 3), np.uint8)
+        Image.fromarray(noise).save(f"{name}/noise.png")
+    command = ["train", "learn", "--validation", "judge", "--to", "run"]
+    command += ["--steps", "2", "--batch", "1", "--size", "32"]
+    assert main([*command, "--epochs", "1"]) == 0
+    assert {"log.csv", "best.weights.h5", "trained.keras-codec"} <= set(os.listdir("run"))
+    assert main([*command, "--epochs", "2"]) == 0
+    with Path("run/log.csv").open(newline="") as log:
+        rows = list(csv.DictReader(log))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert {"loss", "bpp", "psnr", "ssim", "val_loss", "val_psnr"} <= set(rows[0])
+    trained = mr.load("run/trained.keras-codec")
+    picture = mr.read_image("photo.png")
+    restored = trained.decompress(trained.compress(picture, 90))
+    assert mr.psnr(picture, restored, data_range=255) > 20
+    assert "trained.keras-codec: done" in capsys.readouterr().out

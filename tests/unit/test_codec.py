@@ -1,0 +1,382 @@
+import io
+import json
+
+import numpy as np
+import pytest
+
+import mrdcae_lite as mr
+from mrdcae_lite import bitstream, codec, pyramid
+from mrdcae_lite.bitstream import BitstreamError
+from mrdcae_lite.codec import Codec, level_masks
+from mrdcae_lite.model import MRDCAE
+
+
+@pytest.fixture(scope="module")
+def image():
+    return mr.sample("flowers")[100:190, 200:325].copy()
+
+
+@pytest.fixture(scope="module")
+def data(tiny_codec, image):
+    return tiny_codec.compress(image, quality=60)
+
+
+@pytest.fixture(scope="module")
+def other_codec(tiny_codec):
+    """The same networks with other tables: another model."""
+    return tiny_codec.refined([mr.sample("dog")[:64, :64]], qualities=(50,))
+
+
+# --- symbols
+
+
+def test_the_decoder_reads_the_rounded_latents_of_the_encoder(tiny_codec, image):
+    latents = tiny_codec.analyse(image, 60)
+    symbols, routing, header = tiny_codec.read_symbols(tiny_codec.compress(image, 60, fast=True))
+    assert set(np.unique(routing)) == {1, 2, 3}
+    np.testing.assert_array_equal(routing, latents.routing)
+    assert (header.height, header.width, header.quality) == (90, 125, 60)
+    for found, y, mask in zip(symbols, latents.levels, level_masks(routing), strict=True):
+        np.testing.assert_array_equal(found, np.rint(y) * mask[..., None])
+        assert found.any()
+
+
+def test_the_search_for_cheaper_symbols_only_moves_them_one_step_toward_zero(tiny_codec, image):
+    plain, _, _ = tiny_codec.read_symbols(tiny_codec.compress(image, 60, fast=True))
+    cheap, _, _ = tiny_codec.read_symbols(tiny_codec.compress(image, 60))
+    moved = [p - c for p, c in zip(plain, cheap, strict=True)]
+    for before, step in zip(plain, moved, strict=True):
+        assert set(np.unique(step * np.sign(before))) == {0, 1}
+    smaller, larger = (len(tiny_codec.compress(image, 60, fast=f)) for f in (False, True))
+    assert smaller < larger
+
+
+def test_the_picture_is_the_synthesis_of_the_symbols(tiny_codec, image, data):
+    symbols, routing, _ = tiny_codec.read_symbols(data)
+    masks = [m[None, ..., None].astype(np.float32) for m in level_masks(routing)[1:]]
+    latents = [s[None].astype(np.float32) for s in symbols]
+    restored = np.asarray(tiny_codec.model.synthesise(latents, masks, np.array([60.0], np.float32)))
+    expected = np.rint(255 * restored[0, :90, :125]).clip(0, 255)
+    found = tiny_codec.decompress(data)
+    assert found.dtype == np.uint8
+    assert abs(found.astype(int) - expected).max() <= 1
+    assert mr.psnr(image, found, data_range=255) > 25
+
+
+def test_compressing_twice_gives_the_same_bytes(tiny_codec, image, data):
+    assert tiny_codec.compress(image, quality=60) == data
+
+
+def test_a_flat_picture_whose_patches_all_stay_low_comes_back(tiny_codec):
+    image = np.full((70, 40, 3), 128, np.uint8)
+    low = np.zeros((70, 40), bool)
+    data = tiny_codec.compress(image, 30, roi=low)
+    data = min((tiny_codec.compress(image, 30, roi=low), data), key=len)
+    assert tiny_codec.decompress(data).shape == image.shape
+
+
+def test_routing_masks_are_nested_and_each_on_its_grid():
+    routing = np.array([[1, 2], [3, 1]], np.uint8)
+    low, medium, high = level_masks(routing)
+    assert low.all()
+    np.testing.assert_array_equal(medium, np.kron([[0, 1], [1, 0]], np.ones((2, 2))) > 0)
+    np.testing.assert_array_equal(high, np.kron([[0, 0], [1, 0]], np.ones((4, 4))) > 0)
+
+
+# --- sizes and tiles
+
+
+def test_a_picture_of_several_tiles_comes_back(tiny_codec):
+    wide = np.concatenate([mr.sample("flowers")[:40], mr.sample("waves")[:40]], axis=1)[:, :1100]
+    symbols, routing, _ = tiny_codec.read_symbols(tiny_codec.compress(wide, 40, fast=True))
+    latents = tiny_codec.analyse(wide, 40)
+    assert routing.shape == (2, 35)
+    for found, y, mask in zip(symbols, latents.levels, level_masks(routing), strict=True):
+        np.testing.assert_array_equal(found, np.rint(y) * mask[..., None])
+
+
+def test_bits_per_pixel_are_those_of_the_file(image, data):
+    assert mr.bits_per_pixel(data, image.shape) == 8 * len(data) / (90 * 125)
+    header = mr.info(data)
+    assert 0 < len(data) - sum(header.lengths) < 60
+
+
+@pytest.mark.parametrize("shape", [(1, 65536, 3), (65536, 1, 3)])
+def test_a_picture_too_large_for_the_format_is_refused_when_it_is_written(tiny_codec, shape):
+    with pytest.raises(ValueError, match="at most 65535 pixels a side"):
+        tiny_codec.compress(np.zeros(shape, np.uint8), 0)
+
+
+# --- levels
+
+
+def test_every_level_needs_no_more_than_its_bytes_and_adds_quality(tiny_codec, image, data):
+    lengths = mr.info(data).lengths
+    assert min(lengths) > 0
+    scores = []
+    for level in (1, 2, 3):
+        start = data[: len(data) - sum(lengths[level + 1 :])]
+        restored = tiny_codec.decompress(start, level=level)
+        np.testing.assert_array_equal(restored, tiny_codec.decompress(data, level=level))
+        scores.append(mr.psnr(image, restored, data_range=255))
+        with pytest.raises(BitstreamError, match="was cut off"):
+            tiny_codec.decompress(start[:-1], level=level)
+    assert scores == sorted(scores)
+
+
+def test_a_lower_level_has_no_symbols_above_it(tiny_codec, data):
+    every, _, _ = tiny_codec.read_symbols(data)
+    lower, routing, _ = tiny_codec.read_symbols(data, level=2)
+    assert routing.max() == 2
+    for number in (0, 1):
+        np.testing.assert_array_equal(lower[number], every[number])
+    assert not lower[2].any()
+
+
+@pytest.mark.parametrize("level", [0, 4, "low"])
+def test_there_are_three_levels(tiny_codec, data, level):
+    with pytest.raises(ValueError, match=f"level must be 1, 2 or 3. Received: level={level!r}"):
+        tiny_codec.decompress(data, level=level)
+
+
+# --- quality, targets, regions
+
+
+def test_a_higher_quality_takes_more_bytes_and_gives_more_psnr(tiny_codec, image):
+    files = [tiny_codec.compress(image, quality) for quality in (0, 50, 100)]
+    scores = [mr.psnr(image, tiny_codec.decompress(f), data_range=255) for f in files]
+    assert [mr.info(f).quality for f in files] == [0, 50, 100]
+    assert sorted(files, key=len) == files
+    assert scores == sorted(scores)
+
+
+def test_the_middle_quality_is_the_default(tiny_codec, image):
+    assert tiny_codec.compress(image) == tiny_codec.compress(image, quality=50)
+
+
+def test_a_target_rate_is_used_up_but_not_exceeded(tiny_codec, image):
+    data = tiny_codec.compress(image, target_bpp=1.5)
+    assert mr.bits_per_pixel(data, image.shape) <= 1.5
+    better = tiny_codec.compress(image, mr.info(data).quality + 1)
+    assert mr.bits_per_pixel(better, image.shape) > 1.5
+
+
+def test_a_target_psnr_is_reached_but_hardly_more(tiny_codec, image):
+    data = tiny_codec.compress(image, target_psnr=32)
+    assert mr.psnr(image, tiny_codec.decompress(data), data_range=255) >= 32
+    cheaper = tiny_codec.decompress(tiny_codec.compress(image, mr.info(data).quality - 1))
+    assert mr.psnr(image, cheaper, data_range=255) < 32
+
+
+def test_a_region_gets_all_levels_and_the_rest_one_less(tiny_codec, image):
+    before = tiny_codec.routing_map(image, 60)
+    roi = np.zeros(image.shape[:2], bool)
+    roi[31, 31] = True
+    data = tiny_codec.compress(image, 60, roi=roi)
+    _, routing, _ = tiny_codec.read_symbols(data)
+    expected = np.maximum(before, 2) - 1
+    expected[0, 0] = 3
+    np.testing.assert_array_equal(routing, expected)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"quality": 101}, "quality must be a whole number from 0 to 100. Received: quality=101"),
+        ({"quality": -1}, "Received: quality=-1"),
+        ({"quality": 5, "target_bpp": 1.0}, "one of quality, target_bpp and target_psnr. Rec"),
+        ({"target_psnr": 30.0, "target_bpp": 1.0}, "Received: more than one"),
+        (
+            {"target_bpp": 0.01},
+            "target_bpp=0.01 is out of reach .* The lowest quality takes 0.*ask",
+        ),
+        ({"target_psnr": 90.0}, "target_psnr=90.0 dB is out of reach .* ask for less"),
+        ({"target_bpp": float("nan")}, "target_bpp must be a positive number. Received: nan"),
+        ({"target_psnr": -3.0}, "target_psnr must be a positive number. Received: -3.0"),
+        ({"roi": np.ones((3, 4), bool)}, r"bool array of shape \(90, 125\). Received: bool \(3, 4"),
+        ({"roi": np.ones((90, 125))}, "roi must be a bool array .* Received: float64"),
+    ],
+)
+def test_impossible_requests_are_refused(tiny_codec, image, asked, message):
+    with pytest.raises(ValueError, match=message):
+        tiny_codec.compress(image, **asked)
+
+
+@pytest.mark.parametrize("picture", [np.zeros((8, 8, 3)), [[0, 0, 0]]])
+def test_only_uint8_arrays_are_compressed(tiny_codec, picture):
+    with pytest.raises(TypeError, match="must be a NumPy array of uint8"):
+        tiny_codec.compress(picture)
+
+
+def test_saliency_is_a_score_for_each_patch_and_routing_follows_it(tiny_codec, image):
+    scores, routing = tiny_codec.saliency(image, 60), tiny_codec.routing_map(image, 60)
+    assert scores.dtype == np.float32
+    assert scores.shape == routing.shape == (3, 4)
+    assert 0 <= scores.min() < scores.max() <= 1
+    order = np.argsort(scores, axis=None)
+    assert (np.diff(routing.ravel()[order].astype(int)) >= 0).all()
+
+
+# --- wrong files
+
+
+def test_a_file_of_another_model_is_refused(other_codec, tiny_codec, data):
+    assert other_codec.id != tiny_codec.id
+    with pytest.raises(BitstreamError, match=f"made with model {tiny_codec.id.hex()}. This codec"):
+        other_codec.decompress(data)
+
+
+def test_a_file_of_other_tiles_is_refused(tiny_codec, data):
+    header, sections = bitstream.unpack(data)
+    foreign = bitstream.pack(type(header)(**{**vars(header), "tile": 256}), tuple(sections))
+    with pytest.raises(BitstreamError, match="tiles of 512 pixels. Received: 32 and 256"):
+        tiny_codec.decompress(foreign)
+
+
+def test_contents_that_lie_under_a_right_checksum_never_end_in_another_error(tiny_codec, data, rng):
+    header, sections = bitstream.unpack(data)
+    refused = 0
+    for number in range(120):
+        parts = [bytearray(s) for s in sections]
+        part = parts[number % 4]
+        match number // 4 % 3:
+            case 0:
+                part[rng.integers(len(part))] ^= 1 << rng.integers(8)
+            case 1:
+                del part[rng.integers(len(part)) :]
+            case 2:
+                part += rng.bytes(4)
+        try:
+            restored = tiny_codec.decompress(bitstream.pack(header, tuple(map(bytes, parts))))
+        except BitstreamError as error:
+            refused += 1
+            assert "fetch it again" in str(error)
+        else:
+            assert restored.shape == (header.height, header.width, 3)
+    assert refused > 30
+
+
+# --- codec files
+
+
+def test_a_saved_codec_is_the_same_codec(tiny_codec, image, data, tmp_path):
+    tiny_codec.save(tmp_path / "mine.keras-codec")
+    restored = mr.load(tmp_path / "mine.keras-codec")
+    assert restored.id == tiny_codec.id
+    assert restored.compress(image, quality=60) == data
+    np.testing.assert_array_equal(restored.decompress(data), tiny_codec.decompress(data))
+    restored.save(tmp_path / "again.keras-codec")
+    assert Codec.read((tmp_path / "again.keras-codec").read_bytes()).id == tiny_codec.id
+
+
+def test_a_codec_does_not_follow_the_model_it_came_from(tiny_model, image):
+    model = MRDCAE.from_config(tiny_model.get_config())
+    model.build()
+    frozen = Codec.from_model(model)
+    before = frozen.compress(image, 10)
+    for variable in model.trainable_variables:
+        variable.assign_add(np.ones(variable.shape, np.float32))
+    assert frozen.compress(image, 10) == before
+
+
+def test_tables_fitted_to_photographs_make_their_files_smaller(tiny_codec, other_codec):
+    picture = mr.sample("dog")[:64, :64]
+    assert len(other_codec.compress(picture, 50)) < len(tiny_codec.compress(picture, 50))
+
+
+@pytest.fixture(scope="module")
+def codec_file(tiny_codec, tmp_path_factory):
+    path = tmp_path_factory.mktemp("codec") / "tiny.keras-codec"
+    tiny_codec.save(path)
+    return path.read_bytes()
+
+
+def numpy_file(content):
+    return content and numpy_bytes(np.zeros(3))
+
+
+def numpy_bytes(array):
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def without(name):
+    def change(content):
+        with np.load(io.BytesIO(content)) as archive:
+            arrays = {key: value for key, value in archive.items() if key != name}
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)
+        return buffer.getvalue()
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: b"not a codec",
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:5000] + bytes(200) + content[5200:],
+        numpy_file,
+        without("config"),
+        without("tables"),
+        without("prior/start"),
+        without("transforms/attention/spread"),
+    ],
+    ids="empty text truncated zeroed npy config tables prior transform".split(),
+)
+def test_a_damaged_codec_file_is_refused(damage, codec_file):
+    with pytest.raises(ValueError, match=r"expected a codec file|have no array|other|again"):
+        Codec.read(damage(codec_file))
+
+
+# --- shipped codecs
+
+
+def test_every_shipped_codec_is_what_its_registry_says():
+    assert "lite" in codec.registry()
+    for name, entry in codec.registry().items():
+        shipped = mr.load(name)
+        assert shipped.id.hex() == entry["id"]
+        assert mr.load(name) is shipped
+        assert len(json.dumps(entry["about"])) > 4
+
+
+def test_the_shipped_codec_reads_what_it_wrote_and_beats_a_plain_cosine_codec():
+    shipped, picture = mr.load("lite"), mr.sample("flowers")[200:328, 200:328]
+    data = shipped.compress(picture, quality=50)
+    assert mr.load_for(data) is shipped
+    restored = shipped.decompress(data)
+    model = MRDCAE(width=8, blocks=1, prior_width=16)
+    model.build()
+    untrained = Codec.from_model(model)
+    rival = untrained.compress(picture, target_bpp=mr.bits_per_pixel(data, picture.shape))
+    assert mr.psnr(picture, restored, data_range=255) > mr.psnr(
+        picture, untrained.decompress(rival), data_range=255
+    )
+
+
+def test_an_unknown_codec_is_refused_and_the_known_ones_are_named():
+    with pytest.raises(ValueError, match="expected a codec file or one of: .*lite.* Received: 'hu"):
+        mr.load("huge")
+
+
+def test_a_file_of_no_shipped_codec_asks_for_its_codec_file(data, tiny_codec):
+    with pytest.raises(BitstreamError, match=f"{tiny_codec.id.hex()}, which is not among .* --mod"):
+        mr.load_for(data)
+
+
+def test_shipped_weights_that_changed_are_refused(monkeypatch, tmp_path):
+    (tmp_path / "x.keras-codec").write_bytes(b"something else")
+    entry = {"file": "x.keras-codec", "sha256": "0" * 64, "id": "00" * 8, "about": "a test"}
+    monkeypatch.setattr(codec, "registry", lambda: {"x": entry})
+    monkeypatch.setattr(codec, "_weights", lambda: tmp_path)
+    with pytest.raises(ValueError, match=r"x\.keras-codec do not have the SHA-256"):
+        mr.load("x")
+
+
+def test_the_codec_uses_the_patches_of_the_pyramid(data):
+    header = mr.info(data)
+    assert (header.patch, header.tile) == (pyramid.PATCH, codec.TILE) == (32, 512)

@@ -1,0 +1,230 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from scipy.stats import laplace
+
+from mrdcae_lite import entropy
+from mrdcae_lite.entropy import MAX_REACH, TABLES, SymbolDecoder, SymbolEncoder, Tables
+from mrdcae_lite.pyramid import bands, typical_std
+from mrdcae_lite.quality import quality_features, quantisation_step
+
+LAPLACE = entropy.laplace_tables()
+every_table = range(TABLES)
+
+
+def encode(symbols, indices):
+    coder = SymbolEncoder(LAPLACE)
+    coder.write(np.asarray(symbols, np.int32), np.asarray(indices, np.uint8))
+    return coder.finish()
+
+
+def ideal_bits(symbols, indices):
+    return LAPLACE.bits[indices, symbols + MAX_REACH].sum(dtype=np.float64)
+
+
+def draw(rng, indices):
+    """Symbols that follow their tables."""
+    uniform = rng.random(indices.shape)
+    scales = np.exp(entropy.LOG_NARROWEST + entropy.LOG_RATIO * indices)
+    return np.rint(laplace.ppf(uniform, scale=scales)).astype(np.int32).clip(-MAX_REACH, MAX_REACH)
+
+
+# --- tables
+
+
+def test_every_table_is_of_integers_from_1_that_sum_to_65536():
+    assert len(LAPLACE.counts) == TABLES == 64
+    for counts in LAPLACE.counts:
+        assert counts.dtype == np.uint16
+        assert counts.min() >= 1
+        assert counts.sum(dtype=np.int64) == 65536
+
+
+@pytest.mark.parametrize("index", [0, 7, 20, 44, 63])
+def test_probabilities_are_the_laplace_masses_of_scipy(index):
+    scale, last = entropy.table_scale(index), entropy.reach(index)
+    edges = np.arange(-last, last + 2) - 0.5
+    inside = np.diff(laplace.cdf(edges, scale=scale))
+    escape = 2 * laplace.sf(last + 0.5, scale=scale)
+    found = entropy.laplace_probabilities(index)
+    np.testing.assert_allclose(found, np.append(inside, escape), rtol=1e-6, atol=1e-15)
+
+
+def test_counts_follow_the_probabilities_closely():
+    for index in every_table:
+        exact = entropy.laplace_probabilities(index) * 65536
+        lost = exact.size * (1 + exact / 65536) + 1
+        assert (abs(LAPLACE.counts[index] - exact) <= lost).all()
+
+
+def test_tables_are_symmetrical():
+    for counts in LAPLACE.counts:
+        np.testing.assert_array_equal(counts[:-1], counts[-2::-1])
+
+
+def test_wider_tables_reach_farther_up_to_the_limit():
+    reaches = [entropy.reach(index) for index in every_table]
+    assert reaches == sorted(reaches)
+    assert reaches[-1] == MAX_REACH
+    assert reaches[0] == 3
+
+
+def test_the_cost_of_a_symbol_is_minus_the_logarithm_of_its_share():
+    counts = LAPLACE.counts[20].astype(float)
+    last = entropy.reach(20)
+    row = LAPLACE.bits[20]
+    inside = row[MAX_REACH - last : MAX_REACH + last + 1]
+    np.testing.assert_allclose(inside, 16 - np.log2(counts[:-1]), rtol=1e-6)
+    np.testing.assert_allclose(row[[0, MAX_REACH + last + 1]], 16 - np.log2(counts[-1]) + 17)
+
+
+def test_packed_tables_come_back():
+    restored = Tables.unpack(LAPLACE.pack())
+    for before, after in zip(LAPLACE.counts, restored.counts, strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_tables_must_be_64():
+    with pytest.raises(ValueError, match="expected 64 coding tables. Received: 63"):
+        Tables(LAPLACE.counts[:-1])
+
+
+def zero_count(counts):
+    return np.concatenate([[0, counts[0] + counts[1]], counts[2:]]).astype(np.uint16)
+
+
+def wrong_sum(counts):
+    return counts + np.uint16(1)
+
+
+def missing_symbol(counts):
+    return np.append(counts[0] + counts[1], counts[2:]).astype(np.uint16)
+
+
+@pytest.mark.parametrize("damage", [zero_count, wrong_sum, missing_symbol])
+def test_a_table_that_does_not_add_up_is_refused(damage):
+    counts = (*LAPLACE.counts[:5], damage(LAPLACE.counts[5]), *LAPLACE.counts[6:])
+    with pytest.raises(ValueError, match="coding table 5 must hold"):
+        Tables(counts)
+
+
+def test_tables_fitted_to_nothing_are_the_laplace_tables():
+    fitted = entropy.fit_tables(np.zeros((TABLES, 2 * MAX_REACH + 1), np.int64))
+    np.testing.assert_array_equal(fitted.pack(), LAPLACE.pack())
+
+
+def test_fitted_tables_cost_less_on_what_they_were_fitted_to(rng):
+    indices = np.full(20000, 30, np.uint8)
+    symbols = rng.integers(-2, 3, indices.size).astype(np.int32)
+    counter = entropy.SymbolCounter()
+    counter.write(symbols, indices)
+    fitted = entropy.fit_tables(counter.histograms)
+    cost = fitted.bits[30, symbols + MAX_REACH].mean()
+    assert np.log2(5) <= cost < np.log2(5) * 1.05
+    np.testing.assert_array_equal(fitted.counts[31], LAPLACE.counts[31])
+
+
+def test_the_counter_counts_every_symbol_under_its_table(rng):
+    counter = entropy.SymbolCounter()
+    symbols, indices = rng.integers(-4, 5, (50, 7)), rng.integers(0, TABLES, (50, 7))
+    counter.write(symbols.astype(np.int32), indices.astype(np.uint8))
+    for index, symbol in ((3, 0), (17, -2), (63, 4)):
+        expected = ((indices == index) & (symbols == symbol)).sum()
+        assert counter.histograms[index, symbol + MAX_REACH] == expected
+    assert counter.histograms.sum() == symbols.size
+
+
+@pytest.mark.parametrize("quality", [0, 100])
+def test_the_starting_index_names_the_scale_of_each_band(quality):
+    std = typical_std(bands(coarsest=True), 32)
+    index = 4 * quality_features(quality) @ entropy.starting_curve(std)
+    scale = np.array([entropy.table_scale(i) for i in index])
+    np.testing.assert_allclose(scale * np.sqrt(2) * quantisation_step(quality), std, rtol=1e-5)
+
+
+# --- the range coder
+
+
+def test_a_short_message_is_these_words():
+    stream = encode([0, 1, -1, 3, -40, 0, 2000], [5, 20, 20, 30, 20, 0, 63])
+    assert stream.hex(" ", 4) == "574871ba 47b69c4f"
+
+
+def test_real_bits_are_hardly_more_than_ideal_bits(rng):
+    indices = rng.integers(0, TABLES, 200_000).astype(np.uint8)
+    symbols = draw(rng, indices)
+    ideal, real = ideal_bits(symbols, indices), 8 * len(encode(symbols, indices))
+    assert ideal <= real <= 1.0005 * ideal + 64
+
+
+@pytest.mark.parametrize("index", [0, 25, 63])
+def test_one_table_alone_codes_near_its_ideal(index, rng):
+    indices = np.full(50_000, index, np.uint8)
+    symbols = draw(rng, indices)
+    ideal, real = ideal_bits(symbols, indices), 8 * len(encode(symbols, indices))
+    assert ideal <= real <= 1.001 * ideal + 64
+
+
+def test_nothing_takes_no_bytes():
+    assert encode([], []) == b""
+
+
+messages = st.integers(0, 200).flatmap(
+    lambda size: st.tuples(
+        arrays(np.int32, size, elements=st.integers(-1100, 1100)),
+        arrays(np.uint8, size, elements=st.integers(0, TABLES - 1)),
+    )
+)
+
+
+@given(messages)
+def test_what_is_written_is_read(message):
+    symbols, indices = message
+    decoded = SymbolDecoder(LAPLACE, encode(symbols, indices)).read(indices)
+    np.testing.assert_array_equal(decoded, symbols)
+    assert decoded.dtype == np.int32
+
+
+@pytest.mark.parametrize("index", [0, 20, 63])
+@pytest.mark.parametrize("beyond", [0, 1, 2, 1000, 65536])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_symbols_at_and_beyond_the_reach_come_back(index, beyond, sign):
+    symbol = sign * (entropy.reach(index) + beyond)
+    indices = np.array([index, 3, index], np.uint8)
+    stream = encode([symbol, 1, symbol], indices)
+    np.testing.assert_array_equal(SymbolDecoder(LAPLACE, stream).read(indices), [symbol, 1, symbol])
+
+
+def test_several_writes_are_read_in_the_same_portions(rng):
+    portions = [rng.integers(0, TABLES, shape).astype(np.uint8) for shape in ((3, 5), (0, 4), (2,))]
+    coder = SymbolEncoder(LAPLACE)
+    written = [draw(rng, indices) for indices in portions]
+    for symbols, indices in zip(written, portions, strict=True):
+        coder.write(symbols, indices)
+    reader = SymbolDecoder(LAPLACE, coder.finish())
+    for symbols, indices in zip(written, portions, strict=True):
+        np.testing.assert_array_equal(reader.read(indices), symbols)
+
+
+# --- the routing map
+
+
+maps = array_shapes(min_dims=2, max_dims=2, max_side=20).flatmap(
+    lambda shape: arrays(np.uint8, shape, elements=st.integers(1, 3))
+)
+
+
+@given(maps)
+def test_a_routing_map_comes_back(routing):
+    restored = entropy.read_routing(entropy.write_routing(routing), routing.shape)
+    np.testing.assert_array_equal(restored, routing)
+    assert restored.dtype == np.uint8
+
+
+def test_a_map_in_one_piece_is_cheaper_than_a_scattered_one(rng):
+    ordered = np.repeat([1, 2, 3], 200).reshape(20, 30).astype(np.uint8)
+    scattered = rng.permutation(ordered.ravel()).reshape(20, 30)
+    assert 4 * len(entropy.write_routing(ordered)) < len(entropy.write_routing(scattered))
+    assert 8 * len(entropy.write_routing(scattered)) < 1.1 * np.log2(3) * scattered.size + 64

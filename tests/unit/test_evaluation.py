@@ -1,0 +1,359 @@
+import hashlib
+import inspect
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skimage.metrics import structural_similarity
+
+from mrdcae_lite import losses
+from mrdcae_lite.baselines import BASELINES
+from mrdcae_lite.cli import main
+from mrdcae_lite.codec import Codec
+from mrdcae_lite.evaluation import (
+    COMPLEX_ABOVE,
+    REGION_PATCH,
+    Entrant,
+    Photograph,
+    Point,
+    Settings,
+    bundled,
+    complexity,
+    evaluate,
+    measure,
+    measure_point,
+    pictures,
+    summarise,
+    table,
+    to_json,
+    value_at,
+    versus,
+)
+from mrdcae_lite.images import sample_names, write_image
+from mrdcae_lite.metrics import bd_rate, bits_per_pixel, ms_ssim, psnr, ssim
+from mrdcae_lite.model import MRDCAE
+
+ROOT = Path(__file__).parents[2]
+JPEG = Settings(codecs=("jpeg",))
+PAIR = Settings(codecs=("jpeg", "webp"))
+RATES = (0.15, 0.3, 0.6, 1.2, 2.4)
+
+
+def line(gain=0.0, rates=RATES):
+    """Points whose every quality is a straight line over the logarithm of the rate."""
+    return tuple(
+        Point(
+            *(number, 1000 * rate, rate, 30 + 5 * math.log2(rate) + gain),
+            *(1 - 10 ** -((10 + 3 * math.log2(rate) + gain) / 10), math.nan),
+            *(36 + math.log2(rate) + gain, 28 + math.log2(rate) + gain, 0.9, 0.7, 0.5, 0.25),
+        )
+        for number, rate in enumerate(rates)
+    )
+
+
+def photograph_with(**points):
+    return Photograph("a.png", "0" * 64, 100, 50, 0.5, points)
+
+
+def report_on(*photographs):
+    return summarise([photograph_with(**points) for points in photographs], PAIR)
+
+
+@pytest.fixture
+def half_textured(rng):
+    """96 x 128 pixels: flat on the left, noisy from column 64 on."""
+    image = np.full((96, 128, 3), 128, np.uint8)
+    image[:, 64:] = rng.integers(60, 200, (96, 64, 3))
+    return image
+
+
+@pytest.fixture
+def folder(tmp_path, photograph):
+    for number in range(3):
+        write_image(tmp_path / f"part{number}.png", photograph[:48, 9 * number :][:, :56])
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def tiny_model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "tiny.keras-codec"
+    model = MRDCAE(width=8, blocks=1, prior_width=8)
+    model.build()
+    Codec.from_model(model).save(path)
+    return path
+
+
+def without_times(report):
+    text = json.dumps(report)
+    for key in ("encode_s", "decode_s", "encode_mp_per_s", "decode_mp_per_s"):
+        assert key in text
+    return json.loads(text, object_hook=lambda d: {k: v for k, v in d.items() if "code_" not in k})
+
+
+def test_complexity_is_that_of_the_loss(photograph):
+    expected = losses.complexity(photograph[None].astype(np.float32) / 255)
+    np.testing.assert_allclose(complexity(photograph), np.asarray(expected)[0], atol=2e-6)
+    assert REGION_PATCH == losses.SWITCH_PATCH
+
+
+def test_the_switch_is_thrown_where_training_throws_it():
+    assert inspect.signature(MRDCAE).parameters["threshold"].default == COMPLEX_ABOVE
+
+
+def test_a_point_holds_the_package_s_metrics_of_the_real_file(photograph):
+    jpeg = BASELINES["jpeg"]
+    entrant = Entrant("JPEG", (30,), jpeg.encode, jpeg.decode)
+    data = jpeg.encode(photograph, 30)
+    restored = jpeg.decode(data)
+    point = measure_point(photograph, entrant, 30, complexity(photograph) > COMPLEX_ABOVE)
+    assert point.size == len(data)
+    assert point.bpp == bits_per_pixel(data, photograph.shape)
+    assert point.psnr == psnr(photograph, restored, data_range=255)
+    assert point.ssim == pytest.approx(ssim(photograph, restored, data_range=255), abs=1e-12)
+    assert point.ms_ssim == ms_ssim(photograph, restored, data_range=255)
+    assert point.encode_s > 0
+    assert point.decode_s > 0
+
+
+def test_region_scores_are_those_of_the_patches_one_by_one(half_textured, rng):
+    image = half_textured
+    noise = rng.integers(-9, 10, image.shape) * np.linspace(0.1, 2, 128)[:, None]
+    restored = np.clip(image + noise, 0, 255).astype(np.uint8)
+    entrant = Entrant("fake", (1,), lambda *_: b"12345", lambda _: restored)
+    point = measure_point(image, entrant, 1, complexity(image) > COMPLEX_ABOVE)
+    similarity = structural_similarity(
+        *(image, restored),
+        **{"channel_axis": 2, "gaussian_weights": True, "use_sample_covariance": False},
+        full=True,
+    )[1]
+    scores = {"smooth": ([], []), "complex": ([], [])}
+    for top in range(0, 96, 16):
+        for left in range(0, 128, 16):
+            window = np.s_[top : top + 16, left : left + 16]
+            errors, similarities = scores["complex" if left >= 64 else "smooth"]
+            errors.append(np.mean((image[window] - restored[window].astype(float)) ** 2))
+            similarities.append(similarity[window].mean())
+    for region, (errors, similarities) in scores.items():
+        decibels = 10 * math.log10(255**2 / np.mean(errors))
+        assert getattr(point, f"psnr_{region}") == pytest.approx(decibels)
+        assert getattr(point, f"ssim_{region}") == pytest.approx(np.mean(similarities))
+
+
+def test_damage_in_textured_patches_leaves_the_score_of_smooth_ones_alone(half_textured):
+    damaged = half_textured.copy()
+    damaged[:, 80:] += 5
+    entrant = Entrant("fake", (1,), lambda *_: b"1", lambda _: damaged)
+    point = measure_point(half_textured, entrant, 1, complexity(half_textured) > COMPLEX_ABOVE)
+    assert point.psnr_smooth == math.inf
+    assert point.ssim_smooth == pytest.approx(1, abs=1e-9)
+    # Three of the four textured columns of patches are off by five grey levels.
+    assert point.psnr_complex == pytest.approx(10 * math.log10(255**2 / (25 * 3 / 4)))
+    assert math.isnan(point.ms_ssim)
+
+
+def test_files_twice_as_long_cost_a_hundred_percent(photograph):
+    jpeg = BASELINES["jpeg"]
+    plain = Entrant("JPEG", jpeg.sweep[::2], jpeg.encode, jpeg.decode)
+    double = replace(
+        plain,
+        encode=lambda image, quality: jpeg.encode(image, quality) * 2,
+        decode=lambda data: jpeg.decode(data[: len(data) // 2]),
+    )
+    textured = complexity(photograph) > COMPLEX_ABOVE
+    single, twice = (
+        tuple(measure_point(photograph, e, q, textured) for q in e.qualities)
+        for e in (plain, double)
+    )
+    for quantity in ("psnr", "ssim_db"):
+        found = versus(single, twice, quantity)
+        assert found.bd_rate == pytest.approx(100)
+        assert found.low == getattr(single[0], quantity)
+        assert found.high == getattr(single[-1], quantity)
+        assert found.gain < 0
+
+
+def test_bd_rate_and_gain_of_parallel_lines_are_known():
+    found = versus(line(), line(gain=1), "psnr")
+    assert found.bd_rate == pytest.approx(100 * (2 ** (-1 / 5) - 1))
+    assert found.gain == pytest.approx(1)
+    found = versus(line(), line(gain=1), "ssim_db")
+    assert found.bd_rate == pytest.approx(100 * (2 ** (-1 / 3) - 1))
+
+
+def test_the_gain_counts_only_files_of_sizes_that_the_anchor_reaches():
+    wide = line(gain=2, rates=(0.01, 0.2, 1.0, 9.0))
+    bent = (replace(wide[0], psnr=0.0), *wide[1:3], replace(wide[3], psnr=99.0))
+    assert versus(line(), bent, "psnr").gain == pytest.approx(2)
+    assert math.isnan(value_at(line(), "psnr", 0.14))
+    assert value_at(line(), "psnr", 0.5) == pytest.approx(25)
+
+
+def test_a_larger_file_that_is_no_better_is_left_out():
+    worse = replace(line()[3], bpp=1.9)
+    assert versus(line(), (*line(gain=1), worse), "psnr").bd_rate == pytest.approx(
+        versus(line(), line(gain=1), "psnr").bd_rate
+    )
+
+
+def test_curves_without_a_common_range_have_no_bd_rate():
+    report = report_on({"jpeg": line(), "webp": line(gain=50)})
+    assert report["codecs"]["webp"]["psnr"]["bd_rate_mean"] is None
+    assert report["codecs"]["webp"]["psnr"]["n"] == 0
+    assert " - " in table(report)
+
+
+def test_the_mean_of_bd_rates_and_the_bd_rate_of_mean_curves_are_both_told():
+    report = report_on(
+        {"jpeg": line(), "webp": line(gain=1)}, {"jpeg": line(), "webp": line(gain=5)}
+    )
+    found = report["codecs"]["webp"]["psnr"]
+    rates = [100 * (2 ** (-gain / 5) - 1) for gain in (1, 5)]
+    assert found["n"] == 2
+    assert found["bd_rate_mean"] == pytest.approx(np.mean(rates), rel=1e-5)
+    assert found["bd_rate_median"] == pytest.approx(np.median(rates), rel=1e-5)
+    expected = 100 * (2 ** (-3 / 5) - 1)
+    assert found["of_mean_curves"]["bd_rate"] == pytest.approx(expected, rel=1e-5)
+    assert found["gain_mean"] == pytest.approx(3)
+    assert found["gain_lowest"] == pytest.approx(1)
+
+
+def test_regions_are_compared_at_one_rate_where_every_codec_reaches_it():
+    high = line(gain=2, rates=(0.5, 0.7, 1.0, 1.4, 2.0))
+    report = report_on({"jpeg": line(), "webp": line(gain=4)}, {"jpeg": line(), "webp": high})
+    rows = {(row["bpp"], row["measure"]): row for row in report["at_equal_bpp"]}
+    quarter, whole = rows[0.25, "psnr_smooth"], rows[1.0, "psnr_complex"]
+    assert (quarter["n"], whole["n"]) == (1, 2)
+    assert quarter["means"] == pytest.approx({"jpeg": 34, "webp": 38})
+    assert whole["means"] == pytest.approx({"jpeg": 28, "webp": 31})
+
+
+def test_the_report_says_what_it_was_made_of(folder):
+    report = evaluate(pictures([folder]), JPEG)
+    text = to_json(report)
+    assert json.loads(text) == report
+    assert all(line.endswith(("]", "],")) for line in text.splitlines() if '"bpp": [' in line)
+    assert report["n"] == 3
+    assert [p["name"] for p in report["photographs"]] == ["part0.png", "part1.png", "part2.png"]
+    first = report["photographs"][0]
+    content = (folder / "part0.png").read_bytes()
+    assert first["sha256"] == hashlib.sha256(content).hexdigest()
+    assert (first["width"], first["height"]) == (56, 48)
+    assert first["points"]["jpeg"]["quality"] == list(BASELINES["jpeg"].sweep)
+    assert first["points"]["jpeg"]["ms_ssim"] == [None] * len(BASELINES["jpeg"].sweep)
+    assert report["model"] is None
+    assert {"python", "numpy", "mrdcae-lite"} <= set(report["versions"])
+    assert report["conditions"]["resize"] is None
+
+
+def test_two_processes_find_what_one_finds(folder):
+    paths = pictures([folder])
+    alone, together = (evaluate(paths, JPEG, jobs=jobs) for jobs in (1, 2))
+    assert without_times(together) == without_times(alone)
+
+
+def test_a_dead_picture_is_named_and_the_others_are_measured(folder):
+    (folder / "part1.png").write_bytes(b"no picture")
+    write_image(folder / "part2.png", np.zeros((9, 40, 3), np.uint8))
+    said = []
+    report = evaluate(pictures([folder]), JPEG, announce=lambda *words: said.append(words))
+    assert report["n"] == 1
+    assert report["skipped"] == ["part1.png", "part2.png"]
+    assert [(number, path.name) for number, path, _ in said] == [
+        *((1, "part0.png"), (2, "part1.png"), (3, "part2.png"))
+    ]
+    assert said[0][2] is None
+    assert "part1.png: expected a picture" in said[1][2]
+    assert "part2.png: expected 16 x 16 pixels" in said[2][2]
+    assert "\n" not in said[1][2] + said[2][2]
+
+
+def test_nothing_to_read_is_an_error(folder):
+    with pytest.raises(ValueError, match="none of 1 pictures could be read"):
+        evaluate([folder / "missing.png"], JPEG)
+
+
+def test_an_unknown_codec_is_refused_before_anything_is_measured(folder):
+    with pytest.raises(ValueError, match=r"codecs must be among jpeg, .*Received: 'gif'"):
+        evaluate(pictures([folder]), Settings(codecs=("gif",)))
+
+
+def test_points_of_the_other_codecs_are_reused_for_the_same_file(folder):
+    paths = pictures([folder])
+    earlier = json.loads(to_json(evaluate(paths, JPEG)))
+    earlier["photographs"][0]["points"]["jpeg"]["psnr"][0] = 12.5
+    earlier["photographs"][1]["sha256"] = "of another file"
+    earlier["photographs"][1]["points"]["jpeg"]["psnr"][0] = 12.5
+    report = evaluate(paths, JPEG, earlier=earlier)
+    first = [p["points"]["jpeg"]["psnr"][0] for p in report["photographs"]]
+    assert first[0] == 12.5
+    assert first[1] != 12.5
+    assert first[2] == earlier["photographs"][2]["points"]["jpeg"]["psnr"][0]
+    assert report["reused"] is True
+
+
+def test_points_of_pictures_of_another_size_are_not_reused(folder):
+    paths = pictures([folder])
+    earlier = evaluate(paths, JPEG)
+    with pytest.raises(ValueError, match="must come from the same set-up"):
+        evaluate(paths, replace(JPEG, resize=32), earlier=earlier)
+
+
+def test_pictures_are_resized_to_a_standard_square(folder):
+    found = measure(folder / "part0.png", replace(JPEG, resize=32), {})
+    assert (found.width, found.height) == (32, 32)
+
+
+def test_a_folder_stands_for_its_pictures_evenly_thinned(tmp_path):
+    for name in ("c.png", "a.JPG", "notes.txt", "b.webp", "d.png"):
+        (tmp_path / name).touch()
+    assert [p.name for p in pictures([tmp_path])] == ["a.JPG", "b.webp", "c.png", "d.png"]
+    assert [p.name for p in pictures([tmp_path], 2)] == ["a.JPG", "c.png"]
+    assert len(pictures([tmp_path], 9)) == 4
+    assert [p.stem for p in bundled()] == list(sample_names())
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="expected at least one picture"):
+        pictures([tmp_path])
+
+
+def test_one_command_compares_our_codec_with_jpeg(folder, tiny_model, capsys):
+    out = folder / "report.json"
+    asked = ["evaluate", str(folder), "--codecs", "mrdcae", "--model", str(tiny_model)]
+    assert main([*asked, "--qualities", "10,40,70,100", "--limit", "2", "--out", str(out)]) == 0
+    said = capsys.readouterr()
+    assert "At equal file size MR-DCAE tiny is" in said.out
+    assert said.err.splitlines() == ["1/2 part0.png", "2/2 part1.png"]
+    report = json.loads(out.read_text())
+    assert list(report["codecs"]) == ["jpeg", "mrdcae"]
+    assert len(report["model"]["id"]) == 16
+    assert report["photographs"][0]["points"]["mrdcae"]["quality"] == [10, 40, 70, 100]
+    assert table(report) + f"\n\n{out}: {out.stat().st_size} bytes\n" == said.out
+    assert main([*asked, "--out", str(out)]) == 2
+    assert "report.json exists" in capsys.readouterr().err
+
+
+def test_the_command_names_what_it_skips_and_fails_only_if_nothing_is_left(folder, capsys):
+    (folder / "part0.png").write_bytes(b"no picture")
+    asked = ["evaluate", "--codecs", "jpeg"]
+    assert main([*asked, str(folder)]) == 0
+    assert "1/3 mrdcae: skipped: " in capsys.readouterr().err
+    assert main([*asked, str(folder / "part0.png")]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "mrdcae: none of 1 pictures could be read. Name others."
+    )
+
+
+def test_bd_rates_beside_the_published_curves_follow_from_them():
+    published = json.loads((ROOT / "book" / "results" / "published_kodak.json").read_text("utf-8"))
+    curves = published["curves"]
+    anchor = curves.pop(published["anchor"])
+    assert len(curves) == 11
+    for curve in curves.values():
+        found = bd_rate(anchor["bpp"], anchor["psnr"], curve["bpp"], curve["psnr"])
+        assert (curve["bd_rate"], curve["low"], curve["high"]) == pytest.approx(
+            (found.percent, found.low, found.high), abs=0.006
+        )

@@ -1,0 +1,224 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import ops
+
+from mrdcae_lite import pyramid
+from mrdcae_lite.layers import (
+    BlockTransform,
+    ContextPrior,
+    Gain,
+    PatchAttention,
+    ResidualBlock,
+    checkerboard,
+    depth_to_space,
+    fixed_activation,
+    fixed_point,
+    log_compress,
+    round_through,
+    space_to_depth,
+)
+
+CONDITION = (4,)
+SYMBOLS = [(1, 2, 192), (2, 4, 144), (4, 8, 144)]
+MASKS = [(2, 4, 1), (4, 8, 1)]
+
+# A layer, and the shapes of its inputs without the batch.
+CASES = {
+    "pixels": (lambda: BlockTransform(0), [(16, 24, 3)]),
+    "merge": (lambda: BlockTransform(1), [(4, 6, 48)]),
+    "split": (lambda: BlockTransform(2, inverse=True), [(2, 3, 192)]),
+    "to pixels": (lambda: BlockTransform(0, inverse=True), [(2, 3, 192)]),
+    "gain": (Gain, [(2, 3, 5), CONDITION]),
+    "residual": (lambda: ResidualBlock(6, 4, [0.5] * 6), [(3, 4, 6), (1, 1, 1), CONDITION]),
+    "attention": (lambda: PatchAttention(8), [(8, 12, 192), CONDITION]),
+    "prior": (lambda: ContextPrior(24), [SYMBOLS, MASKS, CONDITION]),
+}
+every_layer = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+
+
+def tree(function, shapes):
+    """Apply to every shape of a list that may hold lists."""
+    return [tree(function, s) if isinstance(s, list) else function(s) for s in shapes]
+
+
+def draw(shape, rng):
+    if shape[-1] == 1 and len(shape) == 3 and shape != (1, 1, 1):
+        return np.ones((2, *shape), np.float32)  # a mask
+    drawn = rng.normal(0, 2, (2, *shape)).astype(np.float32)
+    return np.rint(drawn / 4) if shape in SYMBOLS else drawn
+
+
+def disturb(layer, rng):
+    """Move weights off their start, where some gradients are zero."""
+    for weight in layer.trainable_variables:
+        weight.assign_add(rng.normal(0, 0.05, weight.shape).astype(np.float32))
+
+
+def numbers(outputs):
+    return [ops.convert_to_numpy(x) for x in tf.nest.flatten(outputs)]
+
+
+@every_layer
+def test_the_output_has_the_shape_that_is_announced(case, rng):
+    make, shapes = case
+    layer = make()
+    outputs = tf.nest.flatten(layer(*tree(lambda s: draw(s, rng), shapes)))
+    announced = layer.compute_output_shape(*tree(lambda s: (2, *s), shapes))
+    announced = announced if isinstance(announced, list) else [announced]
+    assert [tuple(x.shape) for x in outputs] == [tuple(s) for s in announced]
+
+
+@every_layer
+def test_a_layer_comes_back_from_its_config(case, rng):
+    make, shapes = case
+    layer, inputs = make(), tree(lambda s: draw(s, rng), shapes)
+    layer(*inputs)
+    disturb(layer, rng)
+    config = keras.saving.serialize_keras_object(layer)
+    assert config["registered_name"] == f"mrdcae_lite>{type(layer).__name__}"
+    twin = keras.saving.deserialize_keras_object(config)
+    twin(*inputs)
+    for source, target in zip(layer.weights, twin.weights, strict=True):
+        target.assign(source.value)
+    assert twin.get_config() == layer.get_config()
+    for first, second in zip(numbers(layer(*inputs)), numbers(twin(*inputs)), strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+@every_layer
+def test_the_gradient_reaches_every_weight(case, rng):
+    make, shapes = case
+    layer, inputs = make(), tree(lambda s: draw(s, rng), shapes)
+    layer(*inputs)
+    disturb(layer, rng)
+    with tf.GradientTape() as tape:
+        outputs = tf.nest.flatten(layer(*inputs))
+        loss = sum(ops.sum(x * rng.normal(0, 1, x.shape).astype(np.float32)) for x in outputs)
+    # The thresholds of attention act outside the layer: see the model's test.
+    weights = [w for w in layer.trainable_variables if w.name != "spread"]
+    for weight, gradient in zip(
+        weights, tape.gradient(loss, [w.value for w in weights]), strict=True
+    ):
+        assert gradient is not None, weight.path
+        assert np.isfinite(gradient).all(), weight.path
+        assert np.any(gradient), weight.path
+
+
+@pytest.mark.parametrize("name", ["pixels", "gain", "residual", "attention"])
+def test_a_saved_layer_computes_the_same_when_it_is_loaded(name, rng, tmp_path):
+    make, shapes = CASES[name]
+    inputs = tree(keras.Input, shapes)
+    model = keras.Model(inputs, make()(*inputs))
+    disturb(model, rng)
+    model.save(tmp_path / "layer.keras")
+    restored = keras.saving.load_model(tmp_path / "layer.keras")
+    values = tree(lambda s: draw(s, rng), shapes)
+    np.testing.assert_array_equal(*(ops.convert_to_numpy(m(values)) for m in (model, restored)))
+
+
+# --- single layers
+
+
+@pytest.mark.parametrize("step", [-1, 3, "low"])
+def test_there_are_three_steps(step):
+    with pytest.raises(ValueError, match=f"step must be 0, 1 or 2. Received: step={step!r}"):
+        BlockTransform(step)
+
+
+@pytest.mark.parametrize(("step", "channels"), [(0, 3), (1, 48), (2, 48)])
+def test_an_inverse_step_starts_as_the_inverse(step, channels, rng):
+    x = rng.normal(0, 1, (2, 16, 8, channels)).astype(np.float32)
+    restored = BlockTransform(step, inverse=True)(BlockTransform(step)(x))
+    np.testing.assert_allclose(ops.convert_to_numpy(restored), x, atol=1e-5)
+
+
+def test_the_first_step_is_the_matrix_of_the_pyramid(rng):
+    block = rng.random((8, 8, 3)).astype(np.float32)
+    found = ops.convert_to_numpy(BlockTransform(0)(block[None]))[0, 0, 0]
+    np.testing.assert_allclose(found, pyramid.pixel_basis() @ block.ravel(), atol=1e-5)
+
+
+def test_gain_and_residual_block_start_without_effect(rng):
+    x, condition = draw((3, 4, 6), rng), draw(CONDITION, rng)
+    np.testing.assert_array_equal(ops.convert_to_numpy(Gain()(x, condition)), x)
+    block = ResidualBlock(6, 4, [0.5] * 6)
+    assert not ops.convert_to_numpy(block(x, np.ones((2, 1, 1, 1)), condition)).any()
+
+
+def test_the_thresholds_of_attention_lie_symmetrically_about_one_half():
+    attention = PatchAttention(4)
+    attention.build((None, 4, 4, 192), (None, 4))
+    low, high = attention.thresholds()
+    assert low == pytest.approx(1 / (1 + np.exp(1.5)))
+    assert low + high == pytest.approx(1)
+
+
+def test_a_patch_of_saliency_sees_its_surroundings_only(rng):
+    attention, condition = PatchAttention(8), np.ones((1, 4), np.float32)
+    blocks = rng.normal(0, 3, (1, 32, 32, 192)).astype(np.float32)
+    before = ops.convert_to_numpy(attention(blocks, condition))[0]
+    blocks[:, :4, :4] += 5
+    changed = ops.convert_to_numpy(attention(blocks, condition))[0] != before
+    assert changed[0, 0]
+    assert not changed[3:].any()
+    assert not changed[:, 3:].any()
+
+
+def test_prior_indices_are_whole_numbers_of_tables(rng):
+    prior = ContextPrior(24)
+    inputs = tree(lambda s: draw(s, rng), CASES["prior"][1])
+    prior(*inputs)
+    disturb(prior, np.random.default_rng(1))
+    for indices in numbers(prior(*inputs)):
+        np.testing.assert_array_equal(indices, np.rint(indices))
+        assert indices.min() >= 0
+        assert indices.max() <= 63
+        assert len(np.unique(indices)) > 4
+
+
+# --- functions
+
+
+def test_rounding_is_half_up_and_lets_the_gradient_through():
+    x = tf.constant([-1.5, -0.5, -0.2, 0.5, 1.49, 7.0])
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        rounded = round_through(x)
+    np.testing.assert_array_equal(rounded, [-1, 0, 0, 1, 1, 7])
+    np.testing.assert_array_equal(tape.gradient(rounded, x), np.ones(6))
+
+
+def test_fixed_point_numbers_are_multiples_within_the_limit():
+    x = np.array([-9, -0.3, 0.001, 0.3, 9], np.float32)
+    found = ops.convert_to_numpy(fixed_point(x, 7, 127 / 128)) * 128
+    np.testing.assert_array_equal(found, [-127, -38, 0, 38, 127])
+    found = ops.convert_to_numpy(fixed_activation(x)) * 16
+    np.testing.assert_array_equal(found, [0, 0, 0, 5, 127])
+
+
+def test_log_compression_is_odd_and_invertible():
+    x = np.linspace(-50, 50, 11, dtype=np.float32)
+    found = ops.convert_to_numpy(log_compress(x))
+    np.testing.assert_allclose(np.sign(found) * np.expm1(abs(found)), x, rtol=1e-5)
+
+
+def test_space_to_depth_is_in_raster_order_and_is_undone():
+    x = np.arange(4 * 6 * 2, dtype=np.float32).reshape(1, 4, 6, 2)
+    deep = ops.convert_to_numpy(space_to_depth(x, 2))
+    assert deep.shape == (1, 2, 3, 8)
+    np.testing.assert_array_equal(deep[0, 1, 2], x[0, 2:4, 4:6].ravel())
+    np.testing.assert_array_equal(ops.convert_to_numpy(depth_to_space(deep, 2)), x)
+
+
+def test_a_checkerboard_starts_black_and_alternates():
+    board = checkerboard(2, 3)[0, :, :, 0]
+    np.testing.assert_array_equal(board, [[1, 0, 1], [0, 1, 0]])
+
+
+def test_every_layer_is_registered_for_loading():
+    names = {f"mrdcae_lite>{make().__class__.__name__}" for make, _ in CASES.values()}
+    registered = {name for name in names if keras.saving.get_registered_object(name)}
+    assert registered == names
+    assert len(names) == 5

@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+from keras import ops
+from skimage.metrics import structural_similarity
+
+from mrdcae_lite import losses
+from mrdcae_lite.losses import SWITCH_PATCH
+
+THRESHOLD = 0.015
+
+
+def to_numpy(x):
+    return ops.convert_to_numpy(x)
+
+
+@pytest.fixture
+def pair(photograph, rng):
+    """A photograph and a noisy copy, float32 (1, 64, 80, 3) in [0, 1]."""
+    image = photograph[None, :64, :80].astype(np.float32) / 255
+    noise = rng.normal(0, 0.05, image.shape)
+    return image, np.clip(image + noise, 0, 1).astype(np.float32)
+
+
+def test_structural_similarity_is_the_one_of_scikit_image_inside_the_picture(pair):
+    _, expected = structural_similarity(
+        *(x[0].astype(np.float64) for x in pair),
+        data_range=1,
+        channel_axis=-1,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        full=True,
+    )
+    found = to_numpy(losses.ssim_map(*pair))
+    assert found.shape == pair[0].shape
+    inside = np.s_[5:-5, 5:-5]
+    np.testing.assert_allclose(found[0][inside], expected[inside], atol=2e-4)
+
+
+def test_a_picture_is_wholly_similar_to_itself(pair):
+    np.testing.assert_allclose(to_numpy(losses.ssim_map(pair[0], pair[0])), 1, atol=1e-5)
+    np.testing.assert_array_equal(to_numpy(losses.edge_map(pair[0], pair[0])), 0)
+
+
+def test_similarity_does_not_mind_the_order(pair):
+    forth, back = losses.ssim_map(*pair), losses.ssim_map(*pair[::-1])
+    np.testing.assert_allclose(to_numpy(forth), to_numpy(back), atol=1e-6)
+
+
+def test_the_blur_keeps_a_constant_even_at_the_border():
+    blurred = to_numpy(losses.blur(np.full((1, 3, 7, 20), 0.3, np.float32)))
+    np.testing.assert_allclose(blurred, 0.3, atol=1e-6)
+
+
+def test_gradients_are_differences_of_neighbours_and_zero_at_the_end(pair):
+    image = pair[0]
+    down, right = (to_numpy(g) for g in losses.gradients(image))
+    np.testing.assert_array_equal(down[:, :-1], np.diff(image, axis=1))
+    np.testing.assert_array_equal(right[:, :, :-1], np.diff(image, axis=2))
+    assert not down[:, -1].any()
+    assert not right[:, :, -1].any()
+
+
+def test_edges_do_not_mind_another_brightness_but_mind_a_shift(pair):
+    image = pair[0]
+    brighter, shifted = image + np.float32(0.25), np.roll(image, 1, axis=2)
+    assert to_numpy(losses.edge_map(image, brighter)).max() < 1e-6
+    assert to_numpy(losses.edge_map(image, shifted)).mean() > 1e-3
+
+
+def test_patch_means_are_means_over_patches_and_channels(pair):
+    image = pair[0]
+    blocks = image.reshape(1, 4, SWITCH_PATCH, 5, SWITCH_PATCH, 3)
+    found = to_numpy(losses.patch_means(image))
+    np.testing.assert_allclose(found, blocks.mean(axis=(2, 4, 5)), rtol=1e-5)
+
+
+def ramp(side):
+    """From black to white over 256 pixels: a sky, not a texture."""
+    across = np.arange(side, dtype=np.float32) / 256
+    return np.broadcast_to(across[None, None, :, None], (1, side, side, 3)).copy()
+
+
+def test_a_slow_ramp_counts_as_smooth_and_noise_as_textured(rng):
+    image = ramp(64)
+    image[:, 16:32, 32:48] += rng.normal(0, 0.05, (16, 16, 3))
+    expected = np.zeros((1, 4, 4))
+    expected[0, 1, 2] = 1
+    found = to_numpy(losses.textured(image, THRESHOLD))
+    # The steps at the rim of the square may throw its neighbours above and to the left.
+    assert found[0, 1, 2] == 1
+    found[0, 0, 2] = found[0, 1, 1] = 0
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_ramp_is_smooth_although_it_varies_more_than_faint_texture(rng):
+    steep = ramp(64) * 2
+    faint = (0.5 + 0.03 * (np.indices((64, 64)).sum(axis=0) % 2))[None, ..., None]
+    faint = np.repeat(faint, 3, axis=-1).astype(np.float32)
+    assert steep.var() > faint.var()
+    assert not to_numpy(losses.textured(steep, THRESHOLD)).any()
+    assert to_numpy(losses.textured(faint, THRESHOLD)).all()
+
+
+def test_complexity_grows_in_proportion_to_contrast(pair):
+    image = pair[0]
+    whole, half = (to_numpy(losses.complexity(x)) for x in (image, image / 2))
+    np.testing.assert_allclose(half, whole / 2, rtol=1e-3)

@@ -1,0 +1,266 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import ops
+from scipy.stats import laplace
+
+from mrdcae_lite import entropy
+from mrdcae_lite.model import MRDCAE, quality_condition, symbol_bits
+from mrdcae_lite.preparation import Photographs
+from mrdcae_lite.quality import quality_features, quantisation_step
+
+TINY = {"width": 8, "blocks": 1, "prior_width": 16}
+
+
+def to_numpy(x):
+    return ops.convert_to_numpy(x)
+
+
+@pytest.fixture
+def images(photograph):
+    """Two crops of a photograph, float32 (2, 64, 64, 3) in [0, 1]."""
+    return np.stack([photograph[:64, :64], photograph[64:128, 100:164]]).astype(np.float32) / 255
+
+
+def twin(model, **changes):
+    """A model with the same weights."""
+    other = MRDCAE.from_config({**model.get_config(), **changes})
+    other.build()
+    for source, target in zip(model.trainable_variables, other.trainable_variables, strict=True):
+        target.assign(source.value)
+    return other
+
+
+def test_a_quality_means_the_same_to_the_model_and_to_the_codec():
+    qualities = np.arange(101, dtype=np.float32)
+    step, features = map(to_numpy, quality_condition(qualities))
+    assert step.shape == (101, 1, 1, 1)
+    np.testing.assert_allclose(step.ravel(), [quantisation_step(q) for q in range(101)], rtol=1e-5)
+    np.testing.assert_allclose(features, quality_features(qualities), atol=1e-5)
+
+
+# --- bits
+
+
+@pytest.mark.parametrize("index", [0, 10, 19, 40, 63])
+def test_bits_are_the_laplace_mass_of_scipy(index):
+    scale = entropy.table_scale(index)
+    size = np.concatenate([np.linspace(0, 3, 61), scale * np.linspace(0.1, 25, 40)])
+    mass = laplace.sf(size - 0.5, scale=scale) - laplace.sf(size + 0.5, scale=scale)
+    found = to_numpy(symbol_bits(size.astype(np.float32), np.float32(index)))
+    np.testing.assert_allclose(found, -np.log2(mass), rtol=2e-3, atol=2e-3)
+
+
+def test_both_signs_cost_the_same(rng):
+    symbols = rng.normal(0, 5, 200).astype(np.float32)
+    index = rng.integers(0, 64, 200).astype(np.float32)
+    there, back = (to_numpy(symbol_bits(s, index)) for s in (symbols, -symbols))
+    np.testing.assert_array_equal(there, back)
+
+
+def test_whole_symbols_cost_what_the_tables_say():
+    bits = entropy.laplace_tables().bits
+    for index in (5, 20, 40):
+        last = entropy.reach(index) // 3
+        symbols = np.arange(-last, last + 1)
+        found = to_numpy(symbol_bits(symbols.astype(np.float32), np.float32(index)))
+        np.testing.assert_allclose(found, bits[index, symbols + entropy.MAX_REACH], atol=0.02)
+
+
+@pytest.mark.parametrize("index", [0.0, 31.0, 63.0])
+def test_extreme_symbols_cost_a_finite_number_of_bits_with_finite_gradients(index):
+    symbols = tf.constant([0.0, 1e-30, 0.5, -0.5, 0.50001, 1e3, -1e6, 1e9])
+    table = tf.constant(index)
+    with tf.GradientTape() as tape:
+        tape.watch([symbols, table])
+        bits = symbol_bits(symbols, table)
+    assert np.isfinite(bits).all()
+    assert (bits.numpy() >= 0).all()
+    for gradient in tape.gradient(bits, [symbols, table]):
+        assert np.isfinite(gradient).all()
+
+
+# --- stages
+
+
+def test_the_untrained_transforms_reconstruct_perfectly(images):
+    model = MRDCAE(**TINY)
+    model.build()
+    quality = np.array([50, 90], np.float32)
+    latents, logits = model.analyse(images, quality)
+    assert [tuple(y.shape) for y in latents] == [(2, 2, 2, 192), (2, 4, 4, 144), (2, 8, 8, 144)]
+    assert tuple(logits.shape) == (2, 2, 2)
+    restored = model.synthesise(latents, [1.0, 1.0], quality)
+    np.testing.assert_allclose(to_numpy(restored), images, atol=1e-4)
+
+
+def test_masks_are_nested_and_follow_the_thresholds(tiny_model):
+    spread = float(tiny_model.attention.spread.value)
+    logits = np.array([[[-spread - 0.1, 0.0], [spread + 0.1, -9.0]]], np.float32)
+    medium, high = (to_numpy(m)[0, :, :, 0] for m in tiny_model.masks(logits))
+    np.testing.assert_array_equal(medium, np.kron([[0, 1], [1, 0]], np.ones((2, 2))))
+    np.testing.assert_array_equal(high, np.kron([[0, 0], [1, 0]], np.ones((4, 4))))
+
+
+def test_residual_blocks_work_only_where_their_level_is_on(tiny_model, images):
+    quality = np.array([50, 50], np.float32)
+    latents, _ = tiny_model.analyse(images, quality)
+    silent = [latents[0], *(ops.zeros_like(y) for y in latents[1:])]
+    off = to_numpy(tiny_model.synthesise(silent, [0.0, 0.0], quality))
+    on = to_numpy(tiny_model.synthesise(silent, [1.0, 1.0], quality))
+    assert abs(on - off).max() > 1e-4
+
+
+def test_without_training_the_answer_is_always_the_same(tiny_model, images):
+    first, again = tiny_model(images), tiny_model(images)
+    assert set(first) == {"reconstruction", "bits", "attention_loss", "quality"}
+    for name in first:
+        np.testing.assert_array_equal(to_numpy(first[name]), to_numpy(again[name]))
+    assert first["reconstruction"].shape == images.shape
+    np.testing.assert_array_equal(to_numpy(first["quality"]), [25, 75])
+
+
+def test_training_draws_qualities_and_noise_anew(tiny_model, images):
+    first, again = (tiny_model(images, training=True) for _ in range(2))
+    assert (to_numpy(first["bits"]) != to_numpy(again["bits"])).all()
+    qualities = np.concatenate([to_numpy(x["quality"]) for x in (first, again)])
+    np.testing.assert_array_equal(qualities, np.rint(qualities))
+    assert len(set(qualities)) > 1
+
+
+# --- the objective
+
+
+@pytest.fixture
+def half_textured(rng):
+    """A flat left half and a textured right half, with the same error everywhere."""
+    image = np.full((1, 64, 64, 3), 0.5, np.float32)
+    image[:, :, 32:] += rng.normal(0, 0.1, (1, 64, 32, 3))
+    return image, image + rng.normal(0, 0.02, image.shape).astype(np.float32)
+
+
+def loss_of(image, restored, **objective):
+    model = MRDCAE(**TINY, **objective)
+    answer = {
+        "reconstruction": ops.convert_to_tensor(restored),
+        "bits": ops.zeros(len(image)),
+        "attention_loss": ops.zeros(len(image)),
+        "quality": np.full(len(image), 50, np.float32),
+    }
+    return float(model.compute_loss(x=image, y_pred=answer))
+
+
+def test_only_textured_patches_are_judged_by_structure(half_textured):
+    image, restored = half_textured
+    left, right = np.s_[:, :, :32], np.s_[:, :, 32:]
+    for kind in ("ssim", "edge"):
+        light, heavy = ({"textured_loss": kind, "structure": s} for s in (10.0, 20.0))
+        smooth = [loss_of(image[left], restored[left], **o) for o in (light, heavy)]
+        rough = [loss_of(image[right], restored[right], **o) for o in (light, heavy)]
+        assert smooth[0] == smooth[1]
+        assert rough[1] > 1.05 * rough[0]
+
+
+def test_the_share_of_squared_error_counts_on_textured_patches_only(half_textured):
+    image, restored = half_textured
+    left, right = np.s_[:, :, :32], np.s_[:, :, 32:]
+    none, full = ({"mse_share": s} for s in (0.0, 1.0))
+    assert loss_of(image[left], restored[left], **none) == loss_of(
+        image[left], restored[left], **full
+    )
+    assert loss_of(image[right], restored[right], **none) < loss_of(
+        image[right], restored[right], **full
+    )
+
+
+def test_without_switching_the_loss_is_squared_error_in_steps(half_textured):
+    image, restored = half_textured
+    step = quantisation_step(50)
+    squared = 3 * ((image - restored) ** 2).mean()
+    expected = np.sqrt(step * 255) / 5 * squared / (0.14 * step**2)
+    assert loss_of(image, restored, textured_loss="mse") == pytest.approx(expected, rel=1e-4)
+    switched_off = {"structure": 0.0, "mse_share": 1.0}
+    assert loss_of(image, restored, **switched_off) == pytest.approx(expected, rel=1e-4)
+
+
+def test_bits_count_per_pixel(half_textured):
+    image, restored = half_textured
+    model = MRDCAE(**TINY)
+    answer = {
+        "reconstruction": ops.convert_to_tensor(restored),
+        "attention_loss": ops.zeros(1),
+        "quality": np.array([50], np.float32),
+    }
+    cheap, dear = (
+        float(model.compute_loss(x=image, y_pred={**answer, "bits": ops.full((1,), bits)}))
+        for bits in (0.0, 64.0 * 64)
+    )
+    assert dear - cheap == pytest.approx(np.sqrt(quantisation_step(50) * 255) / 5, rel=1e-3)
+
+
+def test_the_gradient_of_the_loss_reaches_every_weight(tiny_model, images):
+    model = twin(tiny_model)
+    with tf.GradientTape() as tape:
+        loss = model.compute_loss(x=images, y_pred=model(images, training=True))
+    variables = model.trainable_variables
+    for variable, gradient in zip(
+        variables, tape.gradient(loss, [v.value for v in variables]), strict=True
+    ):
+        assert gradient is not None, variable.path
+        assert np.isfinite(gradient).all(), variable.path
+        assert np.any(gradient), variable.path
+
+
+def test_fitting_lowers_the_loss_and_reports_four_numbers(tiny_model, photograph):
+    model = twin(tiny_model)
+    model.compile(optimizer=keras.optimizers.Adam(2e-3), run_eagerly=True)
+    crops = Photographs([photograph], size=64, batch=2, steps=6, augment=False, fixed=True)
+    before = model.evaluate(crops[0], verbose=0, return_dict=True)
+    history = model.fit(crops, verbose=0).history
+    after = model.evaluate(crops[0], verbose=0, return_dict=True)
+    assert set(history) == {"loss", "bpp", "psnr", "ssim"}
+    assert after["loss"] < 0.9 * before["loss"]
+    assert 0 < after["ssim"] < 1
+    assert after["bpp"] > 0
+
+
+# --- configuration and files
+
+
+def test_a_saved_model_computes_the_same_when_it_is_loaded(tiny_model, images, tmp_path):
+    tiny_model.save(tmp_path / "model.keras")
+    restored = keras.saving.load_model(tmp_path / "model.keras")
+    assert isinstance(restored, MRDCAE)
+    assert restored.get_config() == tiny_model.get_config()
+    expected, found = tiny_model(images), restored(images)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(to_numpy(found[name]), to_numpy(value))
+
+
+def test_every_choice_is_in_the_config():
+    chosen = {
+        **TINY,
+        **{"textured_loss": "edge", "mse_share": 0.5, "structure": 3.0, "threshold": 0.02},
+        **{"seed": 9, "block_dtype": "mixed_bfloat16"},
+    }
+    config = MRDCAE(**chosen).get_config()
+    assert {name: config[name] for name in chosen} == chosen
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"textured_loss": "psnr"}, "textured_loss must be 'ssim', 'edge' or 'mse'. Received: 'ps"),
+        ({"prior_width": 97}, "prior_width must be from 1 to 96, .* Received: 97"),
+        ({"prior_width": 0}, "prior_width must be from 1 to 96, .* Received: 0"),
+    ],
+)
+def test_impossible_choices_are_refused(choice, message):
+    with pytest.raises(ValueError, match=message):
+        MRDCAE(**choice)
+
+
+def test_fitting_without_images_says_what_is_missing():
+    with pytest.raises(ValueError, match="fit needs images"):
+        MRDCAE(**TINY).compute_loss()

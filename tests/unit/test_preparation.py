@@ -1,0 +1,140 @@
+import keras
+import numpy as np
+import pytest
+
+from mrdcae_lite import preparation
+from mrdcae_lite.preparation import Photographs
+
+
+@pytest.fixture
+def pictures(rng):
+    return [rng.integers(0, 256, shape, np.uint8) for shape in ((70, 90, 3), (64, 64, 3))]
+
+
+def test_a_standard_picture_is_the_resized_centre_square(photograph):
+    assert preparation.standardise(photograph, 64).shape == (64, 64, 3)
+    centre = photograph[:, 13:192]
+    np.testing.assert_array_equal(preparation.standardise(photograph, 179), centre)
+
+
+def test_a_flat_picture_stays_flat_when_it_is_standardised():
+    flat = np.full((50, 33, 3), 77, np.uint8)
+    np.testing.assert_array_equal(preparation.standardise(flat, 64), 77)
+
+
+def test_normalising_is_undone_exactly():
+    every = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
+    normal = preparation.normalise(every)
+    assert normal.dtype == np.float32
+    assert (normal.min(), normal.max()) == (0, 1)
+    np.testing.assert_array_equal(preparation.denormalise(normal), every)
+
+
+def test_values_outside_the_range_are_clipped():
+    np.testing.assert_array_equal(preparation.denormalise(np.array([-0.3, 1.7])), [0, 255])
+
+
+@pytest.mark.parametrize("change", [preparation.rotate, preparation.flip])
+def test_a_turned_picture_has_the_same_pixels(change, pictures, rng):
+    for _ in range(8):
+        changed = change(pictures[0], rng)
+        assert sorted(changed.shape) == sorted(pictures[0].shape)
+        np.testing.assert_array_equal(np.sort(changed, axis=None), np.sort(pictures[0], axis=None))
+
+
+def test_four_rotations_and_two_reflections_occur(pictures, rng):
+    turned = {preparation.rotate(pictures[1], rng).tobytes() for _ in range(60)}
+    mirrored = {preparation.flip(pictures[1], rng).tobytes() for _ in range(30)}
+    assert (len(turned), len(mirrored)) == (4, 2)
+
+
+def test_illumination_keeps_the_order_of_brightness_and_the_range(rng):
+    levels = np.linspace(0, 1, 50, dtype=np.float32)
+    lit = [preparation.illuminate(levels, rng) for _ in range(20)]
+    for curve in lit:
+        assert curve.dtype == np.float32
+        assert curve[0] == 0
+        assert curve.max() <= 1
+        assert (np.diff(curve) >= 0).all()
+    assert len({curve.tobytes() for curve in lit}) == 20
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        preparation.rotate,
+        preparation.flip,
+        lambda image, rng: preparation.illuminate(preparation.normalise(image), rng),
+        lambda image, rng: preparation.crop(image, 32, rng),
+    ],
+    ids=["rotate", "flip", "illuminate", "crop"],
+)
+def test_a_seed_repeats_what_is_random(change, pictures):
+    first, again = (change(pictures[0], np.random.default_rng(3)) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+
+
+def test_a_crop_is_a_piece_of_the_picture_and_reaches_every_corner(rng):
+    image = np.arange(5 * 6 * 3).reshape(5, 6, 3)
+    starts = set()
+    for _ in range(200):
+        piece = preparation.crop(image, 4, rng)
+        top, left = divmod(int(piece[0, 0, 0]) // 3, 6)
+        np.testing.assert_array_equal(piece, image[top : top + 4, left : left + 4])
+        starts.add((top, left))
+    assert starts == {(top, left) for top in range(2) for left in range(3)}
+
+
+def test_a_crop_larger_than_the_picture_is_refused(pictures, rng):
+    with pytest.raises(ValueError, match=r"at least 80x80 pixels .* Received: 90x70"):
+        preparation.crop(pictures[0], 80, rng)
+
+
+def test_items_are_batches_of_crops(pictures):
+    crops = Photographs(pictures, size=32, batch=5, steps=3)
+    assert isinstance(crops, keras.utils.PyDataset)
+    assert len(crops) == 3
+    assert crops[0].shape == (5, 32, 32, 3)
+    assert crops[0].dtype == np.float32
+    assert crops[0].min() >= 0
+    assert crops[0].max() <= 1
+
+
+def test_an_item_depends_on_seed_epoch_and_index_alone(pictures):
+    def item(seed, epoch, index, others=()):
+        crops = Photographs(pictures, size=32, batch=2, seed=seed)
+        crops.epoch = epoch
+        for other in others:
+            crops[other]
+        return crops[index].tobytes()
+
+    assert item(1, 2, 3) == item(1, 2, 3, others=(0, 7))
+    assert len({item(1, 2, 3), item(0, 2, 3), item(1, 0, 3), item(1, 2, 0)}) == 4
+
+
+def test_an_epoch_brings_new_crops_unless_they_are_fixed(pictures):
+    moving = Photographs(pictures, size=32, batch=2)
+    fixed = Photographs(pictures, size=32, batch=2, fixed=True)
+    before = moving[0], fixed[0]
+    for crops in (moving, fixed):
+        crops.on_epoch_end()
+    assert (moving[0] != before[0]).any()
+    np.testing.assert_array_equal(fixed[0], before[1])
+
+
+def test_without_augmentation_crops_are_cut_out_as_they_are(pictures):
+    crops = Photographs(pictures[1:], size=64, batch=2, augment=False)
+    expected = np.stack([preparation.normalise(pictures[1])] * 2)
+    np.testing.assert_array_equal(crops[0], expected)
+
+
+def test_large_photographs_are_drawn_in_proportion_to_their_area():
+    dark, light = np.zeros((40, 40, 3), np.uint8), np.full((80, 60, 3), 255, np.uint8)
+    crops = Photographs([dark, light], size=32, batch=400, augment=False)
+    assert crops[0].mean() == pytest.approx(0.75, abs=0.06)
+
+
+def test_photographs_that_are_too_small_are_left_out(pictures):
+    assert len(Photographs(pictures, size=70).images) == 1
+    with pytest.raises(ValueError, match="as large as 91x91 pixels. Received: 2 photographs"):
+        Photographs(pictures, size=91)

@@ -1,0 +1,312 @@
+"""The context model three times over: training form, run-time form, and a slow exact reference."""
+
+import hashlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from mrdcae_lite.prior import LOG_FEATURE, IntegerPrior
+from mrdcae_lite.pyramid import CHANNELS, GROUPS
+from mrdcae_lite.quality import quality_features
+
+# The one magnitude whose logarithm float32 rounds to the other side (16 log 938 = 109.4999992).
+DOUBTFUL = 937
+
+
+# --- an independent reference: dense grids, int64, no cleverness
+
+
+def shift(x, bits):
+    return (x + (1 << (bits - 1))) >> bits
+
+
+def activation(x, bits):
+    return np.clip(shift(x, bits), 0, 127)
+
+
+def conv(x, kernel):
+    height, width = x.shape[:2]
+    padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
+    return sum(
+        padded[r : r + height, c : c + width] @ kernel[r, c] for r in range(3) for c in range(3)
+    )
+
+
+def bounded(state):
+    return np.clip(state, -(2**22), 2**22)
+
+
+def reference_indices(weights, quality, masks, symbols):
+    """Table index of every symbol on three dense grids."""
+    w = {name: array.astype(np.int64) for name, array in weights.items()}
+    state = np.tile(w["start"][quality], (*masks[0].shape, 1))
+    found = []
+    for level, (mask, values) in enumerate(zip(masks, symbols, strict=True)):
+        if level > 0:
+            state = refine(w, quality, level - 1, state, masks[level - 1])
+        features = LOG_FEATURE[np.minimum(abs(values), 4095)].astype(np.int64) * mask[..., None]
+        white = np.indices(mask.shape).sum(axis=0) % 2
+        indices, first = np.zeros(values.shape, np.int64), 0
+        for group, size in enumerate(GROUPS[level]):
+            name, part = f"level{level}_group{group}", slice(first, first + size)
+            first += size
+            for phase in (0, 1):
+                here = (white == phase)[..., None]
+                hidden = activation(state, 8) @ w[f"{name}_hidden"]
+                hidden = activation(hidden + w[f"{name}_hidden_bias"][phase][quality], 7)
+                index = hidden @ w[f"{name}_index"] + w[f"{name}_index_bias"][quality]
+                index = np.clip(shift(index, 9), 0, 63)
+                indices[..., part] = np.where(here, index, indices[..., part])
+                state = bounded(state + conv(features[..., part] * here, w[f"{name}_update"]))
+        found.append(indices)
+    return found
+
+
+def refine(w, quality, level, state, mask):
+    seen = activation(state, 8) * mask[..., None]
+    state = (
+        bounded(state + conv(seen, w[f"level{level}_mix"])) + w[f"level{level}_mix_bias"][quality]
+    )
+    wide = activation(state, 8) @ w[f"level{level}_up"] + w[f"level{level}_up_bias"][quality]
+    rows, columns, channels = state.shape
+    wide = wide.reshape(rows, columns, 2, 2, channels).swapaxes(1, 2)
+    return wide.reshape(2 * rows, 2 * columns, channels)
+
+
+# --- material
+
+
+def weight_shapes(width):
+    """Name, shape and whether it is a bias, of every array of a frozen prior."""
+    yield "start", (101, width), True
+    for level, groups in enumerate(GROUPS):
+        for group, size in enumerate(groups):
+            name = f"level{level}_group{group}"
+            yield f"{name}_update", (3, 3, size, width), False
+            yield f"{name}_hidden", (width, width), False
+            yield f"{name}_hidden_bias", (2, 101, width), True
+            yield f"{name}_index", (width, size), False
+            yield f"{name}_index_bias", (101, size), True
+        if level < 2:
+            yield f"level{level}_mix", (3, 3, width, width), False
+            yield f"level{level}_mix_bias", (101, width), True
+            yield f"level{level}_up", (width, 4 * width), False
+            yield f"level{level}_up_bias", (101, 4 * width), True
+
+
+def random_weights(rng, width, *, limits):
+    """Integer weights: moderate ones, or all of them at their limits."""
+    weights = {}
+    for name, shape, is_bias in weight_shapes(width):
+        if is_bias:
+            weights[name] = rng.integers(-(2**14), 2**14, shape, np.int32)
+        elif limits:
+            weights[name] = rng.choice(np.array([-127, 127, 127], np.int8), shape)
+        else:
+            weights[name] = rng.normal(0, 30, shape).clip(-127, 127).astype(np.int8)
+    return weights
+
+
+def random_masks(rng, rows, columns):
+    """A level is on only where the coarser one is, otherwise anywhere."""
+    masks = [np.ones((rows, columns), bool)]
+    for _ in range(2):
+        coarser = np.repeat(np.repeat(masks[-1], 2, axis=0), 2, axis=1)
+        masks.append(coarser & (rng.random(coarser.shape) < 0.7))
+    return masks
+
+
+def random_symbols(rng, masks, scale):
+    symbols = []
+    for mask, channels in zip(masks, CHANNELS, strict=True):
+        values = np.rint(rng.laplace(0, scale, (*mask.shape, channels))).astype(np.int32)
+        values[abs(values) == DOUBTFUL] = 0
+        symbols.append(values * mask[..., None])
+    return symbols
+
+
+def run_time_indices(weights, quality, masks, symbols):
+    """What `IntegerPrior` asks for, laid out on dense grids; 255 where it asks for nothing."""
+    found = [np.full(values.shape, 255, np.uint8) for values in symbols]
+
+    def answer(request):
+        place = request.rows, request.columns, request.channels
+        assert (found[request.level][place] == 255).all()
+        found[request.level][place] = request.indices
+        return symbols[request.level][place]
+
+    IntegerPrior(weights).run(quality, masks, answer)
+    return found
+
+
+def assert_equal_where_on(found, expected, masks):
+    for indices, wanted, mask in zip(found, expected, masks, strict=True):
+        np.testing.assert_array_equal(indices[mask], wanted[mask])
+        assert (indices[~mask] == 255).all()
+
+
+# --- behaviour
+
+
+@pytest.mark.parametrize("limits", [False, True])
+@pytest.mark.parametrize("scale", [0.3, 8, 5000])
+def test_the_run_time_form_equals_the_slow_reference(limits, scale, rng):
+    weights, masks = random_weights(rng, 16, limits=limits), random_masks(rng, 3, 5)
+    symbols = random_symbols(rng, masks, scale)
+    expected = reference_indices(weights, 70, masks, symbols)
+    assert_equal_where_on(run_time_indices(weights, 70, masks, symbols), expected, masks)
+
+
+@pytest.mark.parametrize("sign", [-127, 127])
+def test_the_largest_possible_sums_are_exact(sign, rng):
+    weights = random_weights(rng, 96, limits=True)
+    for name, shape, is_bias in weight_shapes(96):
+        if name.endswith(("_update", "_mix")):
+            weights[name] = np.full(shape, sign, np.int8)
+        elif is_bias:
+            weights[name] = np.full(shape, 2**18, np.int32)
+    masks = [np.ones((n, n), bool) for n in (3, 6, 12)]
+    symbols = [np.full((*m.shape, c), 4000, np.int32) for m, c in zip(masks, CHANNELS, strict=True)]
+    expected = reference_indices(weights, 0, masks, symbols)
+    assert_equal_where_on(run_time_indices(weights, 0, masks, symbols), expected, masks)
+
+
+@pytest.mark.parametrize("quality", [0, 25, 50, 100])
+def test_the_training_form_equals_the_run_time_form(quality, rng):
+    import keras
+
+    from mrdcae_lite.layers import ContextPrior
+
+    keras.utils.set_random_seed(quality)
+    layer = ContextPrior(16)
+    layer.build()
+    for variable in layer.trainable_variables:
+        # Sixteenths, so that no bias depends on the order of its four additions; some weights
+        # far beyond what fixed point can hold.
+        wild = rng.choice([0.25, 1, 20], variable.shape)
+        start = np.asarray(variable.value)
+        variable.assign(np.rint((start + rng.normal(0, 0.1, variable.shape)) * wild * 256) / 256)
+    weights = layer.freeze(quality_features(np.arange(101)))
+    assert max(abs(weights["level1_mix"].astype(int)).ravel()) == 127
+    masks = random_masks(rng, 2, 3)
+    symbols = random_symbols(rng, masks, rng.choice([1, 50, 3000]))
+    trained = layer(
+        [s[None].astype(np.float32) for s in symbols],
+        [m[None, ..., None].astype(np.float32) for m in masks[1:]],
+        quality_features(quality)[None],
+    )
+    expected = [keras.ops.convert_to_numpy(indices)[0] for indices in trained]
+    found = run_time_indices(weights, quality, masks, symbols)
+    assert_equal_where_on(found, expected, masks)
+    assert len(np.unique(found[2])) > 8
+
+
+def test_the_order_of_additions_does_not_matter(rng):
+    weights, masks = random_weights(rng, 16, limits=False), random_masks(rng, 3, 4)
+    symbols = random_symbols(rng, masks, 5)
+    order = rng.permutation(16)
+    fourfold = np.concatenate([16 * child + order for child in range(4)])
+    shuffled = {}
+    for name, array in weights.items():
+        if name.endswith(("_hidden", "_mix")):
+            array = array[..., order, :]
+        if name.endswith("_index"):
+            shuffled[name] = array[order]
+        elif name.endswith("_index_bias"):
+            shuffled[name] = array
+        elif name.endswith("_up"):
+            shuffled[name] = array[order][:, fourfold]
+        else:
+            shuffled[name] = array[..., fourfold if name.endswith("_up_bias") else order]
+    expected = run_time_indices(weights, 40, masks, symbols)
+    assert_equal_where_on(run_time_indices(shuffled, 40, masks, symbols), expected, masks)
+
+
+OTHER_PROCESS = """
+import sys, hashlib
+import numpy as np
+from mrdcae_lite.prior import IntegerPrior
+held = dict(np.load(sys.argv[1]))
+masks, symbols = ([held.pop(f"{kind}{n}") for n in range(3)] for kind in ("mask", "symbols"))
+digest = hashlib.sha256()
+def answer(request):
+    digest.update(request.indices.tobytes())
+    return symbols[request.level][request.rows, request.columns, request.channels]
+IntegerPrior(held).run(30, masks, answer)
+print(digest.hexdigest())
+"""
+
+
+@pytest.mark.parametrize("threads", ["1", "4"])
+def test_another_process_with_another_thread_count_asks_for_the_same_tables(
+    threads, rng, tmp_path, monkeypatch
+):
+    weights, masks = random_weights(rng, 48, limits=False), random_masks(rng, 6, 6)
+    symbols = random_symbols(rng, masks, 3)
+    digest = hashlib.sha256()
+
+    def answer(request):
+        digest.update(request.indices.tobytes())
+        return symbols[request.level][request.rows, request.columns, request.channels]
+
+    IntegerPrior(weights).run(30, masks, answer)
+    named = {f"mask{n}": mask for n, mask in enumerate(masks)}
+    named |= {f"symbols{n}": values for n, values in enumerate(symbols)}
+    np.savez(tmp_path / "prior.npz", **weights, **named)
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", threads)
+    command = [sys.executable, "-c", OTHER_PROCESS, str(tmp_path / "prior.npz")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == digest.hexdigest()
+
+
+def test_every_symbol_is_asked_for_once_coarse_levels_and_black_fields_first(rng):
+    weights, masks = random_weights(rng, 4, limits=False), random_masks(rng, 2, 2)
+    order = []
+
+    def answer(request):
+        colours = set((request.rows + request.columns) % 2)
+        order.append((request.level, request.channels.start, colours.pop() if colours else None))
+        assert not colours
+        return np.zeros(request.indices.shape, np.int32)
+
+    IntegerPrior(weights).run(10, masks, answer)
+    assert order == sorted(order)
+    assert len(order) == len(set(order)) == 2 * sum(map(len, GROUPS))
+
+
+def test_a_shorter_list_of_masks_asks_the_same_of_the_levels_that_are_left(rng):
+    weights, masks = random_weights(rng, 8, limits=False), random_masks(rng, 3, 3)
+    symbols = random_symbols(rng, masks, 4)
+    every = run_time_indices(weights, 60, masks, symbols)
+    first = run_time_indices(weights, 60, masks[:2], symbols[:2])
+    assert_equal_where_on(first, every[:2], masks[:2])
+
+
+def test_levels_that_are_off_everywhere_are_passed_over(rng):
+    weights = random_weights(rng, 8, limits=False)
+    masks = [np.ones((2, 3), bool), np.zeros((4, 6), bool), np.zeros((8, 12), bool)]
+    symbols = random_symbols(rng, masks, 4)
+    expected = reference_indices(weights, 5, masks, symbols)
+    assert_equal_where_on(run_time_indices(weights, 5, masks, symbols), expected, masks)
+
+
+# --- the logarithm
+
+
+def test_the_logarithm_table_is_far_from_every_rounding_boundary():
+    """Another library's log1p may differ in the last place; that must not change the table."""
+    exact = 16 * np.log1p(np.arange(4096))
+    below = exact[exact < 127]
+    np.testing.assert_array_equal(LOG_FEATURE, np.minimum(np.rint(exact), 127))
+    margin = abs(below - np.floor(below) - 0.5).min()
+    assert margin > 1e6 * np.spacing(128.0)
+
+
+def test_the_logarithm_table_is_monotonous_and_saturates():
+    assert LOG_FEATURE[0] == 0
+    assert LOG_FEATURE[1] == 11
+    assert (np.diff(LOG_FEATURE) >= 0).all()
+    assert (LOG_FEATURE[2800:] == 127).all()

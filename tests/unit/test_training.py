@@ -1,0 +1,186 @@
+"""What a training run does around the fit, shown with a model of three numbers."""
+
+import csv
+import shutil
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from mrdcae_lite import training
+from mrdcae_lite.preparation import Photographs
+
+
+class MeanColour(keras.Model):
+    """Learns the mean colour of what it is shown."""
+
+    def build(self, input_shape=None):
+        self.colour = self.add_weight(name="colour", shape=(3,), initializer="zeros")
+        self.built = True
+
+    def call(self, images):
+        return self.colour + ops.zeros_like(images)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return ops.mean((x - y_pred) ** 2)
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    rng = np.random.default_rng(20260)
+    return [rng.integers(0, 256, (48, 48, 3), np.uint8) for _ in range(2)]
+
+
+def run(folder, pictures, epochs=4, model=MeanColour):
+    return training.train(
+        model(), pictures, pictures, folder, epochs=epochs, steps=3, batch=2, size=32
+    )
+
+
+def read_log(folder):
+    """Rows without the time they took."""
+    with (folder / "log.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert all(float(row.pop("cpu_seconds")) >= 0 for row in rows)
+    return rows
+
+
+def colour(model):
+    return np.asarray(model.colour.value)
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory, pictures):
+    """Folder and final weights of an undisturbed run of four epochs."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, colour(run(folder, pictures))
+
+
+@pytest.fixture
+def finished(whole_run, tmp_path):
+    """A copy of that folder."""
+    return shutil.copytree(whole_run[0], tmp_path / "finished")
+
+
+def test_every_epoch_has_a_row_and_the_validation_loss_falls(whole_run):
+    log = read_log(whole_run[0])
+    assert [row["epoch"] for row in log] == ["1", "2", "3", "4"]
+    assert set(log[0]) == {"epoch", "loss", "val_loss"}
+    losses = [float(row["val_loss"]) for row in log]
+    assert losses == sorted(losses, reverse=True)
+
+
+class Cut(Exception):
+    pass
+
+
+def cut_at_call(number, function):
+    """`function`, but its call `number` ends in `Cut`."""
+    left = iter(range(number - 1, -1, -1))
+
+    def replacement(*args, **options):
+        if next(left, None) == 0:
+            raise Cut
+        return function(*args, **options)
+
+    return replacement
+
+
+@pytest.mark.parametrize(
+    ("owner", "method", "call"),
+    [
+        (MeanColour, "evaluate", 2),
+        (training, "write_atomically", 2),
+        (keras.callbacks.BackupAndRestore, "on_epoch_end", 2),
+        (training.KeepBest, "on_epoch_begin", 3),
+    ],
+    ids=["while judging", "while logging", "before the checkpoint", "after the checkpoint"],
+)
+def test_a_run_that_was_cut_off_goes_on_as_if_it_had_not_been(
+    owner, method, call, whole_run, tmp_path, pictures
+):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, method, cut_at_call(call, getattr(owner, method)))
+        with pytest.raises(Cut, match="^$"):
+            run(tmp_path, pictures)
+    model = run(tmp_path, pictures)
+    folder, expected = whole_run
+    assert read_log(tmp_path) == read_log(folder)
+    np.testing.assert_allclose(colour(model), expected, rtol=1e-6)
+
+
+def test_a_finished_run_is_not_trained_again(finished, whole_run, pictures):
+    before = (finished / "log.csv").read_bytes()
+    model = run(finished, pictures)
+    assert (finished / "log.csv").read_bytes() == before
+    np.testing.assert_array_equal(colour(model), whole_run[1])
+
+
+def test_more_epochs_go_on_from_a_finished_run(finished, whole_run, pictures):
+    run(finished, pictures, epochs=6)
+    log = read_log(finished)
+    assert log[:4] == read_log(whole_run[0])
+    assert [row["epoch"] for row in log[4:]] == ["5", "6"]
+
+
+def test_the_weights_of_the_best_epoch_are_kept(tmp_path, pictures):
+    judged = []
+
+    class Scored(MeanColour):
+        def evaluate(self, *args, **options):
+            judged.append(colour(self))
+            return {"loss": [0.5, 0.2, 0.4, 0.3][len(judged) - 1]}
+
+    model = run(tmp_path, pictures, model=Scored)
+    np.testing.assert_array_equal(colour(model), judged[1])
+    assert len({tuple(c) for c in judged}) == 4
+
+
+def test_judging_leaves_the_weights_in_training_alone(tmp_path, pictures):
+    trained = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            trained.append(colour(self.model))
+
+        def on_epoch_end(self, epoch, logs=None):
+            trained.append(colour(self.model))
+
+    model = MeanColour()
+    model.build()
+    model.compile(optimizer=training.make_optimizer(12, 1e-2))
+    crops = Photographs(pictures, size=32, batch=2, steps=3)
+    keep = training.KeepBest(tmp_path, crops, Photographs(pictures, size=32, steps=2, fixed=True))
+    watch = Watch()
+    model.fit(crops, epochs=2, callbacks=[watch, keep, watch], verbose=0)
+    assert len(trained) == 8
+    for before, after in (trained[2:4], trained[3:5]):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_each_epoch_trains_on_crops_of_its_own_and_is_judged_by_the_same(
+    tmp_path, pictures, monkeypatch
+):
+    seen = []
+    take = Photographs.__getitem__
+
+    def spy(self, index):
+        seen.append((len(self), self.epoch))
+        return take(self, index)
+
+    monkeypatch.setattr(Photographs, "__getitem__", spy)
+    run(tmp_path, pictures, epochs=3)
+    trained = [epoch for size, epoch in seen if size == 3]
+    assert set(trained) == {0, 1, 2}
+    assert trained == sorted(trained)
+    assert {epoch for size, epoch in seen if size != 3} == {0}
+
+
+def test_the_learning_rate_warms_up_and_falls_to_two_percent():
+    schedule = training.make_optimizer(1000, 3e-3)._learning_rate
+    rates = np.array([float(schedule(step)) for step in range(0, 1001, 50)])
+    assert rates[0] == pytest.approx(6e-5)
+    assert rates.argmax() == 2
+    assert rates[2] == pytest.approx(3e-3)
+    assert rates[-1] == pytest.approx(6e-5, rel=0.01)

@@ -1,0 +1,112 @@
+import base64
+import re
+from io import BytesIO
+
+import numpy as np
+import pytest
+from bs4 import BeautifulSoup
+from PIL import Image
+
+from mrdcae_lite.widgets import compare, steps
+
+
+@pytest.fixture
+def frames(rng):
+    return [rng.integers(0, 256, (20, 30, 3), np.uint8) for _ in range(3)]
+
+
+def divider(frames, **changes):
+    options = {"labels": ("before", "after"), "caption": "Nothing is lost."} | changes
+    return compare(frames[0], frames[1], **options)
+
+
+def slider(frames, **changes):
+    captions = [f"step {number} of three" for number in range(3)]
+    options = {"label": "Quality", "captions": captions, "caption": "It grows."} | changes
+    return steps(frames, **options)
+
+
+def parsed(widget) -> BeautifulSoup:
+    return BeautifulSoup(widget._repr_html_(), "html.parser")
+
+
+def pixels(picture) -> np.ndarray:
+    kind, _, data = picture["src"].partition(",")
+    assert kind == "data:image/webp;base64"
+    return np.array(Image.open(BytesIO(base64.b64decode(data))))
+
+
+@pytest.mark.parametrize("make", [divider, slider])
+def test_the_page_holds_every_pixel_and_asks_for_nothing(make, frames):
+    page = parsed(make(frames))
+    pictures = page.find_all("img")
+    assert len(pictures) == (2 if make is divider else 3)
+    for picture, frame in zip(pictures, frames, strict=False):
+        np.testing.assert_array_equal(pixels(picture), frame)
+    around = re.sub(r"data:image/webp;base64,[\w+/=]+", "", str(page))
+    assert len(around) < 5000
+    assert not re.search(r"//|url\(|<script|<link", around)
+
+
+@pytest.mark.parametrize("make", [divider, slider])
+def test_the_same_call_gives_the_same_bytes_without_any_id(make, frames):
+    assert make(frames) == make(frames)
+    assert parsed(make(frames)).find_all(id=True) == []
+
+
+@pytest.mark.parametrize("make", [divider, slider])
+def test_a_native_range_input_with_a_name_does_the_moving(make, frames):
+    control = parsed(make(frames)).find("input")
+    assert control["type"] == "range"
+    assert control["aria-label"]
+    assert control["aria-valuetext"]
+    assert control["oninput"].startswith(("this.", "const "))
+
+
+def test_what_the_divider_shows_is_said_in_words(frames):
+    page = parsed(divider(frames))
+    assert [picture["alt"] for picture in page.find_all("img")] == [
+        "Left of the divider: before",
+        "Right of the divider: after",
+    ]
+    assert "Nothing is lost." in page.find("figcaption").get_text()
+
+
+def test_what_every_step_shows_is_said_in_words_and_one_is_visible(frames):
+    page = parsed(slider(frames, start=1))
+    words = [item.get_text() for item in page.find_all("li")]
+    assert words == [f"step {number} of three" for number in range(3)]
+    assert page.find("output").get_text() == words[1]
+    hidden = [picture.get("style") == "visibility: hidden" for picture in page.find_all("img")]
+    assert hidden == [True, False, True]
+    assert page.find("input")["value"] == "1"
+
+
+def test_text_with_quotes_and_brackets_stays_text(frames):
+    page = parsed(divider(frames, labels=('<b>"a"</b>', "b & c"), caption="x < y"))
+    assert page.find("b") is None
+    assert page.find("img")["alt"] == 'Left of the divider: <b>"a"</b>'
+    assert "x < y" in page.find("figcaption").get_text()
+
+
+@pytest.mark.parametrize(
+    ("make", "changes", "message"),
+    [
+        (divider, {"zoom": 0}, "zoom must be a whole number from 1. Received: 0"),
+        (slider, {"captions": ["one"]}, "one text for each of the 3 frames. Received: 1"),
+        (slider, {"start": 3}, "start must be from 0 to 2. Received: 3"),
+    ],
+)
+def test_an_impossible_argument_is_refused(make, changes, message, frames):
+    with pytest.raises(ValueError, match=message):
+        make(frames, **changes)
+
+
+def test_pictures_of_two_shapes_are_refused(frames):
+    with pytest.raises(ValueError, match=r"two or more of one shape. Received: 2 of shapes"):
+        divider([frames[0], frames[1][:10]])
+
+
+def test_a_picture_of_another_type_is_refused(frames):
+    with pytest.raises((ValueError, TypeError), match="uint8"):
+        divider([frames[0] / 255, frames[1]])
