@@ -6,7 +6,7 @@ serves every quality; whatever must know the quality gets `condition`, the (batc
 """
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import keras
 import numpy as np
@@ -275,6 +275,10 @@ class ContextPrior(keras.layers.Layer):
     `prior.IntegerPrior` is the same machine in integers. No gradient flows into the symbols: the
     prior learns to describe them, it does not bend them.
 
+    A kernel is its variable times a `PACE`. What the prior sees is never negative, so Adam, which
+    moves every weight by the same amount, would shift a sum over hundreds of inputs by several
+    times its range in one step and saturate it; the more inputs, the slower a kernel must go.
+
     Args:
         width: channels of the state.
 
@@ -287,6 +291,10 @@ class ContextPrior(keras.layers.Layer):
 
     Returns three tensors like `symbols`: the table index, a whole number from 0 to 63.
     """
+
+    PACE: ClassVar = {
+        "update": 0.1, "mix": 0.1, "up": 0.2, "hidden": 0.2, "index": 0.3, "bias": 2.0, "start": 2.0
+    }  # fmt: skip
 
     def __init__(self, width: int = 96, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -321,7 +329,15 @@ class ContextPrior(keras.layers.Layer):
                 self._weight(f"{name}_up_bias", (4, 4 * n), "zeros")
 
     def _weight(self, name: str, shape: tuple[int, ...], initializer: Any) -> None:
-        self._variables[name] = self.add_weight(name=name, shape=shape, initializer=initializer)
+        pace = self.PACE[name.rpartition("_")[2]]
+
+        def scaled(shape: tuple[int, ...], dtype: Any = None) -> Tensor:
+            return keras.initializers.get(initializer)(shape, dtype) / pace
+
+        self._variables[name] = self.add_weight(name=name, shape=shape, initializer=scaled)
+
+    def _value(self, name: str) -> Tensor:
+        return self.PACE[name.rpartition("_")[2]] * self._variables[name]
 
     @staticmethod
     def _starting_curve(level: int) -> np.ndarray:
@@ -334,7 +350,7 @@ class ContextPrior(keras.layers.Layer):
         ones = ops.ones_like(symbols[0][..., :1])
         known = [ops.stop_gradient(s) for s in symbols]
         masks = [ones, *masks]
-        state = ones * self._bias(self._variables["start"], condition, 12)
+        state = ones * self._bias(self._value("start"), condition, 12)
         indices = []
         for level in range(3):
             state, index = self._level(level, state, known[level], masks[level], condition)
@@ -353,7 +369,7 @@ class ContextPrior(keras.layers.Layer):
             known = features[..., first : first + size]
             first += size
             name = f"level{level}_group{g}"
-            kernel = fixed_point(self._variables[f"{name}_update"], 8, 127 / 256)
+            kernel = fixed_point(self._value(f"{name}_update"), 8, 127 / 256)
             on_black = self._index(name, 0, state, condition)
             state = self._gather(state, known * black, kernel)
             on_white = self._index(name, 1, state, condition)
@@ -367,22 +383,22 @@ class ContextPrior(keras.layers.Layer):
 
     def _index(self, name: str, phase: int, state: Tensor, condition: Tensor) -> Tensor:
         hidden = ops.matmul(
-            fixed_activation(state), fixed_point(self._variables[f"{name}_hidden"], 7, 127 / 128)
+            fixed_activation(state), fixed_point(self._value(f"{name}_hidden"), 7, 127 / 128)
         )
-        bias = self._bias(self._variables[f"{name}_hidden_bias"][phase], condition, 11)
+        bias = self._bias(self._value(f"{name}_hidden_bias")[phase], condition, 11)
         hidden = fixed_activation(hidden + bias)
-        index = ops.matmul(hidden, fixed_point(self._variables[f"{name}_index"], 7, 127 / 128))
-        index = index + self._bias(self._variables[f"{name}_index_bias"], condition, 11)
+        index = ops.matmul(hidden, fixed_point(self._value(f"{name}_index"), 7, 127 / 128))
+        index = index + self._bias(self._value(f"{name}_index_bias"), condition, 11)
         index = round_through(4 * index)
         return index + ops.stop_gradient(ops.clip(index, 0, entropy.TABLES - 1) - index)
 
     def _up(self, level: int, state: Tensor, mask: Tensor, condition: Tensor) -> Tensor:
-        mix = fixed_point(self._variables[f"level{level}_mix"], 8, 127 / 256)
+        mix = fixed_point(self._value(f"level{level}_mix"), 8, 127 / 256)
         state = self._gather(state, fixed_activation(state) * mask, mix)
-        state = state + self._bias(self._variables[f"level{level}_mix_bias"], condition, 12)
-        up = fixed_point(self._variables[f"level{level}_up"], 8, 127 / 256)
+        state = state + self._bias(self._value(f"level{level}_mix_bias"), condition, 12)
+        up = fixed_point(self._value(f"level{level}_up"), 8, 127 / 256)
         wide = ops.matmul(fixed_activation(state) * mask, up)
-        wide = wide + self._bias(self._variables[f"level{level}_up_bias"], condition, 12)
+        wide = wide + self._bias(self._value(f"level{level}_up_bias"), condition, 12)
         return depth_to_space(wide, 2)
 
     @staticmethod
@@ -399,7 +415,7 @@ class ContextPrior(keras.layers.Layer):
         """
         frozen = {}
         for name in self._variables:
-            value = ops.convert_to_numpy(self._variables[name])
+            value = ops.convert_to_numpy(self._value(name))
             if name == "start" or name.endswith("_bias"):
                 bits = 12 if name.endswith(("start", "mix_bias", "up_bias")) else 11
                 table = np.clip(conditions.astype(np.float32) @ value, -64, 64)

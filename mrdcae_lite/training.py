@@ -24,7 +24,7 @@ def make_optimizer(steps: int, learning_rate: float) -> keras.optimizers.Optimiz
         warmup_target=learning_rate,
         warmup_steps=100,
     )
-    return keras.optimizers.Adam(schedule, global_clipnorm=1.0, use_ema=True, ema_momentum=0.998)
+    return keras.optimizers.Adam(schedule, global_clipnorm=1.0, use_ema=True, ema_momentum=0.99)
 
 
 class KeepBest(keras.callbacks.Callback):

@@ -37,6 +37,7 @@ _STYLE = """<style>
   font-size: .9em; align-items: end}
 .mr-widget .mr-words > :last-child {text-align: right}
 .mr-widget input {margin: 0; accent-color: #b3541e; cursor: ew-resize}
+.mr-widget label {display: block}
 .mr-widget .mr-steps {width: 100%; height: 2.5rem}
 .mr-widget figcaption {text-align: left; color: inherit !important; margin-inline: 0 !important}
 .mr-divider .mr-right {clip-path: inset(0 0 0 var(--cut))}

@@ -51,7 +51,7 @@ def tiny_model() -> "MRDCAE":
     model.build()
     rng = np.random.default_rng(7)
     for variable in model.trainable_variables:
-        variable.assign_add(rng.normal(0, 0.02, variable.shape).astype(np.float32))
+        variable.assign_add(rng.normal(0, 0.01, variable.shape).astype(np.float32))
     _spread_attention(model)
     return model
 

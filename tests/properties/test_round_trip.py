@@ -1,4 +1,4 @@
-"""Any picture comes back in its shape, as what the encoder meant, from each prefix of its levels."""
+"""Any picture comes back in its shape, as the encoder meant it, from every prefix of levels."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def pictures(draw):
             return PHOTOGRAPH[top : top + height, left : left + width].copy()
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(picture=pictures(), quality=st.integers(0, 100))
 def test_any_picture_comes_back_as_the_encoder_meant_it(tiny_codec, picture, quality):
     data = tiny_codec.compress(picture, quality, fast=True)
@@ -44,7 +44,7 @@ def test_any_picture_comes_back_as_the_encoder_meant_it(tiny_codec, picture, qua
     assert mr.bits_per_pixel(data, picture.shape) == 8 * len(data) / picture[..., 0].size
 
 
-@settings(max_examples=8)
+@settings(max_examples=6)
 @given(picture=pictures(), quality=st.integers(0, 100), level=st.sampled_from([1, 2]))
 def test_the_start_of_a_file_is_a_picture(tiny_codec, picture, quality, level):
     data = tiny_codec.compress(picture, quality)
@@ -52,19 +52,17 @@ def test_the_start_of_a_file_is_a_picture(tiny_codec, picture, quality, level):
     restored = tiny_codec.decompress(start, level=level)
     assert restored.shape == picture.shape
     np.testing.assert_array_equal(restored, tiny_codec.decompress(data, level=level))
-    if start:
-        with pytest.raises(mr.BitstreamError, match=r"cut off|expected a \.mrdc file"):
-            tiny_codec.decompress(start[:-1], level=level)
+    with pytest.raises(mr.BitstreamError, match="was cut off"):
+        tiny_codec.decompress(start[:-1], level=level)
 
 
-@settings(max_examples=8)
+@settings(max_examples=4)
 @given(picture=pictures(), target=st.floats(0.5, 20))
 def test_a_target_rate_is_kept_or_refused(tiny_codec, picture, target):
-    try:
-        data = tiny_codec.compress(picture, target_bpp=target)
-    except ValueError as error:
-        assert "is out of reach" in str(error)
-        least = tiny_codec.compress(picture, quality=0)
-        assert mr.bits_per_pixel(least, picture.shape) > target
+    least = tiny_codec.compress(picture, quality=0)
+    if mr.bits_per_pixel(least, picture.shape) > target:
+        with pytest.raises(ValueError, match="is out of reach"):
+            tiny_codec.compress(picture, target_bpp=target)
     else:
+        data = tiny_codec.compress(picture, target_bpp=target)
         assert mr.bits_per_pixel(data, picture.shape) <= target

@@ -143,7 +143,18 @@ def reseal(data, place, new):
         (small_file(width=65536), "at most 65535 pixels a side .* Received: 65536x30"),
         (small_file(width=65535, height=65535), "100,000,000 in all. Received: 65535x65535"),
     ],
-    ids="empty jpeg text-mode magic version quality tile zero wide bomb".split(),
+    ids=[
+        "empty",
+        "jpeg",
+        "text-mode",
+        "magic",
+        "version",
+        "quality",
+        "tile",
+        "zero",
+        "wide",
+        "bomb",
+    ],
 )
 def test_each_wrong_header_is_told_apart(data, message):
     with pytest.raises(BitstreamError, match=message):

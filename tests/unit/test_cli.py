@@ -201,9 +201,7 @@ def test_bad_input_ends_in_one_line_and_leaves_nothing(folder, capsys, command, 
         raise AssertionError(err)
 
 
-def test_a_folder_that_cannot_be_written_is_named_and_left_as_it_was(
-    folder, capsys, monkeypatch
-):
+def test_a_folder_that_cannot_be_written_is_named_and_left_as_it_was(folder, capsys, monkeypatch):
     def refuse(*_args, **_options):
         raise PermissionError(13, "Permission denied", "locked/o.mrdc")
 

@@ -71,17 +71,17 @@ def test_every_epoch_has_a_row_and_the_validation_loss_falls(whole_run):
     assert losses == sorted(losses, reverse=True)
 
 
-class Cut(Exception):
+class CutError(Exception):
     pass
 
 
 def cut_at_call(number, function):
-    """`function`, but its call `number` ends in `Cut`."""
+    """`function`, but its call `number` ends in `CutError`."""
     left = iter(range(number - 1, -1, -1))
 
     def replacement(*args, **options):
         if next(left, None) == 0:
-            raise Cut
+            raise CutError
         return function(*args, **options)
 
     return replacement
@@ -102,7 +102,7 @@ def test_a_run_that_was_cut_off_goes_on_as_if_it_had_not_been(
 ):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(owner, method, cut_at_call(call, getattr(owner, method)))
-        with pytest.raises(Cut, match="^$"):
+        with pytest.raises(CutError, match="^$"):
             run(tmp_path, pictures)
     model = run(tmp_path, pictures)
     folder, expected = whole_run
