@@ -1,6 +1,8 @@
 # Needs Python 3.11 or newer and make; everything else is installed into .venv from requirements.lock.
 PYTHON ?= python3
 DATA ?= data
+# A folder or server that holds flowers17/ and kodak/, instead of the official addresses.
+MIRROR ?=
 JOBS ?= 2
 
 VENV := .venv
@@ -40,8 +42,8 @@ test: lint book ## run every check: style, types, code, chapters, built pages
 	IPYTHONDIR="$(CURDIR)/_build/ipython" $(PY) -m pytest --numprocesses $(JOBS) --dist loadfile
 
 data: $(INSTALLED) ## download the public data sets into $(DATA), checked by their sums
-	$(PY) -m data_scripts.flowers17 --to $(DATA)/flowers17
-	$(PY) -m data_scripts.kodak --to $(DATA)/kodak
+	$(PY) -m data_scripts.flowers17 --to $(DATA)/flowers17 $(if $(MIRROR),--mirror "$(MIRROR)/flowers17")
+	$(PY) -m data_scripts.kodak --to $(DATA)/kodak $(if $(MIRROR),--mirror "$(MIRROR)/kodak")
 
 lock: $(INSTALLED) ## resolve pyproject.toml again into requirements.lock and environment.yml
 	$(UV) compile pyproject.toml --universal --python-version 3.11 --extra tensorflow --extra jax \

@@ -155,12 +155,17 @@ def _check_start(data: bytes) -> None:
         )
 
 
+def size_fits(width: int, height: int) -> bool:
+    """Whether the format can hold a picture of this size."""
+    sides_fit = 1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE
+    return sides_fit and width * height <= MAX_PIXELS
+
+
 def _check_limits(header: Header) -> None:
-    sides_fit = 1 <= header.width <= MAX_SIDE and 1 <= header.height <= MAX_SIDE
-    if not sides_fit or header.width * header.height > MAX_PIXELS:
+    if not size_fits(header.width, header.height):
         raise BitstreamError(
             f"expected at most {MAX_SIDE} pixels a side and {MAX_PIXELS:,} in all. "
-            f"Received: {header.width}x{header.height}. Split the picture."
+            f"Received: {header.width}x{header.height}. {FETCH_AGAIN}"
         )
     if header.quality > 100:
         raise BitstreamError(f"expected a quality up to 100. Received: {header.quality}.")

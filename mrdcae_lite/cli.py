@@ -7,7 +7,8 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,6 +20,20 @@ from mrdcae_lite.images import ImageError, read_image, write_atomically, write_i
 from mrdcae_lite.metrics import bits_per_pixel, compression_ratio
 
 EXTENSION = ".mrdc"
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep what C++ libraries say while they are loaded off standard error."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 class UsageError(Exception):
@@ -145,7 +160,8 @@ def _compress(options: argparse.Namespace) -> None:
         check_quality(options.quality)
     output = _free(options.output or options.input.with_suffix(EXTENSION), options.force)
     image = read_image(options.input)
-    from mrdcae_lite.codec import load
+    with _silence():
+        from mrdcae_lite.codec import load
 
     data = load(options.model).compress(
         image,
@@ -164,7 +180,8 @@ def _decompress(options: argparse.Namespace) -> None:
     output = _free(options.output or options.input.with_suffix(".png"), options.force)
     data = options.input.read_bytes()
     bitstream.unpack(data, levels=options.level)
-    from mrdcae_lite.codec import load, load_for
+    with _silence():
+        from mrdcae_lite.codec import load, load_for
 
     codec = load(options.model) if options.model else load_for(data)
     write_image(output, codec.decompress(data, level=options.level))
@@ -183,7 +200,8 @@ def _info(options: argparse.Namespace) -> None:
 
 
 def _models(_options: argparse.Namespace) -> None:
-    from mrdcae_lite.codec import registry
+    with _silence():
+        from mrdcae_lite.codec import registry
 
     for name, entry in sorted(registry().items()):
         print(f"{name}: {entry['id']}  {entry['about']}")
@@ -198,12 +216,13 @@ def _read_folder(folder: Path) -> list[NDArray[np.uint8]]:
 
 def _train(options: argparse.Namespace) -> None:
     photographs, judges = _read_folder(options.photographs), _read_folder(options.validation)
-    import keras
+    with _silence():
+        import keras
 
-    from mrdcae_lite.codec import Codec
-    from mrdcae_lite.model import MRDCAE
-    from mrdcae_lite.preparation import crop
-    from mrdcae_lite.training import train
+        from mrdcae_lite.codec import Codec
+        from mrdcae_lite.model import MRDCAE
+        from mrdcae_lite.preparation import crop
+        from mrdcae_lite.training import train
 
     keras.utils.set_random_seed(options.seed)
     dtype = "mixed_bfloat16" if options.mixed else "float32"

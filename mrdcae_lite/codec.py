@@ -144,6 +144,12 @@ class Codec:
             ValueError: for an impossible argument or an unreachable target.
         """
         check_rgb(image)
+        if not bitstream.size_fits(image.shape[1], image.shape[0]):
+            raise ValueError(
+                f"a picture may have at most {bitstream.MAX_SIDE} pixels a side and "
+                f"{bitstream.MAX_PIXELS:,} in all. Received: {image.shape[1]}x{image.shape[0]}. "
+                "Split it."
+            )
         if sum(v is not None for v in (quality, target_bpp, target_psnr)) > 1:
             raise ValueError(
                 "give one of quality, target_bpp and target_psnr. Received: more than one."

@@ -94,11 +94,12 @@ def test_names_of_results_are_made_from_those_of_the_inputs(folder, image):
     assert mr.read_image("photo.png").shape == image.shape
 
 
-def test_targets_and_plain_rounding_can_be_asked_for(folder, tiny_codec, image):
-    assert main(["compress", "photo.png", "a.mrdc", "--target-bpp", "2"]) == 0
-    assert Path("a.mrdc").read_bytes() == tiny_codec.compress(image, target_bpp=2)
-    assert main(["compress", "photo.png", "b.mrdc", "--target-psnr", "30"]) == 0
-    assert Path("b.mrdc").read_bytes() == tiny_codec.compress(image, target_psnr=30)
+def test_a_target_rate_and_plain_rounding_can_be_asked_for(folder, tiny_codec, image):
+    assert main(["compress", "photo.png", "a.mrdc", "--target-bpp", "3"]) == 0
+    assert mr.bits_per_pixel(Path("a.mrdc").read_bytes(), image.shape) <= 3
+    assert main(["compress", "photo.png", "b.mrdc", "--target-psnr", "20"]) == 0
+    restored = tiny_codec.decompress(Path("b.mrdc").read_bytes())
+    assert mr.psnr(image, restored, data_range=255) >= 20
     assert main(["compress", "photo.png", "c.mrdc", "--fast", "--quality", "9"]) == 0
     assert Path("c.mrdc").read_bytes() == tiny_codec.compress(image, 9, fast=True)
 
@@ -176,7 +177,10 @@ BAD_INPUT = {
     "a damaged file": (["decompress", "flipped.mrdc"], "high level section does not match"),
     "a foreign file": (["decompress", "foreign.mrdc"], "is not among the shipped ones"),
     "another model": (["decompress", "foreign.mrdc", "--model", "lite"], "was made with model"),
-    "an empty file": (["decompress", "empty.mrdc"], "expected a .mrdc file.* Received: nothing"),
+    "an empty file": (
+        ["decompress", "empty.mrdc", "o.png"],
+        "expected a .mrdc file.* Received: nothing",
+    ),
     "a picture to read": (["decompress", "photo.png", "o.png"], "Received: 89 50 4e 47"),
     "no such level": (["decompress", "photo.mrdc", "o.png", "--level", "4"], "invalid choice: "),
     "a lossy ending": (["decompress", "photo.mrdc", "o.jpg"], "o.jpg: expected an ending of"),

@@ -136,5 +136,5 @@ def test_large_photographs_are_drawn_in_proportion_to_their_area():
 
 def test_photographs_that_are_too_small_are_left_out(pictures):
     assert len(Photographs(pictures, size=70).images) == 1
-    with pytest.raises(ValueError, match="as large as 91x91 pixels. Received: 2 photographs"):
+    with pytest.raises(ValueError, match=r"as large as 91x91 pixels\. Received: 2 photographs"):
         Photographs(pictures, size=91)
