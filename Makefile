@@ -14,7 +14,7 @@ UV := $(PY) -m uv pip
 export UV_HTTP_TIMEOUT ?= 180
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint book lock data clean
+.PHONY: help setup test lint book bench lock data clean
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ test: lint book ## run every check: style, types, code, chapters, built pages
 data: $(INSTALLED) ## download the public data sets into $(DATA), checked by their sums
 	$(PY) -m data_scripts.flowers17 --to $(DATA)/flowers17 $(if $(MIRROR),--mirror "$(MIRROR)/flowers17")
 	$(PY) -m data_scripts.kodak --to $(DATA)/kodak $(if $(MIRROR),--mirror "$(MIRROR)/kodak")
+
+bench: $(INSTALLED) ## time all codecs side by side on one thread into book/results/bench.json
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(PY) -m data_scripts.benchmark_codecs --out book/results/bench.json
 
 lock: $(INSTALLED) ## resolve pyproject.toml again into requirements.lock and environment.yml
 	$(UV) compile pyproject.toml --universal --python-version 3.11 --extra tensorflow --extra jax \

@@ -22,12 +22,12 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from data_scripts import DataError
+from data_scripts import DataError, processor
 from data_scripts.fetch import Parser, guarded
 from mrdcae_lite.images import ImageError, read_image, sample, sample_names
 from mrdcae_lite.model import MRDCAE
-from mrdcae_lite.preparation import Photographs, crop, flip, illuminate, normalise, rotate
-from mrdcae_lite.training import make_optimizer
+from mrdcae_lite.preparation import crop, flip, illuminate, normalise, rotate
+from mrdcae_lite.training import Photographs, make_optimizer
 
 SIZE, BATCH = 128, 8
 CROPS = 1000
@@ -115,20 +115,13 @@ def measure(images: Sequence[Pixels], model: keras.Model) -> dict[str, Any]:
         "training_step": round(need, 4),
         "crops_per_second_supplied": round(1000 / supply, 1),
         "crops_per_second_needed": round(1000 / need, 2),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "python": platform.python_version(),
         "keras": keras.__version__,
         "backend": keras.backend.backend(),
         "numpy": np.__version__,
     }
-
-
-def _processor() -> str:
-    facts = Path("/proc/cpuinfo")
-    lines = facts.read_text("utf-8").splitlines() if facts.is_file() else []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,9 +12,18 @@ mr.bits_per_pixel(data, image.shape), mr.psnr(image, restored, data_range=255)
 import importlib
 from typing import TYPE_CHECKING
 
+from mrdcae_lite import plugin as plugin  # tells Pillow about .mrdc files
 from mrdcae_lite.bitstream import BitstreamError
 from mrdcae_lite.bitstream import read_header as info
-from mrdcae_lite.images import ImageError, read_image, sample, sample_names, write_image
+from mrdcae_lite.codec import Codec, load, load_for
+from mrdcae_lite.images import (
+    ImageError,
+    read_image,
+    read_picture,
+    sample,
+    sample_names,
+    write_image,
+)
 from mrdcae_lite.metrics import (
     bd_rate,
     bits_per_pixel,
@@ -22,13 +31,13 @@ from mrdcae_lite.metrics import (
     ms_ssim,
     mse,
     psnr,
+    seam_ratio,
     ssim,
     ssim_db,
 )
 from mrdcae_lite.patches import from_patches, pad_to_multiple, to_patches
 
 if TYPE_CHECKING:
-    from mrdcae_lite.codec import Codec, load, load_for
     from mrdcae_lite.model import MRDCAE
 
 __version__ = "0.1.0"
@@ -50,19 +59,19 @@ __all__ = [
     "pad_to_multiple",
     "psnr",
     "read_image",
+    "read_picture",
     "sample",
     "sample_names",
+    "seam_ratio",
     "ssim",
     "ssim_db",
     "to_patches",
     "write_image",
 ]
 
-_NEEDS_KERAS = {"MRDCAE": "model", "Codec": "codec", "load": "codec", "load_for": "codec"}
-
 
 def __getattr__(name: str) -> object:
-    """Import what needs Keras only when it is asked for: metrics and patches work at once."""
-    if name not in _NEEDS_KERAS:
+    """Import the model only when it is asked for: it needs Keras, all else works at once."""
+    if name != "MRDCAE":
         raise AttributeError(f"module 'mrdcae_lite' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"mrdcae_lite.{_NEEDS_KERAS[name]}"), name)
+    return importlib.import_module("mrdcae_lite.model").MRDCAE

@@ -57,6 +57,11 @@ def encode_to_size(baseline: Baseline, image: RGB, target_bytes: int) -> bytes:
     on the codec's steps (AVIF's are up to 14 % apart at low rates): compare at its real size, not
     at the target. Raises `ValueError` if even the lowest quality takes more.
     """
+    return best_within(baseline, image, target_bytes)[1]
+
+
+def best_within(baseline: Baseline, image: RGB, target_bytes: int) -> tuple[float, bytes]:
+    """The quality that `encode_to_size` finds, and its file."""
     grid = baseline.grid
     best = baseline.encode(image, grid[0])
     if len(best) > target_bytes:
@@ -72,7 +77,7 @@ def encode_to_size(baseline: Baseline, image: RGB, target_bytes: int) -> bytes:
             fits, best = middle, data
         else:
             exceeds = middle
-    return best
+    return grid[fits], best
 
 
 def _jpeg(subsampling: str) -> Callable[[float], Mapping[str, Any]]:

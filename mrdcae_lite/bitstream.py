@@ -1,30 +1,33 @@
-"""The `.mrdc` container: header, routing map, three level sections, checksums.
+"""The `.mrdc` container: header, extras, routing map, three level sections, checksums.
 
 All numbers are little-endian; `varint` is a base-128 number, low group first, at most 5 bytes.
 
     magic      8 bytes   89 4D 52 44 0D 0A 1A 0A: shows damage by text-mode transfers
     version    1 byte    1
+    flags      1 byte    bit 0: the picture is grey; all others zero
     quality    1 byte    0 to 100
     patch,tile 1 byte    log2 of the patch side (low 4 bits) and of the tile side (high 4 bits)
     model      8 bytes   first bytes of the SHA-256 of the model's weights and tables
     width, height        two varints, 1 to 65535
-    lengths              four varints: bytes of the map, low, medium and high section
-    checksums  16 bytes  CRC-32 of the four sections
+    lengths              five varints: bytes of extras, map, low, medium and high section
+    checksums            CRC-32 of each section that is not empty, 4 bytes each
     checksum   4 bytes   CRC-32 of everything above
-    sections             routing map, low, medium, high
+    sections             extras, routing map, low, medium, high
 
 Every prefix that ends after a level section is a picture.
 """
 
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 MAGIC = b"\x89MRD\r\n\x1a\n"
 VERSION = 1
+_FIXED = 20  # bytes before the first varint
 MAX_SIDE = 65535
 MAX_PIXELS = 100_000_000
-SECTIONS = ("routing map", "low level", "medium level", "high level")
+SECTIONS = ("extras", "routing map", "low level", "medium level", "high level")
 
 
 class BitstreamError(ValueError):
@@ -40,7 +43,8 @@ class Header:
         quality: 0 to 100.
         model: 8 bytes that name the weights and tables.
         patch, tile: sides in pixels of the routing unit and of the coding unit.
-        lengths: bytes of the routing map, low, medium and high sections.
+        lengths: bytes of the extras, routing map, low, medium and high sections.
+        grey: the picture has no colour.
     """
 
     width: int
@@ -49,7 +53,8 @@ class Header:
     model: bytes
     patch: int
     tile: int
-    lengths: tuple[int, int, int, int]
+    lengths: tuple[int, int, int, int, int] = (0, 0, 0, 0, 0)
+    grey: bool = False
 
 
 def write_varint(number: int) -> bytes:
@@ -61,34 +66,38 @@ def write_varint(number: int) -> bytes:
     return bytes([*out, number])
 
 
-def read_varint(data: bytes, at: int) -> tuple[int, int]:
-    """The number that starts at `at`, and the place after it."""
+def read_varint(data: bytes, at: int, part: str = "header") -> tuple[int, int]:
+    """The number that starts at `at`, and the place after it; `part` is what an error names."""
     number = 0
     for count in range(5):
         if at + count >= len(data):
-            raise BitstreamError(f"a number is cut off at byte {len(data)}. {FETCH_AGAIN}")
+            raise BitstreamError(
+                f"in the {part}, a number is cut off at byte {len(data)}. {FETCH_AGAIN}"
+            )
         byte = data[at + count]
         number |= (byte & 127) << (7 * count)
         if byte < 128:
             return number, at + count + 1
-    raise BitstreamError(f"the number at byte {at} is longer than 5 bytes. {FETCH_AGAIN}")
+    raise BitstreamError(
+        f"in the {part}, the number at byte {at} is longer than 5 bytes. {FETCH_AGAIN}"
+    )
 
 
 FETCH_AGAIN = "The file is damaged: fetch it again."
 
 
-def pack(header: Header, sections: tuple[bytes, bytes, bytes, bytes]) -> bytes:
-    """The bytes of a file. `header.lengths` is taken from the sections."""
+def pack(header: Header, sections: Sequence[bytes]) -> bytes:
+    """The bytes of a file. `header.lengths` is taken from the five sections."""
     sides = (header.patch.bit_length() - 1) | (header.tile.bit_length() - 1) << 4
-    head = MAGIC + bytes([VERSION, header.quality, sides]) + header.model
+    head = MAGIC + bytes([VERSION, header.grey, header.quality, sides]) + header.model
     numbers = (header.width, header.height, *map(len, sections))
     head += b"".join(map(write_varint, numbers))
-    head += struct.pack("<4I", *map(zlib.crc32, sections))
+    head += b"".join(struct.pack("<I", zlib.crc32(s)) for s in sections if s)
     return head + struct.pack("<I", zlib.crc32(head)) + b"".join(sections)
 
 
 def unpack(data: bytes, *, levels: int = 3) -> tuple[Header, list[bytes]]:
-    """Header, routing map and the first `levels` level sections of a file, checksums verified.
+    """Header, extras, routing map and the first `levels` level sections, checksums verified.
 
     Raises:
         BitstreamError: if the file is foreign, of a newer version, cut off before the end of
@@ -96,7 +105,7 @@ def unpack(data: bytes, *, levels: int = 3) -> tuple[Header, list[bytes]]:
     """
     header, checksums, at = _read_header(data)
     sections = []
-    for number in range(levels + 1):
+    for number in range(levels + 2):
         section = data[at : at + header.lengths[number]]
         at += header.lengths[number]
         if len(section) < header.lengths[number]:
@@ -114,6 +123,12 @@ def unpack(data: bytes, *, levels: int = 3) -> tuple[Header, list[bytes]]:
     return header, sections
 
 
+def up_to_level(data: bytes, level: int) -> bytes:
+    """The start of a file that ends with level 1, 2 or 3: a smaller file of a coarser picture."""
+    header, _, at = _read_header(data)
+    return data[: at + sum(header.lengths[: level + 2])]
+
+
 def read_header(data: bytes) -> Header:
     """What the file says about itself, header checksum verified; sections are not looked at."""
     return _read_header(data)[0]
@@ -121,22 +136,36 @@ def read_header(data: bytes) -> Header:
 
 def _read_header(data: bytes) -> tuple[Header, tuple[int, ...], int]:
     _check_start(data)
-    quality, sides = data[9:11]
-    at, numbers = 19, []
-    for _ in range(6):
+    flags, quality, sides = data[9:12]
+    at, numbers = _FIXED, []
+    for _ in range(7):
         number, at = read_varint(data, at)
         numbers.append(number)
-    if len(data) < at + 20:
+    width, height, *lengths = numbers
+    end = at + 4 * sum(length > 0 for length in lengths)
+    if len(data) < end + 4:
         raise BitstreamError(f"the header is cut off at byte {len(data)}. {FETCH_AGAIN}")
-    *checksums, own = struct.unpack("<5I", data[at : at + 20])
-    if zlib.crc32(data[: at + 16]) != own:
+    if zlib.crc32(data[:end]) != struct.unpack("<I", data[end : end + 4])[0]:
         raise BitstreamError(f"the header does not match its checksum. {FETCH_AGAIN}")
-    width, height, routing, low, medium, high = numbers
-    patch, tile = 1 << (sides & 15), 1 << (sides >> 4)
-    lengths = routing, low, medium, high
-    header = Header(width, height, quality, data[11:19], patch, tile, lengths)
+    checksums = iter(struct.unpack(f"<{(end - at) // 4}I", data[at:end]))
+    expected = tuple(next(checksums) if length else 0 for length in lengths)
+    extras, routing, low, medium, high = lengths
+    header = Header(
+        width=width,
+        height=height,
+        quality=quality,
+        model=data[12:_FIXED],
+        patch=1 << (sides & 15),
+        tile=1 << (sides >> 4),
+        lengths=(extras, routing, low, medium, high),
+        grey=bool(flags & 1),
+    )
+    if flags > 1:
+        raise BitstreamError(
+            f"expected flags 0 or 1. Received: {flags}. Update mrdcae-lite to read it."
+        )
     _check_limits(header)
-    return header, tuple(checksums), at + 20
+    return header, expected, end + 4
 
 
 def _check_start(data: bytes) -> None:
@@ -146,7 +175,7 @@ def _check_start(data: bytes) -> None:
             f"expected a .mrdc file, which starts with {MAGIC.hex(' ')}. Received: {found}. "
             "Make one with `mrdcae compress`."
         )
-    if len(data) < 19:
+    if len(data) < _FIXED:
         raise BitstreamError(f"the header is cut off at byte {len(data)}. {FETCH_AGAIN}")
     if data[8] != VERSION:
         raise BitstreamError(

@@ -1,14 +1,17 @@
 """The `mrdcae` command: parse, call one library function, print.
 
-Bad input ends in one line on standard error and exit code 2; nothing is left half-written.
+Bad input ends in one line on standard error and exit code 2; nothing is left half-written. In a
+folder each bad file has its line, and the exit code is 1.
 """
 
 import argparse
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,10 +19,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrdcae_lite import bitstream
-from mrdcae_lite.images import ImageError, read_image, write_atomically, write_image
-from mrdcae_lite.metrics import bits_per_pixel, compression_ratio
-
-EXTENSION = ".mrdc"
+from mrdcae_lite.codec import load, registry
+from mrdcae_lite.folders import (
+    EXTENSION,
+    PICTURES,
+    Task,
+    compress_file,
+    convert,
+    decompress_file,
+    one_line,
+    plan,
+)
+from mrdcae_lite.images import ImageError, read_image, write_atomically
+from mrdcae_lite.metrics import bits_per_pixel
+from mrdcae_lite.quality import check_quality
 
 
 @contextmanager
@@ -41,7 +54,10 @@ class UsageError(Exception):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code (0 done, 2 bad input, 130 interrupted)."""
+    """Run the command line.
+
+    Returns the exit code: 0 done, 1 files of a folder failed, 2 bad input, 130 interrupted.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         options = _parser().parse_args(argv)
@@ -52,15 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("mrdcae: interrupted", file=sys.stderr)
         return 130
     except (UsageError, ImageError, OSError, ValueError, MemoryError) as error:
-        print(f"mrdcae: {_one_line(error)}", file=sys.stderr)
+        print(f"mrdcae: {one_line(error)}", file=sys.stderr)
         return 2
     return 0
-
-
-def _one_line(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.filename}: {error.strerror}. Give a path that can be read or written."
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 class _Parser(argparse.ArgumentParser):
@@ -87,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_compress(commands: Any) -> None:
     compress = commands.add_parser("compress", help="write a picture as a .mrdc file")
-    compress.add_argument("input", type=Path, metavar="IN", help="picture to read")
+    compress.add_argument("input", type=Path, metavar="IN", help="picture or folder of pictures")
     compress.add_argument("output", type=Path, metavar="OUT", nargs="?", help="default: IN.mrdc")
     aim = compress.add_mutually_exclusive_group()
     aim.add_argument("--quality", type=int, help="0 (smallest) to 100 (best), default 50")
@@ -95,18 +105,27 @@ def _add_compress(commands: Any) -> None:
     aim.add_argument("--target-psnr", type=float, metavar="DB", help="at least DB decibels")
     compress.add_argument("--model", default="lite", help="shipped model or codec file")
     compress.add_argument("--fast", action="store_true", help="no search for cheaper symbols")
-    compress.add_argument("--force", action="store_true", help="overwrite OUT")
+    compress.add_argument(
+        "--exif", action="store_true", help="keep camera data: maker, time, place"
+    )
+    _add_folder(compress)
     compress.set_defaults(run=_compress)
 
 
 def _add_decompress(commands: Any) -> None:
     decompress = commands.add_parser("decompress", help="write a .mrdc file as a picture")
-    decompress.add_argument("input", type=Path, metavar="IN", help=".mrdc file to read")
+    decompress.add_argument("input", type=Path, metavar="IN", help=".mrdc file or folder of them")
     decompress.add_argument("output", type=Path, metavar="OUT", nargs="?", help="default: IN.png")
     decompress.add_argument("--level", type=int, choices=(1, 2, 3), default=3)
     decompress.add_argument("--model", help="codec file, if it is not a shipped one")
-    decompress.add_argument("--force", action="store_true", help="overwrite OUT")
+    _add_folder(decompress)
     decompress.set_defaults(run=_decompress)
+
+
+def _add_folder(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--to", type=Path, metavar="FOLDER", help="where results of a folder go")
+    command.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (1)")
+    command.add_argument("--force", action="store_true", help="overwrite what is there")
 
 
 def _add_train(commands: Any) -> None:
@@ -120,10 +139,19 @@ def _add_train(commands: Any) -> None:
         ("batch", 8, "crops a batch"),
         ("size", 128, "side of the crops in pixels"),
         ("seed", 0, "of weights, noise and crops"),
+        ("width", 128, "channels of the residual blocks"),
+        ("blocks", 2, "residual blocks a grid, on either side"),
     ):
         train.add_argument(f"--{name}", type=int, default=value, help=f"{text} ({value})")
     train.add_argument("--learning-rate", type=float, default=3e-3, help="its peak (0.003)")
     train.add_argument("--mixed", action="store_true", help="bfloat16 in the residual blocks")
+    train.add_argument(
+        "--without",
+        action="append",
+        default=[],
+        choices=("resolutions", "attention", "switching"),
+        help="train a twin without this idea, to see what it is worth; may be repeated",
+    )
     train.set_defaults(run=_train)
 
 
@@ -155,54 +183,63 @@ def _free(output: Path, force: bool) -> Path:
 
 def _compress(options: argparse.Namespace) -> None:
     if options.quality is not None:
-        from mrdcae_lite.quality import check_quality
-
         check_quality(options.quality)
-    output = _free(options.output or options.input.with_suffix(EXTENSION), options.force)
-    image = read_image(options.input)
-    with _silence():
-        from mrdcae_lite.codec import load
-
-    data = load(options.model).compress(
-        image,
-        options.quality,
+    load(options.model)  # a wrong name shows here, not once a picture
+    task = partial(
+        compress_file,
+        model=options.model,
+        keep_exif=options.exif,
+        quality=options.quality,
         target_bpp=options.target_bpp,
         target_psnr=options.target_psnr,
         fast=options.fast,
     )
-    write_atomically(output, data)
-    bpp, ratio = bits_per_pixel(data, image.shape), compression_ratio(data, image.shape)
-    quality = bitstream.read_header(data).quality
-    print(f"{output}: {len(data)} bytes, {bpp:.3f} bpp, {ratio:.1f}:1, quality {quality}")
+    _convert(options, task, PICTURES, EXTENSION)
 
 
 def _decompress(options: argparse.Namespace) -> None:
-    output = _free(options.output or options.input.with_suffix(".png"), options.force)
-    data = options.input.read_bytes()
-    bitstream.unpack(data, levels=options.level)
-    with _silence():
-        from mrdcae_lite.codec import load, load_for
+    if options.model:
+        load(options.model)
+    task = partial(decompress_file, model=options.model, level=options.level)
+    _convert(options, task, (EXTENSION,), ".png")
 
-    codec = load(options.model) if options.model else load_for(data)
-    write_image(output, codec.decompress(data, level=options.level))
-    print(f"{output}: {output.stat().st_size} bytes")
+
+def _convert(
+    options: argparse.Namespace, task: Task, endings: Sequence[str], new_ending: str
+) -> None:
+    """One file, or those of a folder that have one of the endings."""
+    if not options.input.is_dir():
+        if options.to:
+            raise UsageError(f"--to goes with a folder. Received: {options.input}. Name a folder.")
+        output = _free(options.output or options.input.with_suffix(new_ending), options.force)
+        print(task(options.input, output))
+        return
+    if options.output or not options.to:
+        raise UsageError(f"{options.input} is a folder. Say where results go with --to FOLDER.")
+    pairs = plan(options.input, options.to, endings, new_ending)
+    states: Counter[str] = Counter()
+    results = convert(task, pairs, jobs=options.jobs, force=options.force)
+    for number, (state, line) in enumerate(results, 1):
+        states[state] += 1
+        start, stream = ("mrdcae: ", sys.stderr) if state == "failed" else ("", sys.stdout)
+        print(f"{start}{number}/{len(pairs)} {line}", file=stream, flush=True)
+    print(", ".join(f"{count} {state}" for state, count in states.items()))
+    if states["failed"]:
+        sys.exit(1)
 
 
 def _info(options: argparse.Namespace) -> None:
     data = options.file.read_bytes()
     header = bitstream.read_header(data)
     shape = header.height, header.width, 3
-    names = ("routing map", "low", "medium", "high")
-    parts = ", ".join(f"{n} {size}" for n, size in zip(names, header.lengths, strict=True))
+    pairs = zip(bitstream.SECTIONS, header.lengths, strict=True)
+    parts = ", ".join(f"{name} {size}" for name, size in pairs if size)
     print(f"{options.file}: {header.width}x{header.height}, quality {header.quality}")
     print(f"model {header.model.hex()}, patches of {header.patch}, tiles of {header.tile} pixels")
     print(f"{len(data)} bytes ({parts}), {bits_per_pixel(data, shape):.3f} bpp")
 
 
 def _models(_options: argparse.Namespace) -> None:
-    with _silence():
-        from mrdcae_lite.codec import registry
-
     for name, entry in sorted(registry().items()):
         print(f"{name}: {entry['id']}  {entry['about']}")
 
@@ -219,15 +256,22 @@ def _train(options: argparse.Namespace) -> None:
     with _silence():
         import keras
 
-        from mrdcae_lite.codec import Codec
         from mrdcae_lite.model import MRDCAE
-        from mrdcae_lite.preparation import crop
-        from mrdcae_lite.training import train
+        from mrdcae_lite.training import freeze, train
 
     keras.utils.set_random_seed(options.seed)
-    dtype = "mixed_bfloat16" if options.mixed else "float32"
+    without = set(options.without)
+    model = MRDCAE(
+        width=options.width,
+        blocks=options.blocks,
+        resolutions=1 if "resolutions" in without else 3,
+        attention="attention" not in without,
+        textured_loss="mse" if "switching" in without else "ssim",
+        block_dtype="mixed_bfloat16" if options.mixed else "float32",
+        seed=options.seed,
+    )
     model = train(
-        MRDCAE(block_dtype=dtype, seed=options.seed),
+        model,
         photographs,
         judges,
         options.to,
@@ -239,10 +283,7 @@ def _train(options: argparse.Namespace) -> None:
         seed=options.seed,
     )
     print("fitting the coding tables", file=sys.stderr)
-    rng = np.random.default_rng(options.seed)
-    sizeable = [image for image in photographs if min(image.shape[:2]) >= 256]
-    pieces = [crop(image, 256, rng) for image in sizeable[:: max(1, len(sizeable) // 80)]]
-    Codec.from_model(model).refined(pieces).save(options.to / "trained.keras-codec")
+    freeze(model, photographs, seed=options.seed).save(options.to / "trained.keras-codec")
     print(f"{options.to / 'trained.keras-codec'}: done")
 
 

@@ -3,38 +3,39 @@
 import hashlib
 import io
 import json
+import operator
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
-from keras import ops
 from numpy.typing import NDArray
 
 from mrdcae_lite import bitstream, entropy, pyramid
 from mrdcae_lite.bitstream import BitstreamError, Header
+from mrdcae_lite.extras import NOTHING, Extras
+from mrdcae_lite.extras import pack as pack_extras
 from mrdcae_lite.images import check_rgb, write_atomically
 from mrdcae_lite.metrics import psnr
-from mrdcae_lite.model import MRDCAE
 from mrdcae_lite.patches import pad_to_multiple
 from mrdcae_lite.preparation import denormalise, normalise
 from mrdcae_lite.prior import IntegerPrior, Request
+from mrdcae_lite.prior import shapes as prior_shapes
 from mrdcae_lite.quality import QUALITIES, check_quality, quality_features
+from mrdcae_lite.tiling import TILE, Place, Tiling
+from mrdcae_lite.transforms import Architecture, Transforms
+
+if TYPE_CHECKING:
+    from mrdcae_lite.model import MRDCAE
 
 Pixels = NDArray[np.uint8]
 
-Place = tuple[slice, slice]
-"""Rows and columns of patches."""
-
-TILE = 512
-"""Side in pixels of the squares whose symbols are coded independently of each other."""
-
-RATE_WEIGHT = 0.05
+RATE_WEIGHT = 0.1
 """Squared steps of error the encoder accepts to save one bit when it chooses symbols."""
 
 
@@ -51,51 +52,57 @@ class Latents(NamedTuple):
     scores: NDArray[np.float32]
     routing: NDArray[np.uint8]
 
+    def at(self, place: Place) -> "Latents":
+        """Views of the latents at a place."""
+        rows = self.routing.shape[0]
+        levels = [y[place.cells(y.shape[0] // rows)] for y in self.levels]
+        return Latents(levels, self.scores[place.cells(1)], self.routing[place.cells(1)])
+
 
 class Codec:
     """A trained model that writes and reads `.mrdc` files.
 
     Args:
-        config: of `MRDCAE`.
-        transforms: float16 weights of the networks, by path.
+        architecture: of the model.
+        transforms: float16 weights of the networks, by name.
         prior: integer arrays of the context model.
         tables: the coding tables.
 
-    `Codec.from_model` makes one from a trained model, `load` finds a shipped one.
+    `Codec.from_model` makes one from a trained model, `load` finds a shipped one. It works on
+    tiles, so that the memory it takes beside the picture does not grow with the picture.
     """
 
     def __init__(
         self,
-        config: Mapping[str, Any],
+        architecture: Architecture,
         transforms: Mapping[str, NDArray[np.float16]],
         prior: Mapping[str, NDArray],
         tables: entropy.Tables,
     ) -> None:
-        self._config, self._transforms, self._prior_weights = dict(config), transforms, prior
-        self.tables = tables
-        self.model = MRDCAE(**{**self._config, "block_dtype": "float32"})
-        self.model.build()
-        networks = _transform_weights(self.model)
-        _check_arrays(transforms, {n: np.empty(w.shape, np.float16) for n, w in networks.items()})
-        _check_arrays(prior, self.model.prior.freeze(quality_features(np.arange(QUALITIES))))
-        for name, weight in networks.items():
-            weight.assign(transforms[name].astype(np.float32))
-        self._prior = IntegerPrior(prior)
+        _check_arrays(transforms, architecture.shapes())
+        _check_arrays(prior, prior_shapes(architecture.prior_width, architecture.resolutions))
+        self.architecture, self.tables = architecture, tables
+        self._transform_weights, self._prior_weights = dict(transforms), dict(prior)
+        self._transforms = Transforms(architecture, transforms)
+        self._prior = IntegerPrior(prior, architecture.resolutions)
+        self._levels = pyramid.levels(architecture.resolutions)
         self.id = self._fingerprint()
 
     @classmethod
-    def from_model(cls, model: MRDCAE, *, tables: entropy.Tables | None = None) -> "Codec":
+    def from_model(cls, model: "MRDCAE", *, tables: entropy.Tables | None = None) -> "Codec":
         """Freeze a built model: networks to float16, the prior and the tables to integers."""
         if not model.built:
             raise ValueError("the model has no weights yet. Call model.build() or fit it first.")
-        keys = ("width", "blocks", "prior_width")
+        config = model.get_config()
+        architecture = Architecture(*(config[name] for name in Architecture._fields))
+        named = {weight.path.partition("/")[2]: weight for weight in model.trainable_variables}
         transforms = {
-            name: ops.convert_to_numpy(weight).astype(np.float16)
-            for name, weight in _transform_weights(model).items()
+            name: np.asarray(weight.numpy()).astype(np.float16)
+            for name, weight in named.items()
+            if not name.startswith("prior/")
         }
         prior = model.prior.freeze(quality_features(np.arange(QUALITIES)))
-        config = {key: getattr(model, key) for key in keys}
-        return cls(config, transforms, prior, tables or entropy.laplace_tables())
+        return cls(architecture, transforms, prior, tables or entropy.laplace_tables())
 
     def refined(
         self, images: Sequence[Pixels], *, qualities: Sequence[int] = (5, 30, 55, 80)
@@ -110,12 +117,10 @@ class Codec:
         for image in images:
             for quality in qualities:
                 latents = self.analyse(image, quality)
-                for place in _tiles(latents.routing.shape):
-                    self._encode_tile(
-                        latents.levels, latents.routing, place, quality, [counter] * 3, False
-                    )
+                for tile in Tiling(*image.shape[:2]):
+                    self._encode_tile(latents.at(tile), quality, [counter] * 3, fast=False)
         tables = entropy.fit_tables(counter.histograms)
-        return Codec(self._config, self._transforms, self._prior_weights, tables)
+        return Codec(self.architecture, self._transform_weights, self._prior_weights, tables)
 
     # --- compress ---------------------------------------------------------------------------
 
@@ -127,7 +132,9 @@ class Codec:
         target_bpp: float | None = None,
         target_psnr: float | None = None,
         roi: NDArray[np.bool_] | None = None,
+        routing: NDArray[np.uint8] | None = None,
         fast: bool = False,
+        extras: Extras = NOTHING,
     ) -> bytes:
         """The bytes of a `.mrdc` file that decodes to an approximation of `image`.
 
@@ -138,7 +145,10 @@ class Codec:
             target_psnr: instead of a quality, the smallest file of at least so many dB.
             roi: bool (height, width): patches it touches get all three levels, all others one
                 level less than attention gives them.
+            routing: uint8 (rows, columns) of patches: the levels themselves, 1 to 3, instead of
+                those that attention gives.
             fast: round the latents plainly instead of weighing error against bits.
+            extras: transparency, colour profile and camera data to be kept with it.
 
         Raises:
             ValueError: for an impossible argument or an unreachable target.
@@ -157,10 +167,15 @@ class Codec:
         for name, target in (("target_bpp", target_bpp), ("target_psnr", target_psnr)):
             if target is not None and not 0 < target < np.inf:
                 raise ValueError(f"{name} must be a positive number. Received: {target!r}.")
-        roi = None if roi is None else _check_roi(np.asarray(roi), image.shape)
+        if roi is not None and routing is not None:
+            raise ValueError("give roi or routing. Received: both.")
+        if roi is not None:
+            roi = _check_roi(np.asarray(roi), image.shape)
+        if routing is not None:
+            routing = self._check_routing(np.asarray(routing), image.shape)
 
         def encode(number: int) -> bytes:
-            return self._encode(image, number, roi, fast)
+            return self._encode(image, number, roi, routing, fast, extras)
 
         if target_bpp is not None:
             return _largest_within(encode, target_bpp, image.shape[0] * image.shape[1])
@@ -169,31 +184,55 @@ class Codec:
         return encode(check_quality(50 if quality is None else quality))
 
     def _encode(
-        self, image: Pixels, quality: int, roi: NDArray[np.bool_] | None, fast: bool
+        self,
+        image: Pixels,
+        quality: int,
+        roi: NDArray[np.bool_] | None,
+        routing: NDArray[np.uint8] | None,
+        fast: bool,
+        extras: Extras,
     ) -> bytes:
-        latents = self.analyse(image, quality)
-        routing = latents.routing if roi is None else _prefer(latents.routing, roi)
-        sections = [bytearray(), bytearray(), bytearray()]
-        for place in _tiles(routing.shape):
+        tiling = Tiling(*image.shape[:2])
+        chosen = np.empty(tiling.shape, np.uint8)
+        streams = []
+        for tile in tiling:
+            latents = self._analyse(image, quality, tile)
+            if roi is not None:
+                latents = latents._replace(routing=_prefer(latents.routing, roi[tile.pixels]))
+            if routing is not None:
+                latents = latents._replace(routing=routing[tile.cells(1)])
+            chosen[tile.cells(1)] = latents.routing
             coders = [entropy.SymbolEncoder(self.tables) for _ in range(3)]
-            self._encode_tile(latents.levels, routing, place, quality, coders, fast)
-            for section, coder in zip(sections, coders, strict=True):
-                stream = coder.finish()
-                section += bitstream.write_varint(len(stream)) + stream
-        header = Header(
-            image.shape[1], image.shape[0], quality, self.id, pyramid.PATCH, TILE, (0, 0, 0, 0)
-        )
-        low, medium, high = map(bytes, sections)
-        return bitstream.pack(header, (entropy.write_routing(routing), low, medium, high))
+            self._encode_tile(latents, quality, coders, fast)
+            streams.append([coder.finish() for coder in coders])
+        sections = [
+            b"".join(bitstream.write_varint(len(part)) + part for part in parts)
+            for parts in zip(*streams, strict=True)
+        ]
+        height, width = image.shape[:2]
+        grey = bool((image == image[..., :1]).all())
+        header = Header(width, height, quality, self.id, pyramid.PATCH, TILE, grey=grey)
+        packed = pack_extras(extras), entropy.write_routing(chosen), *sections
+        return bitstream.pack(header, packed)
 
     def analyse(self, image: Pixels, quality: int) -> Latents:
         """What the encoder sees: latents, saliency scores and routing of an image."""
-        x = normalise(pad_to_multiple(image, pyramid.PATCH))[None]
-        levels, logits = self.model.analyse(x, _batch(quality))
-        scores = ops.convert_to_numpy(ops.sigmoid(logits))[0]
-        low, high = self.model.attention.thresholds()
-        routing = (1 + (scores > low) + (scores > high)).astype(np.uint8)
-        return Latents([ops.convert_to_numpy(y)[0] for y in levels], scores, routing)
+        return self._analyse(image, quality, Tiling(*image.shape[:2]).everything)
+
+    def _analyse(self, image: Pixels, quality: int, place: Place) -> Latents:
+        """Latents of a place, from its pixels and as many around it as they depend on."""
+        wide = Tiling(*image.shape[:2]).grown(place, self.architecture.reach)
+        piece = pad_to_multiple(image[wide.pixels], pyramid.PATCH)
+        levels, logits = self._transforms.analyse(normalise(piece), quality)
+        if logits is None:
+            scores = np.ones(wide.shape)
+            routing = np.full(scores.shape, len(levels), np.uint8)
+        else:
+            scores = 0.5 * (1 + np.tanh(logits / 2))  # the sigmoid, without overflow
+            low, high = self._transforms.thresholds()
+            routing = (1 + (scores > low) + (scores > high)).astype(np.uint8)
+        latents = Latents(levels, scores.astype(np.float32), routing)
+        return latents.at(place.within(wide))
 
     def saliency(self, image: Pixels, quality: int = 50) -> NDArray[np.float32]:
         """Saliency score of every 32 x 32 patch, float32 (rows, columns) in [0, 1]."""
@@ -203,20 +242,23 @@ class Codec:
         """Level 1, 2 or 3 of every 32 x 32 patch, uint8 (rows, columns)."""
         return self.analyse(image, check_quality(quality)).routing
 
+    def _check_routing(self, routing: NDArray, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        expected, highest = Tiling(*shape[:2]).shape, len(self._levels)
+        fits = routing.shape == expected and routing.dtype == np.uint8
+        if not fits or routing.min() < 1 or routing.max() > highest:
+            raise ValueError(
+                f"routing must be a uint8 array of shape {expected} with levels 1 to {highest}. "
+                f"Received: {routing.dtype} {routing.shape}. Start from routing_map(image)."
+            )
+        return routing
+
     def _encode_tile(
-        self,
-        levels: list[NDArray[np.float32]],
-        routing: NDArray[np.uint8],
-        place: Place,
-        quality: int,
-        coders: Sequence[entropy.SymbolSink],
-        fast: bool,
+        self, latents: Latents, quality: int, coders: Sequence[entropy.SymbolSink], fast: bool
     ) -> None:
         """Choose the symbols of one tile and write each level's to its coder."""
-        part = _cut(levels, place)
 
         def answer(request: Request) -> NDArray[np.int32]:
-            y = part[request.level][request.rows, request.columns, request.channels]
+            y = latents.levels[request.level][request.rows, request.columns, request.channels]
             limit = entropy.MAX_SYMBOL
             symbols = np.clip(np.rint(y), -limit, limit).astype(np.int32)
             if not fast:
@@ -224,17 +266,18 @@ class Codec:
             coders[request.level].write(symbols, request.indices)
             return symbols
 
-        self._prior.run(quality, level_masks(routing[place]), answer)
+        self._prior.run(quality, self._masks(latents.routing), answer)
+
+    def _masks(self, routing: NDArray[np.uint8]) -> list[NDArray[np.bool_]]:
+        """Where each level is on, each on its own grid."""
+        return level_masks(routing, tuple(level.scale for level in self._levels))
 
     def _cheaper(
         self, y: NDArray[np.float32], symbols: NDArray[np.int32], indices: NDArray[np.uint8]
     ) -> NDArray[np.int32]:
         """Rate-distortion-optimised quantisation: one step toward zero where that pays."""
         smaller = symbols - np.sign(symbols)
-        reach = entropy.MAX_REACH
-        bits = self.tables.bits
-        here = bits[indices, np.clip(symbols, -reach, reach) + reach]
-        there = bits[indices, np.clip(smaller, -reach, reach) + reach]
+        here, there = self.tables.cost(symbols, indices), self.tables.cost(smaller, indices)
         worse = (y - smaller) ** 2 - (y - symbols) ** 2
         return np.where(worse < RATE_WEIGHT * (here - there), smaller, symbols)
 
@@ -262,79 +305,100 @@ class Codec:
 
     # --- decompress -------------------------------------------------------------------------
 
-    def decompress(self, data: bytes, *, level: int = 3) -> Pixels:
+    def decompress(
+        self, data: bytes, *, level: int = 3, region: tuple[int, int, int, int] | None = None
+    ) -> Pixels:
         """The image, uint8 (height, width, 3).
 
         Args:
             data: bytes of a `.mrdc` file made with this codec's weights.
             level: 1, 2 or 3: decode only the low, low and medium, or all levels. The bytes of
                 higher levels need not be there.
+            region: (y, x, height, width) in pixels: decode only this part, from the tiles it
+                touches and their neighbours. Equal to the same part of the whole image.
 
         Raises:
             BitstreamError: if the bytes are damaged or were made with other weights.
+            ValueError: if the region does not lie in the image.
         """
-        levels, masks, header = self.read_symbols(data, level=level)
-        full = [mask.astype(np.float32)[None, ..., None] for mask in level_masks(masks)[1:]]
-        restored = self.model.synthesise(
-            [y.astype(np.float32)[None] for y in levels], full, _batch(header.quality)
-        )
-        return denormalise(ops.convert_to_numpy(restored)[0, : header.height, : header.width])
+        picture = _Opened(self, data, level)
+        y, x, height, width = picture.check_region(region)
+        result = np.empty((height, width, 3), np.uint8)
+        for tile in picture.tiling:
+            rows, columns = tile.pixels
+            top, left = max(rows.start, y), max(columns.start, x)
+            bottom, right = min(rows.stop, y + height), min(columns.stop, x + width)
+            if top < bottom and left < right:
+                part = denormalise(self._restore(picture, tile))
+                result[top - y : bottom - y, left - x : right - x] = part[
+                    top - rows.start : bottom - rows.start,
+                    left - columns.start : right - columns.start,
+                ]
+        return result
+
+    def _restore(self, picture: "_Opened", tile: Place) -> NDArray[np.float32]:
+        """Synthesis of a tile, float32 (height, width, 3), from its symbols and those around."""
+        wide = picture.tiling.grown(tile, self.architecture.reach)
+        inner = tile.within(wide)
+        latents = [y.astype(np.float32) for y in picture.symbols(wide)]
+        masks = self._masks(picture.routing[wide.cells(1)])
+        margins = self.architecture.margins()
+        for mask, level, margin in zip(masks, self._levels, margins, strict=True):
+            needed = np.zeros_like(mask)
+            needed[inner.cells(level.scale, margin)] = True
+            mask &= needed
+        restored = self._transforms.synthesise(latents, masks, picture.header.quality)
+        if picture.header.grey:
+            restored[:] = restored.mean(axis=2, keepdims=True)
+        return restored[inner.pixels]
 
     def read_symbols(
         self, data: bytes, *, level: int = 3
-    ) -> tuple[list[NDArray[np.int32]], NDArray[np.uint8], Header]:
-        """Entropy-decode a file: symbols of the three levels, routing map, header.
+    ) -> tuple[list[NDArray[np.int16]], NDArray[np.uint8], Header]:
+        """Entropy-decode a file: symbols of all levels, routing map, header.
 
         The symbols are whole numbers and the same on every machine. Levels above `level`, and
         places where the routing map switches a level off, are zero; the map comes back with
         `level` as its maximum.
         """
-        if level not in (1, 2, 3):
-            raise ValueError(f"level must be 1, 2 or 3. Received: level={level!r}.")
-        header, (packed_map, *sections) = bitstream.unpack(data, levels=level)
-        if header.model != self.id:
-            raise BitstreamError(
-                f"the file was made with model {header.model.hex()}. This codec is "
-                f"{self.id.hex()}: load the codec that the file names."
-            )
-        if (header.patch, header.tile) != (pyramid.PATCH, TILE):
-            raise BitstreamError(
-                f"expected patches of {pyramid.PATCH} and tiles of {TILE} pixels. Received: "
-                f"{header.patch} and {header.tile}. Update mrdcae-lite to read the file."
-            )
-        shape = -(-header.height // pyramid.PATCH), -(-header.width // pyramid.PATCH)
-        routing = np.minimum(entropy.read_routing(packed_map, shape), level).astype(np.uint8)
-        symbols = [
-            np.zeros((shape[0] * scale, shape[1] * scale, channels), np.int32)
-            for scale, channels in zip((1, 2, 4), pyramid.CHANNELS, strict=True)
-        ]
-        places = list(_tiles(routing.shape))
-        streams = [_split_section(s, number, len(places)) for number, s in enumerate(sections)]
-        for place, *own in zip(places, *streams, strict=True):
-            views = _cut(symbols, place)
-            coders = [entropy.SymbolDecoder(self.tables, stream) for stream in own]
+        picture = _Opened(self, data, level)
+        symbols = picture.symbols(picture.tiling.everything)
+        return symbols, picture.routing, picture.header
 
-            def answer(
+    def information(self, data: bytes) -> list[NDArray[np.float32]]:
+        """Bits that the symbols of each level cost in a file, summed over the channels.
+
+        Returns float32 (rows, columns) of each level's grid, coarse to fine: what the model says,
+        -log2 of the probability of each symbol; the file adds its header and the coder's ends.
+        """
+        picture = _Opened(self, data, 3)
+        shapes = [mask.shape for mask in self._masks(picture.routing)]
+        spent = [np.zeros(shape, np.float32) for shape in shapes]
+        for tile in picture.tiling:
+            parts = [
+                whole[tile.cells(level.scale)]
+                for whole, level in zip(spent, self._levels, strict=True)
+            ]
+
+            def pay(
                 request: Request,
-                coders: list[entropy.SymbolDecoder] = coders,
-                views: list[NDArray[np.int32]] = views,
-            ) -> NDArray[np.int32]:
-                found = coders[request.level].read(request.indices)
-                views[request.level][request.rows, request.columns, request.channels] = found
-                return found
+                symbols: NDArray[np.int32],
+                parts: list[NDArray[np.float32]] = parts,
+            ) -> None:
+                bits = self.tables.cost(symbols, request.indices).sum(axis=1)
+                parts[request.level][request.rows, request.columns] += bits
 
-            masks = level_masks(routing[place])[:level]
-            self._prior.run(header.quality, masks, answer)
-        return symbols, routing, header
+            picture.decode(tile, pay)
+        return spent
 
     # --- files ------------------------------------------------------------------------------
 
     def _arrays(self) -> dict[str, NDArray]:
-        config = np.frombuffer(json.dumps(self._config, sort_keys=True).encode(), np.uint8)
+        config = json.dumps(self.architecture._asdict(), sort_keys=True)
         return {
-            "config": config,
+            "config": np.frombuffer(config.encode(), np.uint8),
             "tables": self.tables.pack(),
-            **{f"transforms/{name}": array for name, array in self._transforms.items()},
+            **{f"transforms/{name}": array for name, array in self._transform_weights.items()},
             **{f"prior/{name}": array for name, array in self._prior_weights.items()},
         }
 
@@ -358,7 +422,7 @@ class Codec:
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as archive:
                 arrays = dict(archive)
-            config = json.loads(arrays["config"].tobytes())
+            architecture = Architecture.of(json.loads(arrays["config"].tobytes()))
             parts: dict[str, dict[str, NDArray]] = {"transforms": {}, "prior": {}}
             for name, array in arrays.items():
                 kind, slash, rest = name.partition("/")
@@ -378,69 +442,136 @@ class Codec:
                 f"expected a codec file written by Codec.save. Received something else ({error}). "
                 "Fetch or train it again."
             ) from error
-        return cls(config, parts["transforms"], parts["prior"], tables)
+        return cls(architecture, parts["transforms"], parts["prior"], tables)
 
 
-def _check_arrays(arrays: Mapping[str, NDArray], expected: Mapping[str, NDArray]) -> None:
-    """Raise `ValueError` unless names, shapes and types are as expected."""
-    for name, like in expected.items():
-        found = arrays.get(name)
-        if found is None or found.shape != like.shape or found.dtype != like.dtype:
+class _Opened:
+    """A file being decoded: header, routing map and, tile by tile as asked for, the symbols."""
+
+    def __init__(self, codec: Codec, data: bytes, level: int) -> None:
+        if level not in (1, 2, 3):
+            raise ValueError(f"level must be 1, 2 or 3. Received: level={level!r}.")
+        self.header, (_, packed_map, *sections) = bitstream.unpack(data, levels=level)
+        if self.header.model != codec.id:
+            raise BitstreamError(
+                f"the file was made with model {self.header.model.hex()}. This codec is "
+                f"{codec.id.hex()}: load the codec that the file names."
+            )
+        if (self.header.patch, self.header.tile) != (pyramid.PATCH, TILE):
+            raise BitstreamError(
+                f"expected patches of {pyramid.PATCH} and tiles of {TILE} pixels. Received: "
+                f"{self.header.patch} and {self.header.tile}. Update mrdcae-lite to read the file."
+            )
+        self._codec, self._level = codec, level
+        self.size = (self.header.height, self.header.width)
+        self.tiling = Tiling(*self.size)
+        tiles = list(self.tiling)  # a size that is not true ends here, before it costs anything
+        parts = [_split_section(s, number, len(tiles)) for number, s in enumerate(sections)]
+        self._streams = dict(zip(tiles, zip(*parts, strict=True), strict=True))
+        routing = entropy.read_routing(packed_map, self.tiling.shape)
+        self.routing = np.minimum(routing, min(level, len(codec._levels)))
+        self._decoded: dict[Place, list[NDArray[np.int16]]] = {}
+
+    def check_region(self, region: tuple[int, int, int, int] | None) -> tuple[int, int, int, int]:
+        height, width = self.size
+        if region is None:
+            return 0, 0, height, width
+        try:
+            y, x, rows, columns = map(operator.index, region)
+            fits = 0 <= y < y + rows <= height and 0 <= x < x + columns <= width
+        except (TypeError, ValueError):
+            fits = False
+        if not fits:
             raise ValueError(
-                f"the weights have no {like.dtype} array {name} of shape {like.shape}. They "
-                "belong to another version of the model: train or fetch them again."
+                f"region must be whole numbers (y, x, height, width) inside {height} rows and "
+                f"{width} columns. Received: {region}."
             )
+        return y, x, rows, columns
+
+    def symbols(self, place: Place) -> list[NDArray[np.int16]]:
+        """Symbols of all levels at a place, zero where there are none.
+
+        Tiles that end above the place are forgotten: pictures are decoded downwards.
+        """
+        self._decoded = {t: v for t, v in self._decoded.items() if t.bottom > place.top}
+        rows, columns = place.shape
+        found = [
+            np.zeros((rows * level.scale, columns * level.scale, len(level.bands)), np.int16)
+            for level in self._codec._levels
+        ]
+        for tile in self.tiling.touching(place):
+            if tile not in self._decoded:
+                self._decoded[tile] = self.decode(tile)
+            common = tile.common(place)
+            to, source = common.within(place), common.within(tile)
+            for whole, part, level in zip(
+                found, self._decoded[tile], self._codec._levels, strict=True
+            ):
+                whole[to.cells(level.scale)] = part[source.cells(level.scale)]
+        return found
+
+    def decode(
+        self, tile: Place, watch: Callable[[Request, NDArray[np.int32]], None] = lambda *_: None
+    ) -> list[NDArray[np.int16]]:
+        """Symbols of all levels in a tile; `watch` is told of each request and its symbols."""
+        masks = self._codec._masks(self.routing[tile.cells(1)])
+        levels = self._codec._levels
+        found = [
+            np.zeros((*mask.shape, len(level.bands)), np.int16)
+            for mask, level in zip(masks, levels, strict=True)
+        ]
+        coders = [
+            entropy.SymbolDecoder(self._codec.tables, stream, part)
+            for stream, part in zip(self._streams[tile], bitstream.SECTIONS[2:], strict=False)
+        ]
+
+        def answer(request: Request) -> NDArray[np.int32]:
+            symbols = coders[request.level].read(request.indices)
+            found[request.level][request.rows, request.columns, request.channels] = symbols
+            watch(request, symbols)
+            return symbols
+
+        self._codec._prior.run(self.header.quality, masks[: self._level], answer)
+        return found
 
 
-def _transform_weights(model: MRDCAE) -> dict[str, Any]:
-    """Variables of the networks by name; those of the prior are kept as integers instead."""
-    named = {weight.path.partition("/")[2]: weight for weight in model.trainable_variables}
-    return {name: weight for name, weight in named.items() if not name.startswith("prior/")}
+def _check_arrays(arrays: Mapping[str, NDArray], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise `ValueError` unless names and shapes are as expected and all values are finite."""
+    for name in {*arrays, *shapes}:
+        found, shape = arrays.get(name), shapes.get(name)
+        if found is None or found.shape != shape or found.dtype.kind not in "fi":
+            wrong = f"array {name} of shape {shape}"
+        elif not np.isfinite(found).all():
+            wrong = f"finite array {name}"
+        else:
+            continue
+        raise ValueError(
+            f"expected weights with {wrong}. They belong to another version of the model or are "
+            "damaged: train or fetch them again."
+        )
 
 
-def _batch(quality: int) -> NDArray[np.float32]:
-    return np.array([quality], np.float32)
-
-
-def _cut(levels: Sequence[NDArray], place: Place) -> list[NDArray]:
-    """Views of the three levels at a place given in patches."""
-    return [
-        level[tuple(slice(s.start * scale, s.stop * scale) for s in place)]
-        for level, scale in zip(levels, (1, 2, 4), strict=True)
-    ]
-
-
-def _tiles(shape: tuple[int, ...]) -> Iterator[Place]:
-    """The places of all tiles, in raster order: as few as `TILE` allows, about equal in size."""
-    most = TILE // pyramid.PATCH
-    row_step, column_step = (-(-n // -(-n // most)) for n in shape)
-    for row in range(0, shape[0], row_step):
-        for column in range(0, shape[1], column_step):
-            yield (
-                slice(row, min(row + row_step, shape[0])),
-                slice(column, min(column + column_step, shape[1])),
-            )
-
-
-def level_masks(routing: NDArray[np.uint8]) -> list[NDArray[np.bool_]]:
+def level_masks(
+    routing: NDArray[np.uint8], scales: Sequence[int] = (1, 2, 4)
+) -> list[NDArray[np.bool_]]:
     """Where the low, medium and high level are on, each on its own grid."""
     return [
         np.repeat(np.repeat(routing > number, scale, axis=0), scale, axis=1)
-        for number, scale in enumerate((1, 2, 4))
+        for number, scale in enumerate(scales)
     ]
 
 
 def _split_section(section: bytes, number: int, tiles: int) -> list[bytes]:
     """The streams of the tiles in a level section."""
-    at, streams = 0, []
+    at, streams, part = 0, [], f"{bitstream.SECTIONS[number + 2]} section"
     for _ in range(tiles):
-        length, at = bitstream.read_varint(section, at)
+        length, at = bitstream.read_varint(section, at, part)
         streams.append(section[at : at + length])
         at += length
     if at != len(section):
         raise BitstreamError(
-            f"the tiles of the {bitstream.SECTIONS[number + 1]} section claim {at} bytes, but it "
-            f"has {len(section)}. {bitstream.FETCH_AGAIN}"
+            f"the tiles of the {part} claim {at} bytes, but it has {len(section)}. "
+            f"{bitstream.FETCH_AGAIN}"
         )
     return streams
 

@@ -19,7 +19,7 @@ import constriction
 import numpy as np
 from numpy.typing import NDArray
 
-from mrdcae_lite.bitstream import BitstreamError
+from mrdcae_lite.bitstream import FETCH_AGAIN, BitstreamError
 from mrdcae_lite.quality import QUALITIES, quantisation_step
 
 TABLES = 64
@@ -120,6 +120,10 @@ class Tables:
             cost[index, MAX_REACH - reach(index) : MAX_REACH + reach(index) + 1] = own[:-1]
         return cost
 
+    def cost(self, symbols: NDArray[np.int32], indices: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Bits of each symbol under its table; both arrays have the same shape."""
+        return self.bits[indices, np.clip(symbols, -MAX_REACH, MAX_REACH) + MAX_REACH]
+
     def pack(self) -> NDArray[np.uint16]:
         """All counts in one array, for saving."""
         return np.concatenate(self.counts)
@@ -207,13 +211,14 @@ class SymbolEncoder:
 
 
 class _Reader:
-    """The range decoder, with damage reported as `BitstreamError`."""
+    """The range decoder, with damage reported as `BitstreamError` that names the `part`."""
 
-    def __init__(self, stream: bytes) -> None:
+    def __init__(self, stream: bytes, part: str) -> None:
+        self._part = part
         if len(stream) % 4:
             raise BitstreamError(
-                f"expected a coded stream of whole 32-bit words. Received: {len(stream)} bytes. "
-                "The file is damaged: fetch it again."
+                f"expected whole 32-bit words in the {part}. Received: {len(stream)} bytes. "
+                f"{FETCH_AGAIN}"
             )
         self._coder = _RangeDecoder(np.frombuffer(stream, "<u4").astype(np.uint32))
 
@@ -222,17 +227,25 @@ class _Reader:
         try:
             return self._coder.decode(model, count)
         except AssertionError as error:  # how constriction reports impossible data
-            raise BitstreamError(
-                "a coded stream holds impossible data. The file is damaged: fetch it again."
-            ) from error
+            raise self.damaged() from error
+
+    def damaged(self) -> BitstreamError:
+        """What to raise when the stream says what no encoder writes."""
+        return BitstreamError(f"the {self._part} holds impossible data. {FETCH_AGAIN}")
 
 
 class SymbolDecoder:
-    """Reads what `SymbolEncoder` wrote, given the same table indices."""
+    """Reads what `SymbolEncoder` wrote, given the same table indices.
 
-    def __init__(self, tables: Tables, stream: bytes) -> None:
+    Args:
+        tables: the coding tables.
+        stream: the bytes.
+        part: of the file, as error messages name it.
+    """
+
+    def __init__(self, tables: Tables, stream: bytes, part: str = "level") -> None:
         self._tables = tables
-        self._coder = _Reader(stream)
+        self._coder = _Reader(stream, part)
 
     def read(self, indices: NDArray[np.uint8]) -> NDArray[np.int32]:
         """Next symbols, in the shape of `indices`."""
@@ -245,6 +258,8 @@ class SymbolDecoder:
             if far.any():
                 distance = self._coder.decode(_PLAIN_BITS, int(far.sum()))
                 part[far] = (last + 1 + distance // 2) * np.where(distance % 2, -1, 1)
+                if abs(part).max() > MAX_SYMBOL:
+                    raise self._coder.damaged()
         symbols = np.empty_like(ordered)
         symbols[order] = ordered
         return symbols.reshape(indices.shape)
@@ -293,7 +308,7 @@ def write_routing(routing: NDArray[np.uint8]) -> bytes:
 
 def read_routing(stream: bytes, shape: tuple[int, int]) -> NDArray[np.uint8]:
     """Inverse of `write_routing`."""
-    coder, model = _Reader(stream), _MapModel(shape)
+    coder, model = _Reader(stream, "routing map"), _MapModel(shape)
     for row, column in np.ndindex(shape):
         counts, categorical = model.at(row, column)
         model.learn(row, column, counts, int(coder.decode(categorical, 1)[0]) + 1)

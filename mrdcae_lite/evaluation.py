@@ -30,8 +30,12 @@ from scipy.interpolate import PchipInterpolator
 from skimage.metrics import structural_similarity
 
 from mrdcae_lite.baselines import BASELINES
+from mrdcae_lite.bitstream import up_to_level
+from mrdcae_lite.codec import load
 from mrdcae_lite.images import WRITE_OPTIONS, read_image, sample, sample_names
 from mrdcae_lite.metrics import SSIM_SIGMA, bd_rate, bits_per_pixel, ms_ssim, psnr, ssim_db
+from mrdcae_lite.preparation import standardise
+from mrdcae_lite.quality import TEXTURED_ABOVE, check_quality
 
 RGB = NDArray[np.uint8]
 Floats = NDArray[np.float64]
@@ -43,7 +47,6 @@ MEASURES = ("psnr", "ssim_db")
 RATES = (0.25, 24 / 42, 1.0)  # 24 / 42 is the 42:1 of raw size over file size
 REGIONAL = ("psnr", "psnr_smooth", "psnr_complex", "ssim", "ssim_smooth", "ssim_complex")
 REGION_PATCH = 16
-COMPLEX_ABOVE = 0.015  # as in training, where it throws the switch of the loss
 MS_SSIM_SIDE = 161
 PICTURES = (*WRITE_OPTIONS, ".jpg", ".jpeg")
 UNITS = {
@@ -60,7 +63,13 @@ UNITS = {
 
 @dataclass(frozen=True)
 class Settings:
-    """What is compared. `qualities` are those of our codec; the others have sweeps of their own."""
+    """What is compared.
+
+    A codec is named as in `baselines`, "mrdcae" for the one that `model` stands for, by the name
+    of a shipped codec, or "NAME=FILE" for a codec file that is to be called NAME. ":1" or ":2"
+    after a codec of ours stands for its files cut off after the low or the medium level.
+    `qualities` are those of our codecs; the others have sweeps of their own.
+    """
 
     codecs: tuple[str, ...] = CODECS
     model: str = "lite"
@@ -123,34 +132,46 @@ class Photograph:
 
 @cache
 def entrants(settings: Settings) -> Mapping[str, Entrant]:
-    """The codecs by name, the anchor first and always; loads our model, once in a process."""
+    """The codecs by name, the anchor first and always; loads ours once in a process."""
     found = {}
     for name in dict.fromkeys((ANCHOR, *settings.codecs)):
-        if name == OURS:
-            found[name] = _ours(settings)
-        elif name in BASELINES:
+        if name in BASELINES:
             codec = BASELINES[name]
             found[name] = Entrant(codec.title, codec.sweep, codec.encode, codec.decode)
         else:
-            raise ValueError(
-                f"codecs must be among {', '.join((*BASELINES, OURS))}. Received: {name!r}. "
-                "Leave it out, or install its plugin."
-            )
+            label, _, file = name.partition("=")
+            found[label] = _learned(label, file, settings)
     return found
 
 
-def _ours(settings: Settings) -> Entrant:
-    from mrdcae_lite.codec import load
-    from mrdcae_lite.quality import check_quality
-
-    codec = load(settings.model)
+def _learned(name: str, file: str, settings: Settings) -> Entrant:
+    base, _, level = name.partition(":")
+    source = file or (settings.model if base == OURS else base)
+    try:
+        codec = load(source)
+    except ValueError as error:
+        raise ValueError(
+            f"codecs must be {', '.join((*BASELINES, OURS))}, a shipped codec or NAME=FILE. "
+            f"Received: {name!r}: {error}"
+        ) from error
+    if level not in ("", "1", "2", "3"):
+        raise ValueError(f"expected {base}:1, {base}:2 or {base}:3. Received: {name!r}.")
     qualities = tuple(sorted({check_quality(quality) for quality in settings.qualities}))
     codec.decompress(codec.compress(sample("flowers")[:64, :64]))  # warm up, before times are taken
+    title = f"MR-DCAE {base if file else Path(source).stem}"
+    if not level:
+        return Entrant(
+            title,
+            qualities,
+            lambda image, quality: codec.compress(image, int(quality)),
+            codec.decompress,
+            codec.id.hex(),
+        )
     return Entrant(
-        f"MR-DCAE {Path(settings.model).stem}",
+        f"{title}, up to level {level}",
         qualities,
-        lambda image, quality: codec.compress(image, int(quality)),
-        codec.decompress,
+        lambda image, quality: up_to_level(codec.compress(image, int(quality)), int(level)),
+        lambda data: codec.decompress(data, level=int(level)),
         codec.id.hex(),
     )
 
@@ -247,12 +268,10 @@ def measure(
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         image = read_image(path)
         if settings.resize is not None:
-            from mrdcae_lite.preparation import standardise
-
             image = standardise(image, settings.resize)
         if min(image.shape[:2]) < REGION_PATCH:
             raise ValueError(f"{path}: expected {REGION_PATCH} x {REGION_PATCH} pixels or more.")
-        textured = complexity(image) > COMPLEX_ABOVE
+        textured = complexity(image) > TEXTURED_ABOVE
         points = {
             name: _known(earlier.get(digest, {}).get(name), entrant)
             or tuple(measure_point(image, entrant, q, textured) for q in entrant.qualities)
@@ -310,7 +329,7 @@ def _each(task: Callable[[Path], Any], paths: Sequence[Path], jobs: int) -> Iter
     if jobs == 1:
         yield from map(task, paths)
         return
-    # A forked TensorFlow hangs.
+    # A forked process may inherit the locks of threads that it does not have.
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         yield from pool.map(task, paths)
 
@@ -318,7 +337,7 @@ def _each(task: Callable[[Path], Any], paths: Sequence[Path], jobs: int) -> Iter
 def _recall(earlier: Mapping[str, Any] | None, settings: Settings) -> dict[str, dict[str, Points]]:
     if earlier is None:
         return {}
-    now = _conditions(settings)
+    now = conditions(settings)
     then = {key: earlier["conditions"].get(key) for key in now}
     if then != now:
         raise ValueError(
@@ -337,13 +356,13 @@ def _recall(earlier: Mapping[str, Any] | None, settings: Settings) -> dict[str, 
     }
 
 
-def _conditions(settings: Settings) -> dict[str, Any]:
+def conditions(settings: Settings) -> dict[str, Any]:
     """What the points of the other codecs depend on, besides the pictures."""
     libraries = {name: features.version(name) for name in ("libjpeg_turbo", "webp", "avif")}
     return {
         "resize": settings.resize,
         "region_patch": REGION_PATCH,
-        "complex_above": COMPLEX_ABOVE,
+        "complex_above": TEXTURED_ABOVE,
         "pillow": version("pillow"),
         "scikit-image": version("scikit-image"),
         **libraries,
@@ -402,13 +421,16 @@ def versus(anchor: Points, points: Points, measure: str) -> Versus:
 def summarise(photographs: Sequence[Photograph], settings: Settings) -> dict[str, Any]:
     """What the points of all codecs on all pictures amount to: the report, of plain values."""
     field = entrants(settings)
-    ours = field.get(OURS)
-    packages = ["mrdcae-lite", "numpy", "scipy", *(["keras", "constriction"] if ours else [])]
+    packages = ["mrdcae-lite", "numpy", "scipy", "constriction"]
     report = {
         "n": len(photographs),
         "units": UNITS,
-        "conditions": _conditions(settings),
-        "model": {"name": Path(settings.model).name, "id": ours.model} if ours else None,
+        "conditions": conditions(settings),
+        "models": {
+            name: {"file": entrant.title, "id": entrant.model}
+            for name, entrant in field.items()
+            if entrant.model
+        },
         "versions": {"python": platform.python_version(), **{p: version(p) for p in packages}},
         "anchor": ANCHOR,
         "codecs": {name: _standing(name, field[name], photographs) for name in field},

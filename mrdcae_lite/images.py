@@ -1,15 +1,18 @@
 """Pictures in and out of files. Everywhere else a picture is an array: uint8 (height, width, 3).
 
-How `read_image` turns what files hold into 8-bit RGB:
+How `read_picture` turns what files hold into 8-bit RGB, and what it keeps beside it:
 
 - grey: the value is repeated in the three channels; black and white becomes 0 and 255;
 - palette, YCbCr, HSV, CMYK: converted to RGB by Pillow's plain formulas;
-- alpha: dropped where the whole picture is opaque; otherwise refused, because either showing or
-  hiding what is transparent would change the picture;
+- transparency: kept without loss, unless every pixel is opaque; `read_image`, which has no place
+  for it, refuses transparent pixels;
 - 16 bits: grey is rounded to 8 bits; of 16-bit colour Pillow keeps the upper byte;
 - 32-bit integers (beyond 16 bits), floats, LAB: refused;
-- EXIF orientation: honoured, so that the picture comes back upright; other EXIF data is dropped;
-- ICC profile: ignored for now, the values are taken as sRGB;
+- EXIF orientation: honoured, so that the picture comes back upright; other EXIF data is dropped,
+  or kept if that is asked for, less what describes the source file: orientation, layout, thumbnail;
+- ICC profile: kept as it is and not applied to the values, if it fits them. A CMYK profile does not
+  fit, a grey one fits grey pictures only. An RGB profile fits grey pictures, too, if they are
+  written in three channels, and so they are;
 - several frames or pages: the first one;
 - more than 100 megapixels: refused before the pixels are decoded.
 """
@@ -22,11 +25,13 @@ import zlib
 from importlib import resources
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from mrdcae_lite.extras import NOTHING, Extras
 
 MAX_PIXELS = 100_000_000
 # Written without loss, so that what is measured is what was decoded.
@@ -34,7 +39,7 @@ WRITE_OPTIONS: dict[str, dict[str, Any]] = {
     ".png": {"format": "PNG"},
     ".tif": {"format": "TIFF", "compression": "tiff_deflate"},
     ".tiff": {"format": "TIFF", "compression": "tiff_deflate"},
-    ".webp": {"format": "WEBP", "lossless": True},
+    ".webp": {"format": "WEBP", "lossless": True, "exact": True},
     ".bmp": {"format": "BMP"},
     ".ppm": {"format": "PPM"},
 }
@@ -44,6 +49,15 @@ _PILLOW_ERRORS = (
     *(LookupError, ArithmeticError, RuntimeError, struct.error, zlib.error),
 )
 
+# EXIF tags that tell how the source file is laid out: wrong for any other file.
+_LAYOUT_TAGS = {
+    *range(254, 267),  # size, bits, compression
+    *range(273, 282),  # strips and orientation
+    *range(320, 348),  # palette, tiles and samples
+    *range(512, 533),  # JPEG and YCbCr
+    *(284, 317, 700, 34675),  # planes, predictor, XMP, ICC profile
+}
+
 RGB = NDArray[np.uint8]
 
 
@@ -51,49 +65,143 @@ class ImageError(ValueError):
     """A picture cannot be read or written; the message is one line."""
 
 
-def read_image(path: str | os.PathLike[str]) -> RGB:
-    """Read a picture as uint8 (height, width, 3); the module's text says how others are converted.
+class Picture(NamedTuple):
+    """What a file shows.
 
-    Raises `ImageError` where there is no such file, it is no picture, it is damaged or its kind is
-    refused.
+    Attributes:
+        pixels: uint8 (height, width, 3).
+        extras: what is kept beside them.
     """
-    path = Path(path)
+
+    pixels: RGB
+    extras: Extras = NOTHING
+
+
+def read_picture(path: str | os.PathLike[str], *, keep_exif: bool = False) -> Picture:
+    """Read a picture with its transparency and colour profile; the module's text has the rules.
+
+    Args:
+        path: of a file of any kind that Pillow reads.
+        keep_exif: keep the camera's data as well: maker, time, place.
+
+    Raises:
+        ImageError: if there is no such file, it is no picture, damaged, or of a refused kind.
+    """
     try:
         # Pillow warns about its own size limit and about damaged metadata; neither matters here.
         with warnings.catch_warnings(action="ignore"), Image.open(path) as file:
             if file.width * file.height > MAX_PIXELS:
-                raise _too_large(path)
-            return np.array(_to_rgb(path, ImageOps.exif_transpose(file)))
-    except ImageError:
-        raise
+                raise Image.DecompressionBombError
+            upright = ImageOps.exif_transpose(file)
+            exif = _camera_data(file.getexif()) if keep_exif else b""
+            return from_pillow(upright, icc=file.info.get("icc_profile"), exif=exif)
     except _PILLOW_ERRORS as error:
-        raise _refusal(path, error) from error
+        raise ImageError(f"{path}: {_reason(error)}") from error
 
 
-def write_image(path: str | os.PathLike[str], image: RGB) -> None:
+def read_image(path: str | os.PathLike[str]) -> RGB:
+    """Only the pixels of `read_picture`: uint8 (height, width, 3).
+
+    Raises `ImageError` as `read_picture` does, and for pictures with transparent pixels: either
+    showing or hiding what is transparent would change the picture.
+    """
+    picture = read_picture(path)
+    if picture.extras.alpha is not None:
+        raise ImageError(
+            f"{path}: expected an opaque picture. Received: one with transparent pixels. "
+            "Put it on a background first."
+        )
+    return picture.pixels
+
+
+def write_image(
+    path: str | os.PathLike[str], image: RGB, extras: Extras = NOTHING, *, grey: bool = False
+) -> None:
     """Write a picture without loss; the ending says how (.png .tif .tiff .webp .bmp .ppm).
 
-    An existing file is replaced in one step: there is never half a picture under the name. Raises
-    `ImageError` for another ending or a place that cannot be written, `TypeError` and `ValueError`
-    for what is no uint8 (height, width, 3) array.
+    An existing file is replaced in one step: there is never half a picture under the name.
+
+    Args:
+        path: of the file.
+        image: uint8 (height, width, 3).
+        extras: transparency and colour profile are written to all but .bmp and .ppm, EXIF data to
+            .png and .webp: Pillow writes none into a compressed TIFF.
+        grey: the three channels are the same: write one of them (see `mode`).
+
+    Raises:
+        ImageError: for another ending, a place that cannot be written, or transparency that the
+            format cannot hold.
+        TypeError, ValueError: for what is no uint8 (height, width, 3) array.
     """
-    path = Path(path)
+    ending = Path(path).suffix.lower()
     check_rgb(image)
-    options = WRITE_OPTIONS.get(path.suffix.lower())
+    options = WRITE_OPTIONS.get(ending)
     if options is None:
         raise ImageError(
             f"{path}: expected an ending of {' '.join(WRITE_OPTIONS)}, written without loss. "
-            f"Received: {path.suffix or 'none'}. Choose one of them."
+            f"Received: {ending or 'none'}. Choose one of them."
         )
+    if extras.alpha is not None and ending in (".bmp", ".ppm"):
+        raise ImageError(
+            f"{path}: expected an opaque picture. Received: one with transparent pixels. "
+            "Choose an ending of .png .tif .webp."
+        )
+    if options["format"] != "TIFF":
+        options = {**options, "exif": extras.exif}
     buffer = BytesIO()
     try:
-        Image.fromarray(image).save(buffer, **options)
+        to_pillow(image, extras, grey=grey).save(buffer, **options, icc_profile=extras.icc)
         write_atomically(path, buffer.getvalue())
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise ImageError(
-            f"{path}: the picture cannot be written. Received: {error.strerror or error}. "
-            "Choose another place."
+            f"{path}: the picture cannot be written. Received: "
+            f"{getattr(error, 'strerror', None) or error}. Choose another place or ending."
         ) from error
+
+
+def from_pillow(picture: Image.Image, *, icc: bytes | None = None, exif: bytes = b"") -> Picture:
+    """The pixels and the transparency of a Pillow image of any mode.
+
+    Args:
+        picture: as it stands; its EXIF orientation is not looked at.
+        icc: colour profile, dropped where it does not fit.
+        exif: EXIF data, taken over as they are.
+
+    Raises:
+        ImageError: if its mode is refused (see the module's text).
+    """
+    colours, alpha = picture, None
+    if picture.mode.startswith("I"):
+        values = np.asarray(picture)
+        colours = Image.fromarray(_eight_bits(values))
+        if "transparency" in picture.info:
+            alpha = np.where(values == picture.info["transparency"], 0, 255).astype(np.uint8)
+    elif picture.mode in ("F", "LAB"):
+        raise ImageError(
+            f"expected 8 or 16 bits a channel. Received: a picture of mode {picture.mode}. "
+            "Convert it to 8-bit RGB first."
+        )
+    elif picture.has_transparency_data:
+        colours = picture.convert("RGBA")
+        alpha = np.array(colours.getchannel("A"))
+    if alpha is not None and alpha.min() == 255:
+        alpha = None
+    pixels = np.array(colours.convert("RGB"))
+    return Picture(pixels, Extras(alpha, _fitting(icc or b"", picture.mode, pixels), exif))
+
+
+def to_pillow(image: RGB, extras: Extras = NOTHING, *, grey: bool = False) -> Image.Image:
+    """A Pillow image of the mode that `mode` says; profile and EXIF data are left to its `save`."""
+    picture = Image.fromarray(image[..., 0] if mode(extras, grey).startswith("L") else image)
+    if extras.alpha is not None:
+        picture.putalpha(Image.fromarray(extras.alpha))
+    return picture
+
+
+def mode(extras: Extras, grey: bool) -> str:
+    """Pillow's mode for a picture: L, LA, RGB or RGBA; never one channel with an RGB profile."""
+    colours = "L" if grey and extras.icc[16:20] != b"RGB " else "RGB"
+    return colours if extras.alpha is None else f"{colours}A"
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
@@ -145,55 +253,47 @@ def sample(name: str) -> RGB:
         return read_image(path)
 
 
-def _to_rgb(path: Path, picture: Image.Image) -> Image.Image:
-    if picture.mode.startswith("I"):
-        return Image.fromarray(_eight_bits(path, np.asarray(picture))).convert("RGB")
-    if picture.mode in ("F", "LAB"):
-        raise ImageError(
-            f"{path}: expected 8 or 16 bits a channel. Received: a picture of mode {picture.mode}. "
-            "Convert it to 8-bit RGB first."
-        )
-    if picture.has_transparency_data:
-        rgba = picture.convert("RGBA")
-        if rgba.getchannel("A").getextrema() != (255, 255):
-            raise ImageError(
-                f"{path}: expected an opaque picture. Received: one with transparent pixels. "
-                "Put it on a background first."
-            )
-        return rgba.convert("RGB")
-    return picture.convert("RGB")
-
-
-def _eight_bits(path: Path, values: NDArray[Any]) -> RGB:
+def _eight_bits(values: NDArray[Any]) -> RGB:
     if values.min() < 0 or values.max() > 65535:
         raise ImageError(
-            f"{path}: expected values from 0 to 65535. Received: {values.min()} to {values.max()}. "
+            f"expected values from 0 to 65535. Received: {values.min()} to {values.max()}. "
             "Convert it to 8 or 16 bits first."
         )
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)  # 257 = 65535 / 255
 
 
-def _refusal(path: Path, error: Exception) -> ImageError:
+def _fitting(icc: bytes, source_mode: str, pixels: RGB) -> bytes:
+    """The profile if it describes such pixels, else none. Its bytes 16 to 19 say for what it is."""
+    if icc[16:20] == b"GRAY" and (pixels == pixels[..., :1]).all():
+        return icc
+    return icc if icc[16:20] == b"RGB " and source_mode != "CMYK" else b""
+
+
+def _camera_data(exif: Image.Exif) -> bytes:
+    """EXIF data as bytes, less the tags that describe the file they came from."""
+    for tag in _LAYOUT_TAGS & set(exif):
+        del exif[tag]
+    return exif.tobytes() if exif else b""
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with a file, as the end of an error message."""
+    if isinstance(error, ImageError):
+        return str(error)
     if isinstance(error, Image.DecompressionBombError):
-        return _too_large(path)
+        return (
+            f"expected at most {MAX_PIXELS // 10**6} megapixels. Received: more. "
+            "Scale it down or cut it into parts."
+        )
     if isinstance(error, UnidentifiedImageError):
-        return ImageError(
-            f"{path}: expected a picture. Received: a file of a kind that Pillow does not know. "
+        return (
+            "expected a picture. Received: a file of a kind that Pillow does not know. "
             "Convert it to PNG first."
         )
     if isinstance(error, OSError) and error.strerror:
-        return ImageError(
-            f"{path}: expected a readable picture. Received: {error.strerror}. Check the path."
-        )
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return ImageError(
-        f"{path}: expected a whole picture. Received: a damaged file ({reason}). "
+        return f"expected a readable picture. Received: {error.strerror}. Check the path."
+    detail = " ".join(str(error).split()) or type(error).__name__
+    return (
+        f"expected a whole picture. Received: a damaged file ({detail}). "
         "Copy it again from its source."
-    )
-
-
-def _too_large(path: Path) -> ImageError:
-    return ImageError(
-        f"{path}: expected at most {MAX_PIXELS // 10**6} megapixels. Received: more. "
-        "Scale it down or cut it into parts."
     )

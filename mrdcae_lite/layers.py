@@ -25,6 +25,17 @@ def round_through(x: Tensor) -> Tensor:
     return x + ops.stop_gradient(ops.floor(x + 0.5) - x)
 
 
+class Given(keras.initializers.Initializer):
+    """Initialiser that gives the values of an array."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = np.asarray(values, np.float32)
+        self.shape = self.values.shape
+
+    def __call__(self, shape: Shape, dtype: Any = None) -> Tensor:
+        return ops.convert_to_tensor(self.values, dtype)
+
+
 def log_compress(x: Tensor) -> Tensor:
     """`sign(x) log(1 + |x|)`: keeps small coefficients, tames large ones."""
     return ops.sign(x) * ops.log1p(ops.abs(x))
@@ -57,20 +68,22 @@ class BlockTransform(keras.layers.Layer):
 
     Args:
         step: 0 for pixels to 1/8, 1 for 1/8 to 1/16, 2 for 1/16 to 1/32.
+        coarsest: it is the last step, and orders its channels accordingly.
         inverse: build the inverse transform.
 
     Call arguments:
         x: (batch, h, w, 3 or 48), or (batch, h, w, 192) for the inverse.
     """
 
-    def __init__(self, step: int, inverse: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self, step: int, coarsest: bool = False, inverse: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         if step not in (0, 1, 2):
             raise ValueError(f"step must be 0, 1 or 2. Received: step={step!r}.")
-        self.step = step
-        self.inverse = inverse
+        self.step, self.coarsest, self.inverse = step, coarsest, inverse
         self.factor = 8 if step == 0 else 2
-        basis = pyramid.pixel_basis() if step == 0 else pyramid.merge_basis(coarsest=step == 2)
+        basis = pyramid.basis(step, coarsest=coarsest)
         self.basis = (basis if inverse else basis.T).astype(np.float32)
 
     def build(self, input_shape: Shape) -> None:
@@ -90,28 +103,41 @@ class BlockTransform(keras.layers.Layer):
         return batch, height and height // f, width and width // f, 192
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "step": self.step, "inverse": self.inverse}
+        own = {"step": self.step, "coarsest": self.coarsest, "inverse": self.inverse}
+        return {**super().get_config(), **own}
 
 
 @register
 class Gain(keras.layers.Layer):
-    """One positive factor a channel and quality: `x * exp(condition @ curve)`, started at 1.
+    """One positive factor a channel and quality: `x * exp(condition @ curve)`.
 
     It decides how finely each channel is quantised, which is where perceptual weight goes.
+
+    Args:
+        start: (channels,) the factors before training.
 
     Call arguments:
         x: (batch, h, w, channels).
         condition: (batch, 4).
     """
 
+    def __init__(self, start: Sequence[float], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.start = [float(factor) for factor in start]
+
     def build(self, x_shape: Shape, condition_shape: Shape | None = None) -> None:
-        self.curve = self.add_weight(name="curve", shape=(4, x_shape[-1]), initializer="zeros")
+        curve = np.zeros((4, len(self.start)))
+        curve[0] = np.log(self.start)
+        self.curve = self.add_weight(name="curve", shape=curve.shape, initializer=Given(curve))
 
     def call(self, x: Tensor, condition: Tensor) -> Tensor:
         return x * ops.exp(ops.matmul(condition, self.curve))[:, None, None, :]
 
     def compute_output_shape(self, x_shape: Shape, condition_shape: Shape | None = None) -> Shape:
         return x_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "start": self.start}
 
 
 @register
@@ -246,6 +272,13 @@ class PatchAttention(keras.layers.Layer):
         return {**super().get_config(), "width": self.width}
 
 
+ACTIVATION_LIMIT = 127 / 16
+"""Largest activation of the prior."""
+
+EXCESS_WEIGHT = 0.01
+"""What the prior pays for the mean square of what its states and indices are out of range."""
+
+
 # --- the prior, in the form that trains -------------------------------------------------------
 
 
@@ -257,10 +290,11 @@ def fixed_point(x: Tensor, bits: int, limit: float) -> Tensor:
 def fixed_activation(x: Tensor) -> Tensor:
     """ReLU that saturates at 127/16 and is rounded to sixteenths (7 bits).
 
-    Where it is flat, a tenth of the gradient passes all the same: no unit dies for good.
+    Below zero a tenth of the gradient passes all the same, so that no unit dies for good; above
+    the limit none does, or what cannot be seen there would grow without end.
     """
-    clipped = ops.clip(x, 0.0, 127 / 16)
-    leaky = clipped + 0.1 * (x - clipped)
+    clipped = ops.clip(x, 0.0, ACTIVATION_LIMIT)
+    leaky = clipped + 0.1 * ops.minimum(x, 0.0)
     return leaky + ops.stop_gradient(ops.floor(clipped * 16.0 + 0.5) / 16.0 - leaky)
 
 
@@ -279,26 +313,41 @@ class ContextPrior(keras.layers.Layer):
     moves every weight by the same amount, would shift a sum over hundreds of inputs by several
     times its range in one step and saturate it; the more inputs, the slower a kernel must go.
 
+    Rounding and clipping let gradients pass that the forward pass does not feel. What drifts out of
+    range unseen is therefore charged for (`add_loss`), or it would not come back.
+
+    It starts as a simple machine that works: a state channel sums the log magnitudes of a few
+    channels around it, passes them on to the next level, and raises the table indices.
+
     Args:
         width: channels of the state.
+        resolutions: levels of the pyramid, 3 or 1.
 
     Call arguments:
-        symbols: three tensors (batch, h/32, w/32, 192), (batch, h/16, w/16, 144),
-            (batch, h/8, w/8, 144) of whole numbers, zero where a level is switched off.
-        masks: two tensors, (batch, h/16, w/16, 1) and (batch, h/8, w/8, 1): 1 where the medium
-            and the high level is on.
+        symbols: tensors (batch, h/32, w/32, 192), (batch, h/16, w/16, 144) and
+            (batch, h/8, w/8, 144), or one of (batch, h/8, w/8, 192), of whole numbers, zero where
+            a level is switched off.
+        masks: (batch, h/16, w/16, 1) and (batch, h/8, w/8, 1), or none: 1 where the medium and
+            the high level is on.
         condition: (batch, 4).
 
-    Returns three tensors like `symbols`: the table index, a whole number from 0 to 63.
+    Returns tensors like `symbols`: the table index, a whole number from 0 to 63.
     """
 
     PACE: ClassVar = {
-        "update": 0.1, "mix": 0.1, "up": 0.2, "hidden": 0.2, "index": 0.3, "bias": 2.0, "start": 2.0
-    }  # fmt: skip
+        "update": 0.07,
+        "mix": 0.015,
+        "up": 0.06,
+        "hidden": 0.06,
+        "index": 0.08,
+        "bias": 1.0,
+        "start": 1.0,
+    }
 
-    def __init__(self, width: int = 96, **kwargs: Any) -> None:
+    def __init__(self, width: int = 96, resolutions: int = 3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.width = width
+        self.width, self.resolutions = width, resolutions
+        self.levels = pyramid.levels(resolutions)
 
     def build(
         self,
@@ -306,45 +355,35 @@ class ContextPrior(keras.layers.Layer):
         masks_shape: list[Shape] | None = None,
         condition_shape: Shape | None = None,
     ) -> None:
-        n = self.width
+        n, rng = self.width, np.random.default_rng(0)
         self._variables: dict[str, Any] = {}
-        self._weight("start", (4, n), normal(0.5))
-        for level, groups in enumerate(pyramid.GROUPS):
-            scales = self._starting_curve(level)
-            first = 0
-            for g, size in enumerate(groups):
-                name = f"level{level}_group{g}"
-                self._weight(f"{name}_update", (3, 3, size, n), normal(0.05))
-                self._weight(f"{name}_hidden", (n, n), normal(1.0 / np.sqrt(n)))
-                self._weight(f"{name}_hidden_bias", (2, 4, n), normal(0.1))
-                self._weight(f"{name}_index", (n, size), normal(0.01))
-                start = keras.initializers.Constant(scales[:, first : first + size])
-                self._weight(f"{name}_index_bias", (4, size), start)
-                first += size
-            if level < 2:
-                name = f"level{level}"
-                self._weight(f"{name}_mix", (3, 3, n, n), normal(0.05))
-                self._weight(f"{name}_mix_bias", (4, n), "zeros")
-                self._weight(f"{name}_up", (n, 4 * n), normal(1.0 / np.sqrt(n)))
-                self._weight(f"{name}_up_bias", (4, 4 * n), "zeros")
+        self._weight("start", rng.normal(0, 0.1, (4, n)))
+        for number, level in enumerate(self.levels):
+            std = pyramid.typical_std(level.bands, level.stride)
+            indices = entropy.starting_curve(std)  # (4, channels)
+            ends = np.cumsum(level.groups)
+            for g, (size, last) in enumerate(zip(level.groups, ends, strict=True)):
+                name = f"level{number}_group{g}"
+                self._weight(f"{name}_update", _listening(n, size, g, len(level.groups), rng))
+                hidden = 0.7 * np.eye(n) + rng.normal(0, 0.05, (n, n))
+                self._weight(f"{name}_hidden", hidden)
+                self._weight(f"{name}_hidden_bias", rng.normal(0, 0.05, (2, 4, n)))
+                self._weight(f"{name}_index", rng.normal(0.005, 0.01, (n, size)))
+                self._weight(f"{name}_index_bias", indices[:, last - size : last])
+            if level is not self.levels[-1]:
+                name = f"level{number}"
+                self._weight(f"{name}_mix", rng.normal(0, 0.02, (3, 3, n, n)))
+                self._weight(f"{name}_mix_bias", np.zeros((4, n)))
+                up = np.tile(0.4 * np.eye(n), 4) + rng.normal(0, 0.03, (n, 4 * n))
+                self._weight(f"{name}_up", up)
+                self._weight(f"{name}_up_bias", np.zeros((4, 4 * n)))
 
-    def _weight(self, name: str, shape: tuple[int, ...], initializer: Any) -> None:
-        pace = self.PACE[name.rpartition("_")[2]]
-
-        def scaled(shape: tuple[int, ...], dtype: Any = None) -> Tensor:
-            return keras.initializers.get(initializer)(shape, dtype) / pace
-
-        self._variables[name] = self.add_weight(name=name, shape=shape, initializer=scaled)
+    def _weight(self, name: str, start: np.ndarray) -> None:
+        start = Given(start / self.PACE[name.rpartition("_")[2]])
+        self._variables[name] = self.add_weight(name=name, shape=start.shape, initializer=start)
 
     def _value(self, name: str) -> Tensor:
         return self.PACE[name.rpartition("_")[2]] * self._variables[name]
-
-    @staticmethod
-    def _starting_curve(level: int) -> np.ndarray:
-        """Index curve (4, channels) that gives each band its typical scale at each quality."""
-        return entropy.starting_curve(
-            pyramid.typical_std(pyramid.level_bands(level), pyramid.STRIDES[level])
-        )
 
     def call(self, symbols: list[Tensor], masks: list[Tensor], condition: Tensor) -> list[Tensor]:
         ones = ops.ones_like(symbols[0][..., :1])
@@ -352,10 +391,10 @@ class ContextPrior(keras.layers.Layer):
         masks = [ones, *masks]
         state = ones * self._bias(self._value("start"), condition, 12)
         indices = []
-        for level in range(3):
+        for level in range(self.resolutions):
             state, index = self._level(level, state, known[level], masks[level], condition)
             indices.append(index)
-            if level < 2:
+            if level < self.resolutions - 1:
                 state = self._up(level, state, masks[level], condition)
         return indices
 
@@ -364,8 +403,8 @@ class ContextPrior(keras.layers.Layer):
     ) -> tuple[Tensor, Tensor]:
         features = fixed_activation(ops.log1p(ops.abs(symbols))) * mask
         black = checkerboard(ops.shape(symbols)[1], ops.shape(symbols)[2])
-        first, indices = 0, []
-        for g, size in enumerate(pyramid.GROUPS[level]):
+        first, indices, groups = 0, [], self.levels[level].groups
+        for g, size in enumerate(groups):
             known = features[..., first : first + size]
             first += size
             name = f"level{level}_group{g}"
@@ -374,7 +413,7 @@ class ContextPrior(keras.layers.Layer):
             state = self._gather(state, known * black, kernel)
             on_white = self._index(name, 1, state, condition)
             indices.append(on_black * black + on_white * (1 - black))
-            if level < 2 or g < len(pyramid.GROUPS[level]) - 1:
+            if level < self.resolutions - 1 or g < len(groups) - 1:
                 state = self._gather(state, known * (1 - black), kernel)
         return state, ops.concatenate(indices, axis=-1)
 
@@ -383,21 +422,30 @@ class ContextPrior(keras.layers.Layer):
 
     def _index(self, name: str, phase: int, state: Tensor, condition: Tensor) -> Tensor:
         hidden = ops.matmul(
-            fixed_activation(state), fixed_point(self._value(f"{name}_hidden"), 7, 127 / 128)
+            self._activate(state), fixed_point(self._value(f"{name}_hidden"), 7, 127 / 128)
         )
         bias = self._bias(self._value(f"{name}_hidden_bias")[phase], condition, 11)
-        hidden = fixed_activation(hidden + bias)
+        hidden = self._activate(hidden + bias)
         index = ops.matmul(hidden, fixed_point(self._value(f"{name}_index"), 7, 127 / 128))
         index = index + self._bias(self._value(f"{name}_index_bias"), condition, 11)
         index = round_through(4 * index)
-        return index + ops.stop_gradient(ops.clip(index, 0, entropy.TABLES - 1) - index)
+        clipped = ops.clip(index, 0, entropy.TABLES - 1)
+        self._charge(index - clipped)
+        return clipped
+
+    def _activate(self, x: Tensor) -> Tensor:
+        self._charge(ops.relu(ops.abs(x) - ACTIVATION_LIMIT))
+        return fixed_activation(x)
+
+    def _charge(self, excess: Tensor) -> None:
+        self.add_loss(EXCESS_WEIGHT * ops.mean(ops.square(excess)))
 
     def _up(self, level: int, state: Tensor, mask: Tensor, condition: Tensor) -> Tensor:
         mix = fixed_point(self._value(f"level{level}_mix"), 8, 127 / 256)
-        state = self._gather(state, fixed_activation(state) * mask, mix)
+        state = self._gather(state, self._activate(state) * mask, mix)
         state = state + self._bias(self._value(f"level{level}_mix_bias"), condition, 12)
         up = fixed_point(self._value(f"level{level}_up"), 8, 127 / 256)
-        wide = ops.matmul(fixed_activation(state) * mask, up)
+        wide = ops.matmul(self._activate(state) * mask, up)
         wide = wide + self._bias(self._value(f"level{level}_up_bias"), condition, 12)
         return depth_to_space(wide, 2)
 
@@ -435,12 +483,19 @@ class ContextPrior(keras.layers.Layer):
         return symbols_shape
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "width": self.width}
+        return {**super().get_config(), "width": self.width, "resolutions": self.resolutions}
 
 
-def normal(deviation: float) -> keras.initializers.Initializer:
-    """Zero-mean normal initialiser of this standard deviation."""
-    return keras.initializers.RandomNormal(mean=0.0, stddev=deviation)
+def _listening(
+    width: int, size: int, group: int, groups: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Update kernel (3, 3, size, width) in which a share of the states hears a few channels each.
+
+    The states are dealt out to the groups in turn, so that none is told the same thing twice.
+    """
+    near = np.outer([0.5, 1, 0.5], [0.5, 1, 0.5])[:, :, None, None]
+    heard = (rng.random((size, width)) < 4 / size) & (np.arange(width) % groups == group)
+    return 0.25 * near * heard + rng.normal(0, 0.02, (3, 3, size, width))
 
 
 def checkerboard(height: int, width: int) -> np.ndarray:

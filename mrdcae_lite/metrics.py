@@ -126,6 +126,35 @@ def ms_ssim(image: ArrayLike, restored: ArrayLike, *, data_range: float) -> floa
     return float(np.mean(product * np.maximum(similarity, 0) ** MS_SSIM_WEIGHTS[-1]))
 
 
+def seam_ratio(
+    image: ArrayLike, restored: ArrayLike, rows: Sequence[int], columns: Sequence[int]
+) -> float:
+    """How much more the error jumps across borders than elsewhere: 1 is no seam.
+
+    The mean absolute difference of the errors of two neighbouring pixels, over pairs that a
+    border parts divided by over all others. It is the error that is looked at, so that edges of
+    the picture itself do not count.
+
+    Args:
+        image, restored: pictures of one shape, (height, width) or (height, width, channels).
+        rows, columns: of the first pixel after each border, from 1 to the side less 1.
+
+    Raises:
+        ValueError: if the shapes differ or there is no border.
+    """
+    first, second = _pair(image, restored)
+    error = first - second
+    down, right = abs(np.diff(error, axis=0)), abs(np.diff(error, axis=1))
+    at_rows, at_columns = np.zeros(len(down), bool), np.zeros(right.shape[1], bool)
+    at_rows[np.asarray(rows, int) - 1] = True
+    at_columns[np.asarray(columns, int) - 1] = True
+    if not (at_rows.any() or at_columns.any()):
+        raise ValueError("rows and columns must name at least one border. Received: none.")
+    border = np.concatenate([down[at_rows].ravel(), right[:, at_columns].ravel()])
+    inside = np.concatenate([down[~at_rows].ravel(), right[:, ~at_columns].ravel()])
+    return float(border.mean() / inside.mean())
+
+
 def bits_per_pixel(data: bytes, shape: Sequence[int]) -> float:
     """Size of a compressed picture: 8 x bytes / (height x width), over the whole file.
 

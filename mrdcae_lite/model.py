@@ -26,16 +26,22 @@ from mrdcae_lite.layers import (
     register,
     round_through,
 )
-from mrdcae_lite.quality import COARSEST_STEP, FINEST_STEP, LAGRANGE, QUALITIES
+from mrdcae_lite.quality import (
+    COARSEST_STEP,
+    FINEST_STEP,
+    LAGRANGE,
+    QUALITIES,
+    TEXTURED_ABOVE,
+    polynomials,
+)
+
+CHROMA_STEP = 1.6
+"""Before training, colour differences are quantised so many times as coarsely as luma."""
 
 
 def quality_condition(quality: Tensor) -> tuple[Tensor, Tensor]:
-    """Quantisation step (batch, 1, 1, 1) and features (batch, 4) of qualities (batch,).
-
-    The same functions as in `quality.py`, on tensors.
-    """
-    t = quality / ((QUALITIES - 1) / 2) - 1
-    features = ops.stack([ops.ones_like(t), t, 2 * t**2 - 1, 4 * t**3 - 3 * t], axis=-1)
+    """Quantisation step (batch, 1, 1, 1) and features (batch, 4) of qualities (batch,)."""
+    features = ops.stack(polynomials(quality), axis=-1)
     ratio = float(np.log(FINEST_STEP / COARSEST_STEP)) / (QUALITIES - 1)
     return COARSEST_STEP * ops.exp(ratio * quality)[:, None, None, None], features
 
@@ -72,6 +78,8 @@ class MRDCAE(keras.Model):
         width: channels of the residual blocks.
         blocks: residual blocks per grid, on either side.
         prior_width: channels of the prior's state, at most 96 (larger sums would not be exact).
+        resolutions: 3, or 1 for a single pathway at 1/8 without attention (the ablation).
+        attention: whether patches are routed; without, each gets all levels (the ablation).
         textured_loss: "ssim", "edge", or "mse" (no switching: the ablation).
         mse_share: weight of the squared error on textured patches.
         structure: weight of the structural term on textured patches.
@@ -92,10 +100,12 @@ class MRDCAE(keras.Model):
         width: int = 128,
         blocks: int = 2,
         prior_width: int = 96,
+        resolutions: int = 3,
+        attention: bool = True,
         textured_loss: str = "ssim",
         mse_share: float = 0.6,
         structure: float = 14.0,
-        threshold: float = 0.015,
+        threshold: float = TEXTURED_ABOVE,
         seed: int = 0,
         block_dtype: str = "float32",
         **kwargs: Any,
@@ -110,23 +120,35 @@ class MRDCAE(keras.Model):
                 f"prior_width must be from 1 to 96, or its sums would not be exact in float32. "
                 f"Received: {prior_width}."
             )
+        if resolutions not in (1, 3):
+            raise ValueError(f"resolutions must be 1 or 3. Received: resolutions={resolutions!r}.")
         self.width, self.blocks, self.prior_width = width, blocks, prior_width
+        self.resolutions, self.routes = resolutions, attention and resolutions > 1
+        self.levels = pyramid.levels(resolutions)
         self.textured_loss, self.mse_share = textured_loss, mse_share
         self.structure, self.threshold, self.seed = structure, threshold, seed
         self.block_dtype = block_dtype
         self.seeds = keras.random.SeedGenerator(seed)
         self._make_layers()
-        self.trackers = {n: keras.metrics.Mean(name=n) for n in ("bpp", "psnr", "ssim")}
+        self.trackers = {
+            n: keras.metrics.Mean(name=n) for n in ("bpp", "psnr", "ssim", "lagrangian")
+        }
 
     def _make_layers(self) -> None:
-        self.analysis = [BlockTransform(n, name=f"analysis{n}") for n in range(3)]
-        self.synthesis = [BlockTransform(n, inverse=True, name=f"synthesis{n}") for n in range(3)]
-        self.attention = PatchAttention(name="attention")
-        self.gains = [Gain(name=f"gain{n}") for n in range(3)]
-        self.inverse_gains = [Gain(name=f"inverse_gain{n}") for n in range(3)]
-        self.prior = ContextPrior(self.prior_width, name="prior")
-        grids = (pyramid.BLOCK_BANDS, pyramid.BLOCK_BANDS, pyramid.bands(coarsest=True))
-        typical = [list(pyramid.typical_std(g, s)) for g, s in zip(grids, (8, 16, 32), strict=True)]
+        last = self.resolutions - 1
+        steps = [(n, n == last) for n in range(self.resolutions)]
+        self.analysis = [BlockTransform(n, end, name=f"analysis{n}") for n, end in steps]
+        self.synthesis = [
+            BlockTransform(n, end, inverse=True, name=f"synthesis{n}") for n, end in steps
+        ]
+        self.attention = PatchAttention(name="attention") if self.routes else None
+        gains = [[1 / CHROMA_STEP if b.colour else 1 for b in lv.bands] for lv in self.levels]
+        self.gains = [Gain(g, name=f"gain{n}") for n, g in enumerate(gains)]
+        inverse = [[1 / factor for factor in g] for g in gains]
+        self.inverse_gains = [Gain(g, name=f"inverse_gain{n}") for n, g in enumerate(inverse)]
+        self.prior = ContextPrior(self.prior_width, self.resolutions, name="prior")
+        bands = [pyramid.bands(coarsest=end) for _, end in steps]
+        typical = [list(pyramid.typical_std(b, 8 * 2**n)) for n, b in enumerate(bands)]
         self.analysis_blocks = [self._blocks(f"analysis{n}", t) for n, t in enumerate(typical)]
         self.synthesis_blocks = [self._blocks(f"synthesis{n}", t) for n, t in enumerate(typical)]
 
@@ -138,35 +160,35 @@ class MRDCAE(keras.Model):
 
     def build(self, input_shape: Shape | None = None) -> None:
         batch = None
-        for step, stride in enumerate((8, 16, 32)):
-            grid = (batch, 128 // stride, 128 // stride, 192)
+        for step in range(self.resolutions):
+            grid = (batch, 16 // 2**step, 16 // 2**step, 192)
             self.analysis[step].build(grid)
             self.synthesis[step].build(grid)
             for block in self.analysis_blocks[step] + self.synthesis_blocks[step]:
                 block.build(grid)
-        self.attention.build((batch, 16, 16, 192))
-        for level, channels in enumerate(pyramid.CHANNELS):
-            self.gains[level].build((batch, 4, 4, channels))
-            self.inverse_gains[level].build((batch, 4, 4, channels))
+        if self.attention:
+            self.attention.build((batch, 16, 16, 192))
+        for gain in self.gains + self.inverse_gains:
+            gain.build((batch, 4, 4, len(gain.start)))
         self.prior.build()
         self.built = True
 
     # The three stages, used alike by training, by the codec and by the chapters.
 
-    def analyse(self, images: Tensor, quality: Tensor) -> tuple[list[Tensor], Tensor]:
+    def analyse(self, images: Tensor, quality: Tensor) -> tuple[list[Tensor], Tensor | None]:
         """Latents in quantisation steps (low, medium, high) and attention logits.
 
         Shapes: (batch, h/32, w/32, 192), (batch, h/16, w/16, 144), (batch, h/8, w/8, 144) and
-        (batch, h/32, w/32).
+        (batch, h/32, w/32). Without attention the logits are None.
         """
         step, condition = quality_condition(quality)
         grid = self.analysis[0](images - 0.5) / step
-        logits = self.attention(ops.stop_gradient(grid), condition)
+        logits = self.attention(ops.stop_gradient(grid), condition) if self.attention else None
         details: list[Tensor] = []
-        for scale in range(3):
+        for scale in range(self.resolutions):
             for block in self.analysis_blocks[scale]:
                 grid = grid + ops.cast(block(grid, step, condition), "float32")
-            if scale < 2:
+            if scale < self.resolutions - 1:
                 details.insert(0, grid[..., pyramid.CARRIED :])
                 grid = self.analysis[scale + 1](grid[..., : pyramid.CARRIED])
         latents = [grid, *details]
@@ -174,7 +196,7 @@ class MRDCAE(keras.Model):
         return [gain(y, condition) for y, gain in pairs], logits
 
     def synthesise(self, latents: list[Tensor], masks: list[Tensor], quality: Tensor) -> Tensor:
-        """Image in [0, 1] (not clipped) from the latents of three levels, coarse to fine.
+        """Image in [0, 1] (not clipped) from the latents of all levels, coarse to fine.
 
         A level that is switched off somewhere is zero there, its predicted mean, and the
         residual blocks of its grid leave that place alone: hence no hole, and no work to do.
@@ -182,7 +204,7 @@ class MRDCAE(keras.Model):
         step, condition = quality_condition(quality)
         levels = [g(y, condition) for g, y in zip(self.inverse_gains, latents, strict=True)]
         grid, masks = levels[0], [1.0, *masks]
-        for level, scale in enumerate((2, 1, 0)):
+        for level, scale in enumerate(reversed(range(self.resolutions))):
             for block in self.synthesis_blocks[scale]:
                 correction = ops.cast(block(grid, step, condition), "float32")
                 grid = grid + correction * masks[level]
@@ -191,8 +213,10 @@ class MRDCAE(keras.Model):
                 grid = ops.concatenate([carried, levels[level + 1]], axis=-1)
         return self.synthesis[0](grid * step) + 0.5
 
-    def masks(self, logits: Tensor) -> list[Tensor]:
+    def masks(self, latents: list[Tensor], logits: Tensor | None) -> list[Tensor]:
         """Where the medium and the high level are on: (batch, h/16, w/16, 1), (batch, h/8, ...)."""
+        if self.attention is None or logits is None:
+            return [ops.ones_like(y[..., :1]) for y in latents[1:]]
         spread = ops.stop_gradient(self.attention.spread)
         medium = ops.cast(logits > -spread, "float32")[..., None]
         high = ops.cast(logits > spread, "float32")[..., None]
@@ -203,7 +227,7 @@ class MRDCAE(keras.Model):
         quality = self._draw_qualities(batch, training)
         _, condition = quality_condition(quality)
         latents, logits = self.analyse(images, quality)
-        masks = self.masks(logits)
+        masks = self.masks(latents, logits)
         ones = [1.0, *masks]
         symbols = [round_through(y) * m for y, m in zip(latents, ones, strict=True)]
         indices = self.prior(symbols, masks, condition)
@@ -219,19 +243,24 @@ class MRDCAE(keras.Model):
 
     def _draw_qualities(self, batch: int | Tensor, training: bool) -> Tensor:
         if training:
-            return ops.floor(keras.random.uniform((batch,), 0, QUALITIES, seed=self.seeds))
+            share = keras.random.uniform((batch,), 0, 1, seed=self.seeds) ** 1.3  # more low ones
+            return ops.floor(share * QUALITIES)
         share = (ops.arange(batch, dtype="float32") + 0.5) / ops.cast(batch, "float32")
         return ops.floor(share * QUALITIES)
 
     def _noise(self, like: Tensor) -> Tensor:
         return keras.random.uniform(ops.shape(like), -0.5, 0.5, seed=self.seeds)
 
-    def _attention_loss(self, latents: list[Tensor], bits: list[Tensor], logits: Tensor) -> Tensor:
+    def _attention_loss(
+        self, latents: list[Tensor], bits: list[Tensor], logits: Tensor | None
+    ) -> Tensor:
         """Cross-entropy of the routing against what rate and distortion call for.
 
         A level is worth its bits in a patch if the squared error that its symbols remove,
         y**2 - (y - k)**2 in an orthonormal transform, exceeds `LAGRANGE` a bit.
         """
+        if self.attention is None or logits is None:
+            return ops.zeros_like(latents[0][:, 0, 0, 0])
         worth = []
         for y, b, n in zip(latents[1:], bits[1:], (2, 4), strict=True):
             k = ops.floor(y + 0.5)
@@ -265,9 +294,10 @@ class MRDCAE(keras.Model):
         squared = (x - restored) ** 2
         similarity = losses.ssim_map(x, restored)
         error = self._switched_error(x, restored, squared, similarity, step)
-        self._track(bpp, squared, similarity)
         scaled = ops.sqrt(step * 255) / 5 * (bpp + error / (LAGRANGE * step**2))
-        return ops.mean(scaled + y_pred["attention_loss"])
+        self._track(bpp, squared, similarity)
+        self.trackers["lagrangian"].update_state(scaled)
+        return ops.mean(scaled + y_pred["attention_loss"]) + sum(self.losses)
 
     def _switched_error(
         self, x: Tensor, restored: Tensor, squared: Tensor, similarity: Tensor, step: Tensor
@@ -297,9 +327,10 @@ class MRDCAE(keras.Model):
         return [*super().metrics, *self.trackers.values()]
 
     def get_config(self) -> dict[str, Any]:
-        shape = ("width", "blocks", "prior_width")
+        shape = ("width", "blocks", "prior_width", "resolutions")
         objective = ("textured_loss", "mse_share", "structure", "threshold")
         config = super().get_config()
         config.pop("dtype", None)
         own = (*shape, *objective, "seed", "block_dtype")
-        return {**config, **{name: getattr(self, name) for name in own}}
+        own_values = {name: getattr(self, name) for name in own}
+        return {**config, **own_values, "attention": self.routes}

@@ -54,6 +54,20 @@ def from_patches(patches: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
     return picture[: shape[0], : shape[1]].copy()
 
 
+def space_to_depth(grid: NDArray[Any], factor: int) -> NDArray[Any]:
+    """(rows, columns, c) to (rows/factor, columns/factor, factor*factor*c), in raster order."""
+    rows, columns, channels = grid.shape
+    cut = grid.reshape(rows // factor, factor, columns // factor, factor, channels)
+    return cut.swapaxes(1, 2).reshape(rows // factor, columns // factor, factor**2 * channels)
+
+
+def depth_to_space(grid: NDArray[Any], factor: int) -> NDArray[Any]:
+    """Inverse of `space_to_depth`."""
+    rows, columns, channels = grid.shape
+    cut = grid.reshape(rows, columns, factor, factor, channels // factor**2)
+    return cut.swapaxes(1, 2).reshape(rows * factor, columns * factor, channels // factor**2)
+
+
 def _check_image(image: NDArray[Any]) -> None:
     if image.ndim != 3 or 0 in image.shape:
         raise ValueError(

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrdcae_lite.entropy import TABLES
-from mrdcae_lite.pyramid import GROUPS
+from mrdcae_lite.pyramid import levels
+from mrdcae_lite.quality import QUALITIES
 
 Exact = NDArray[np.float32]
 """Whole numbers below 2**24 in float32."""
@@ -31,7 +32,8 @@ _SAME = ((0, 0), (0, 2), (1, 1), (2, 0), (2, 2))
 _OTHER = ((0, 1), (1, 0), (1, 2), (2, 1))
 """Taps that fall on the other colour."""
 
-_ALL = tuple((row, column) for row in range(3) for column in range(3))
+ALL_TAPS = tuple((row, column) for row in range(3) for column in range(3))
+"""Taps of a 3 x 3 kernel in raster order."""
 
 
 class Sites(NamedTuple):
@@ -94,15 +96,37 @@ Answer = Callable[[Request], NDArray[np.int32]]
 """Gives the symbols that a request asks for."""
 
 
+def shapes(width: int, resolutions: int) -> dict[str, tuple[int, ...]]:
+    """Shape of each integer array of a prior, by name; biases are int32, all others int8."""
+    found: dict[str, tuple[int, ...]] = {"start": (QUALITIES, width)}
+    pyramid = levels(resolutions)
+    for number, level in enumerate(pyramid):
+        for group, size in enumerate(level.groups):
+            name = f"level{number}_group{group}"
+            found[f"{name}_update"] = (3, 3, size, width)
+            found[f"{name}_hidden"] = (width, width)
+            found[f"{name}_hidden_bias"] = (2, QUALITIES, width)
+            found[f"{name}_index"] = (width, size)
+            found[f"{name}_index_bias"] = (QUALITIES, size)
+        if level is not pyramid[-1]:
+            found[f"level{number}_mix"] = (3, 3, width, width)
+            found[f"level{number}_mix_bias"] = (QUALITIES, width)
+            found[f"level{number}_up"] = (width, 4 * width)
+            found[f"level{number}_up_bias"] = (QUALITIES, 4 * width)
+    return found
+
+
 class IntegerPrior:
     """Runs the frozen context model.
 
     Args:
         weights: integer arrays by name, as `layers.ContextPrior.freeze` returns them; bias
             arrays have one row a quality.
+        resolutions: levels of the pyramid, 3 or 1.
     """
 
-    def __init__(self, weights: Mapping[str, NDArray]) -> None:
+    def __init__(self, weights: Mapping[str, NDArray], resolutions: int = 3) -> None:
+        self._levels = levels(resolutions)
         self._weights = {
             name: array if name.endswith("_bias") or name == "start" else array.astype(np.float32)
             for name, array in weights.items()
@@ -137,17 +161,17 @@ class IntegerPrior:
 
     def _level(self, level: int, state: Exact, sites: Sites, quality: int, answer: Answer) -> None:
         """All passes over one level; adds what they reveal to `state` (sites, width)."""
-        first = 0
-        for group, size in enumerate(GROUPS[level]):
+        first, groups = 0, self._levels[level].groups
+        for group, size in enumerate(groups):
             name = f"level{level}_group{group}"
-            last_group = group == len(GROUPS[level]) - 1
+            last = level == len(self._levels) - 1 and group == len(groups) - 1
             for phase in (0, 1):
                 which = sites.colour(phase)
                 indices = self._indices(name, phase, state[which], quality)
                 places = sites.rows[which], sites.columns[which]
                 channels = slice(first, first + size)
                 symbols = answer(Request(level, *places, channels, indices))
-                if not (level == 2 and last_group and phase == 1):
+                if not (last and phase == 1):
                     self._update(name, phase, state, sites, symbols)
             first += size
 
@@ -176,8 +200,8 @@ class IntegerPrior:
         grid = np.zeros((coarser.size, state.shape[1]), np.float32)
         grid[coarser.flat] = _activation(state, 8)
         every = slice(None)
-        seen = grid[coarser.neighbours(_ALL, every)].reshape(-1, len(_ALL) * state.shape[1])
-        _add(state, every, seen @ _taps(self._weights[f"level{level}_mix"], _ALL))
+        seen = grid[coarser.neighbours(ALL_TAPS, every)].reshape(-1, len(ALL_TAPS) * state.shape[1])
+        _add(state, every, seen @ _taps(self._weights[f"level{level}_mix"], ALL_TAPS))
         state += self._bias(f"level{level}_mix_bias", quality)
         wide = _activation(state, 8) @ self._weights[f"level{level}_up"]
         wide += self._bias(f"level{level}_up_bias", quality)

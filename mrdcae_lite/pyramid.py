@@ -8,6 +8,7 @@ A 32 x 32 colour patch holds 3072 numbers. Three orthonormal steps sort them by 
 
 What a step does not pass on is a *level*: high has 144 channels at 1/8, medium 144 at 1/16 and
 low 192 at 1/32, and 16*144 + 4*144 + 192 = 3072 again, so nothing is lost and nothing is doubled.
+With a single resolution the first step is the last, and its 192 channels at 1/8 are the only level.
 """
 
 from functools import cache
@@ -21,15 +22,6 @@ PATCH = 32
 
 CARRIED = 48
 """Channels that a step passes on to the next coarser level: 4 x 4 frequencies of 3 colours."""
-
-STRIDES = (32, 16, 8)
-"""Pixels between two latent vectors of the low, medium and high level."""
-
-CHANNELS = (192, 144, 144)
-"""Channels of the low, medium and high level."""
-
-GROUPS = ((16, 48, 32, 96), (24, 24, 96), (24, 24, 96))
-"""Channels coded together, per level: luma from coarse to fine first, then chroma."""
 
 COLOUR = np.array([[1, 1, 1] / np.sqrt(3.0), [1, 0, -1] / np.sqrt(2.0), [1, -2, 1] / np.sqrt(6.0)])
 """Orthonormal colour transform, rows: luma and two colour differences of (red, green, blue)."""
@@ -74,10 +66,11 @@ def bands(*, coarsest: bool) -> tuple[Band, ...]:
 
 
 @cache
-def pixel_basis() -> NDArray[np.float64]:
+def pixel_basis(*, coarsest: bool = False) -> NDArray[np.float64]:
     """First step: (192, 192), from an 8 x 8 x 3 pixel block (raster order) to its bands."""
     dct = dct_matrix(8)
-    rows = [np.einsum("y,x,c->yxc", dct[b.v], dct[b.h], COLOUR[b.colour]) for b in BLOCK_BANDS]
+    order = bands(coarsest=coarsest)
+    rows = [np.einsum("y,x,c->yxc", dct[b.v], dct[b.h], COLOUR[b.colour]) for b in order]
     return np.stack(rows).reshape(192, 192)
 
 
@@ -98,13 +91,37 @@ def merge_basis(*, coarsest: bool) -> NDArray[np.float64]:
     return np.stack(rows)
 
 
-BLOCK_BANDS = bands(coarsest=False)
-"""Order of the channels at 1/8 and 1/16 (carried bands first)."""
+def basis(step: int, *, coarsest: bool) -> NDArray[np.float64]:
+    """Matrix (192, 192) of a step: 0 for pixels to 1/8, 1 for 1/8 to 1/16, 2 for 1/16 to 1/32."""
+    return pixel_basis(coarsest=coarsest) if step == 0 else merge_basis(coarsest=coarsest)
 
 
-def level_bands(level: int) -> tuple[Band, ...]:
-    """Bands of the channels of level 0 (low), 1 (medium) or 2 (high)."""
-    return bands(coarsest=True) if level == 0 else BLOCK_BANDS[CARRIED:]
+class Level(NamedTuple):
+    """One level of the pyramid.
+
+    Attributes:
+        stride: pixels between two latent vectors.
+        bands: of its channels.
+        groups: channels coded together: luma from coarse to fine first, then chroma.
+    """
+
+    stride: int
+    bands: tuple[Band, ...]
+    groups: tuple[int, ...]
+
+    @property
+    def scale(self) -> int:
+        """Latent vectors along the side of a patch."""
+        return PATCH // self.stride
+
+
+@cache
+def levels(resolutions: int = 3) -> tuple[Level, ...]:
+    """The levels from coarse to fine: three (low, medium and high), or one of full depth at 1/8."""
+    coarsest = Level(4 * 2**resolutions, bands(coarsest=True), (16, 48, 32, 96))
+    detail = bands(coarsest=False)[CARRIED:]
+    finer = [Level(8 * 2**step, detail, (24, 24, 96)) for step in reversed(range(resolutions - 1))]
+    return (coarsest, *finer)
 
 
 def typical_std(order: tuple[Band, ...], stride: int) -> NDArray[np.float64]:

@@ -4,6 +4,8 @@ One number, the quantisation step, sets the trade between rate and distortion. Q
 spaced evenly in its logarithm, as the ear and the eye judge ratios rather than differences.
 """
 
+from typing import Any
+
 import numpy as np
 
 QUALITIES = 101
@@ -19,6 +21,10 @@ LAGRANGE = 0.14
 High-rate theory gives 0.1155 (D = step**2 / 12 and 6.02 dB a bit); at the low rates used here
 the dead zone moves the best value up.
 """
+
+
+TEXTURED_ABOVE = 0.015
+"""Mean gradient of luma, in units of the full range a pixel, above which a patch is textured."""
 
 
 def check_quality(quality: int) -> int:
@@ -42,5 +48,10 @@ def quality_features(quality: np.ndarray | float) -> np.ndarray:
 
     Everything in the networks that depends on the quality is a linear function of these four.
     """
-    t = np.asarray(quality, np.float32) / ((QUALITIES - 1) / 2) - 1
-    return np.stack([np.ones_like(t), t, 2 * t**2 - 1, 4 * t**3 - 3 * t], axis=-1)
+    return np.stack(polynomials(np.asarray(quality, np.float32)), axis=-1)
+
+
+def polynomials(quality: Any) -> list[Any]:
+    """The four features of `quality_features` one by one, of an array or tensor of any library."""
+    t = quality / ((QUALITIES - 1) / 2) - 1
+    return [0 * t + 1, t, 2 * t**2 - 1, 4 * t**3 - 3 * t]

@@ -1,4 +1,4 @@
-"""The training run behind `mrdcae train`: plain `fit`, checkpoints, the best codec kept."""
+"""The training run behind `mrdcae train`: crops, plain `fit`, checkpoints, the best codec kept."""
 
 import csv
 import io
@@ -9,10 +9,75 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import keras
+import numpy as np
 
+from mrdcae_lite.codec import Codec
 from mrdcae_lite.images import write_atomically
 from mrdcae_lite.model import MRDCAE
-from mrdcae_lite.preparation import Photographs, Pixels
+from mrdcae_lite.preparation import Normalised, Pixels, crop, flip, illuminate, normalise, rotate
+
+PIECE = 256
+"""Side in pixels of the pieces that the coding tables are fitted to."""
+
+
+class Photographs(keras.utils.PyDataset):
+    """Endless variety from a list of photographs: batches of augmented crops for `fit`.
+
+    Batch i of epoch e depends on (seed, e, i) alone. Epochs follow one another by themselves;
+    `epoch` can be set to resume exactly.
+
+    Args:
+        images: uint8 (height, width, 3) each, both sides at least `size`.
+        size: side of the crops in pixels, a multiple of 32.
+        batch: crops a batch.
+        steps: batches an epoch.
+        augment: rotate, flip and change the illumination of half of the crops.
+        seed: repeats the sequence.
+        fixed: the same crops in every epoch, as a fair validation needs them.
+
+    Items are float32 (batch, size, size, 3) in [0, 1].
+    """
+
+    def __init__(
+        self,
+        images: Sequence[Pixels],
+        *,
+        size: int = 128,
+        batch: int = 8,
+        steps: int = 200,
+        augment: bool = True,
+        seed: int = 0,
+        fixed: bool = False,
+    ) -> None:
+        super().__init__(workers=1, use_multiprocessing=False, max_queue_size=4)
+        self.images = [image for image in images if min(image.shape[:2]) >= size]
+        if not self.images:
+            raise ValueError(
+                f"no photograph is as large as {size}x{size} pixels. Received: {len(images)} "
+                "photographs. Use larger ones or ask for smaller crops."
+            )
+        area = np.array([image.shape[0] * image.shape[1] for image in self.images], float)
+        self._share = area / area.sum()
+        self._size, self._batch, self._steps = size, batch, steps
+        self._augment, self._seed, self._fixed, self.epoch = augment, seed, fixed, 0
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def __getitem__(self, index: int) -> Normalised:
+        rng = np.random.default_rng([self._seed, self.epoch, index])
+        return np.stack([self._one(rng) for _ in range(self._batch)])
+
+    def on_epoch_end(self) -> None:
+        self.epoch += not self._fixed
+
+    def _one(self, rng: np.random.Generator) -> Normalised:
+        image = self.images[rng.choice(len(self.images), p=self._share)]
+        piece = normalise(crop(image, self._size, rng))
+        if not self._augment:
+            return piece
+        piece = flip(rotate(piece, rng), rng)
+        return illuminate(piece, rng) if rng.random() < 0.5 else piece
 
 
 def make_optimizer(steps: int, learning_rate: float) -> keras.optimizers.Optimizer:
@@ -29,6 +94,8 @@ def make_optimizer(steps: int, learning_rate: float) -> keras.optimizers.Optimiz
 
 class KeepBest(keras.callbacks.Callback):
     """After every epoch: judge the averaged weights, log one row, keep the best weights.
+
+    The judge is rate and distortion alone (`lagrangian`), without what else is trained.
 
     Args:
         folder: where `best.weights.h5` and `log.csv` go.
@@ -64,12 +131,13 @@ class KeepBest(keras.callbacks.Callback):
             return [row for row in csv.DictReader(file) if int(row["epoch"]) <= epoch]
 
     def _judge_averaged(self, epoch: int) -> dict[str, float]:
-        best = min((float(r["val_loss"]) for r in self._rows_before(epoch)), default=math.inf)
+        before = (float(row["val_lagrangian"]) for row in self._rows_before(epoch))
+        best = min(before, default=math.inf)
         variables = self.model.trainable_variables
         own = [keras.ops.convert_to_numpy(variable) for variable in variables]
         self.model.optimizer.finalize_variable_values(variables)
         scores = self.model.evaluate(self.judged, verbose=0, return_dict=True)
-        if scores["loss"] < best:
+        if scores["lagrangian"] < best:
             self.model.save_weights(self.weights_path)
         for variable, value in zip(variables, own, strict=True):
             variable.assign(value)
@@ -113,6 +181,15 @@ def train(
     model.fit(crops, epochs=epochs, shuffle=False, callbacks=calls, verbose=_verbosity())
     model.load_weights(folder / "best.weights.h5")
     return model
+
+
+def freeze(model: MRDCAE, photographs: Sequence[Pixels], *, seed: int = 0) -> Codec:
+    """The codec of a trained model, its tables fitted to pieces of at most 80 photographs."""
+    rng = np.random.default_rng(seed)
+    sizeable = [image for image in photographs if min(image.shape[:2]) >= PIECE] or photographs
+    chosen = sizeable[:: max(1, -(-len(sizeable) // 80))]
+    pieces = [crop(image, min(PIECE, *image.shape[:2]), rng) for image in chosen]
+    return Codec.from_model(model).refined(pieces)
 
 
 def _verbosity() -> int:

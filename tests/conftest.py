@@ -1,6 +1,8 @@
 """What all tests share: seeded random numbers, a small photograph, a tiny codec."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -37,23 +39,37 @@ def photograph() -> NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="session")
-def tiny_model() -> "MRDCAE":
-    """A very small model with every weight moved off its start. Not to be changed.
+def tiny_model_with() -> "Callable[..., MRDCAE]":
+    """Makes very small models with every weight moved off its start. Not to be changed.
 
-    Untrained it would be a plain DCT codec, in which whole branches multiply by zero.
+    Untrained they would be plain DCT codecs, in which whole branches multiply by zero. Weights
+    are float16 numbers: a codec computes with the same.
     """
     import keras
 
     from mrdcae_lite.model import MRDCAE
 
-    keras.utils.set_random_seed(7)
-    model = MRDCAE(width=8, blocks=1, prior_width=16)
-    model.build()
-    rng = np.random.default_rng(7)
-    for variable in model.trainable_variables:
-        variable.assign_add(rng.normal(0, 0.01, variable.shape).astype(np.float32))
-    _spread_attention(model)
-    return model
+    @cache
+    def make(**options: Any) -> "MRDCAE":
+        keras.utils.set_random_seed(7)
+        model = MRDCAE(**{"width": 8, "blocks": 1, "prior_width": 16, **options})
+        model.build()
+        rng = np.random.default_rng(7)
+        for variable in model.trainable_variables:
+            variable.assign_add(rng.normal(0, 0.01, variable.shape).astype(np.float32))
+        if model.attention:
+            _spread_attention(model)
+        for variable in model.trainable_variables:
+            variable.assign(np.asarray(variable.value).astype(np.float16).astype(np.float32))
+        return model
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_model_with: "Callable[..., MRDCAE]") -> "MRDCAE":
+    """The tiny model with everything in it."""
+    return tiny_model_with()
 
 
 def _spread_attention(model: "MRDCAE") -> None:

@@ -10,8 +10,8 @@ from mrdcae_lite import bitstream
 from mrdcae_lite.bitstream import MAGIC, BitstreamError, Header, pack, read_varint, write_varint
 
 MODEL = bytes(range(8))
-SECTIONS = (b"map!", b"low level", b"medium", b"")
-FIXED = 19  # bytes before the first varint
+SECTIONS = (b"", b"map!", b"low level", b"medium", b"")
+FIXED = 20  # bytes before the first varint
 
 headers = st.builds(
     Header,
@@ -21,14 +21,14 @@ headers = st.builds(
     model=st.binary(min_size=8, max_size=8),
     patch=st.sampled_from([16, 32, 64]),
     tile=st.sampled_from([64, 512, 1024]),
-    lengths=st.just((0, 0, 0, 0)),
+    grey=st.booleans(),
 )
-sections = st.tuples(*[st.binary(max_size=300)] * 4)
+sections = st.tuples(*[st.binary(max_size=300)] * 5)
 
 
 def small_file(**changes):
     fields = {"width": 40, "height": 30, "quality": 50, "model": MODEL, "patch": 32, "tile": 512}
-    return pack(Header(**{**fields, **changes}, lengths=(0, 0, 0, 0)), SECTIONS)
+    return pack(Header(**{**fields, **changes}), SECTIONS)
 
 
 @given(headers, sections)
@@ -44,13 +44,13 @@ def test_what_is_packed_is_unpacked(header, parts):
 def test_a_small_file_is_these_bytes():
     head = (
         b"\x89MRD\r\n\x1a\n"  # magic
-        b"\x01\x32\x95"  # version, quality, log2 of patch and tile
+        b"\x01\x01\x32\x95"  # version, flags, quality, log2 of patch and tile
         b"\x00\x01\x02\x03\x04\x05\x06\x07"  # model
-        b"\xac\x02\x1e\x04\x09\x06\x00"  # 300 wide, 30 high, four lengths
+        b"\xac\x02\x1e\x00\x04\x09\x06\x00"  # 300 wide, 30 high, five lengths
     )
-    head += struct.pack("<4I", *(zlib.crc32(section) for section in SECTIONS))
+    head += struct.pack("<3I", *(zlib.crc32(section) for section in SECTIONS if section))
     head += struct.pack("<I", zlib.crc32(head))
-    assert small_file(width=300) == head + b"".join(SECTIONS)
+    assert small_file(width=300, grey=True) == head + b"".join(SECTIONS)
 
 
 @given(st.integers(0, 2**35 - 1))
@@ -80,7 +80,7 @@ def real_file(tiny_codec):
 def ends_of_levels(data):
     """Bytes that the first one, two and three levels need."""
     lengths = mr.info(data).lengths
-    return [len(data) - sum(lengths[number:]) for number in (2, 3, 4)]
+    return [len(data) - sum(lengths[number:]) for number in (3, 4, 5)]
 
 
 @pytest.mark.parametrize("level", [1, 2, 3])
@@ -90,7 +90,9 @@ def test_a_file_cut_anywhere_before_the_end_of_a_level_is_refused(real_file, lev
         with pytest.raises(BitstreamError, match=r"cut off|expected a \.mrdc file"):
             bitstream.unpack(real_file[:size], levels=level)
     for size in range(end, len(real_file) + 1):
-        assert len(bitstream.unpack(real_file[:size], levels=level)[1]) == level + 1
+        assert len(bitstream.unpack(real_file[:size], levels=level)[1]) == level + 2
+    assert bitstream.up_to_level(real_file, level) == real_file[:end]
+    assert bitstream.up_to_level(real_file[:end], level) == real_file[:end]
 
 
 def test_every_flipped_bit_is_noticed(real_file):
@@ -137,13 +139,17 @@ def reseal(data, place, new):
         (MAGIC.replace(b"\r\n", b"\n") + bytes(60), "Received: 89 4d 52 44 0a 1a 0a 00"),
         (MAGIC, "the header is cut off at byte 8"),
         (reseal(small_file(), 8, b"\x02"), "expected format version 1. Received: version 2. Upd"),
-        (reseal(small_file(), 9, b"\x65"), "expected a quality up to 100. Received: 101"),
-        (reseal(small_file(), 10, b"\x59"), "tiles of whole patches. Received: patch 512, tile 32"),
+        (reseal(small_file(), 9, b"\x02"), "expected flags 0 or 1. Received: 2. Update mrdcae"),
+        (reseal(small_file(), 10, b"\x65"), "expected a quality up to 100. Received: 101"),
+        (reseal(small_file(), 11, b"\x59"), "tiles of whole patches. Received: patch 512, tile 32"),
         (reseal(small_file(), FIXED, b"\x00"), "Received: 0x30. The file is damaged"),
         (small_file(width=65536), "at most 65535 pixels a side .* Received: 65536x30"),
         (small_file(width=65535, height=65535), "100,000,000 in all. Received: 65535x65535"),
     ],
-    ids=["empty", "jpeg", "text", "magic", "version", "quality", "tile", "zero", "wide", "bomb"],
+    ids=[
+        *("empty", "jpeg", "text", "magic", "version", "flags", "quality", "tile", "zero"),
+        *("wide", "bomb"),
+    ],
 )
 def test_each_wrong_header_is_told_apart(data, message):
     with pytest.raises(BitstreamError, match=message):

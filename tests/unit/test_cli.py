@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image, ImageCms
 
 import mrdcae_lite as mr
-from mrdcae_lite import codec
+from mrdcae_lite import cli, codec
 from mrdcae_lite.cli import main
+from mrdcae_lite.extras import Extras
 from mrdcae_lite.model import MRDCAE
+from mrdcae_lite.transforms import Architecture
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -24,7 +26,8 @@ def shipped(tiny_codec, tmp_path_factory):
     entry = {"file": "tiny.keras-codec", "sha256": hashlib.sha256(content).hexdigest()}
     entry |= {"id": tiny_codec.id.hex(), "about": "a codec for tests"}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(codec, "registry", lambda: {"lite": entry})
+        for module in (codec, cli):
+            patch.setattr(module, "registry", lambda: {"lite": entry})
         patch.setattr(codec, "_weights", lambda: folder)
         codec._shipped.cache_clear()
         yield folder / "tiny.keras-codec"
@@ -47,6 +50,9 @@ def folder(tmp_path, monkeypatch, image, data):
     Path("text.txt").write_text("Once upon a time")
     Path("damaged.keras-codec").write_bytes(b"PK" + bytes(100))
     Path("folder").mkdir()
+    Path("clash").mkdir()
+    for name in ("a.jpg", "a.png"):
+        Path("clash", name).touch()
     return tmp_path
 
 
@@ -64,6 +70,17 @@ def image():
 @pytest.fixture(scope="module")
 def data(tiny_codec, image):
     return tiny_codec.compress(image, quality=30)
+
+
+@pytest.fixture
+def album(folder, image):
+    """A folder in the working folder: two photographs, a bad one and a text."""
+    Path("album").mkdir()
+    for name in ("first", "second"):
+        mr.write_image(f"album/{name}.png", image[:30])
+    Path("album/bad.png").write_bytes(b"no picture")
+    Path("album/text.txt").touch()
+    return Path("album")
 
 
 def everything_in(folder):
@@ -112,6 +129,64 @@ def test_a_codec_file_can_be_named_on_either_side(folder, shipped, tiny_codec, d
     np.testing.assert_array_equal(mr.read_image("a.png"), tiny_codec.decompress(data))
 
 
+def test_transparency_and_profile_come_back_and_camera_data_if_asked_for(folder, image, rng):
+    alpha = rng.integers(0, 256, image.shape[:2], np.uint8)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "Maker"
+    mr.write_image("glass.png", image, Extras(alpha, profile, exif.tobytes()))
+    for flags, camera_data in ([], b""), (["--exif"], exif.tobytes()):
+        assert main(["compress", "glass.png", "--force", *flags]) == 0
+        assert main(["decompress", "glass.mrdc", "back.png", "--force"]) == 0
+        kept = mr.read_picture("back.png", keep_exif=True).extras
+        np.testing.assert_array_equal(kept.alpha, alpha)
+        assert (kept.icc, kept.exif) == (profile, camera_data)
+
+
+def test_a_grey_picture_stays_one(folder, image):
+    Image.fromarray(image[..., 0]).save("grey.png")
+    assert main(["compress", "grey.png"]) == 0
+    assert main(["decompress", "grey.mrdc", "back.png"]) == 0
+    with Image.open("back.png") as file:
+        assert file.mode == "L"
+
+
+def test_a_folder_is_compressed_and_decompressed(album, capsys, tiny_codec, image):
+    Path("album/bad.png").unlink()
+    assert main(["compress", "album", "--to", "small", "--quality", "20"]) == 0
+    data = tiny_codec.compress(image[:30], 20)
+    assert everything_in(Path("small")) == {"first.mrdc": data, "second.mrdc": data}
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"1/2 small/first.mrdc: {len(data)} bytes, ")
+    assert lines[1].startswith(f"2/2 small/second.mrdc: {len(data)} bytes, ")
+    assert lines[2:] == ["2 written"]
+    assert main(["decompress", "small", "--to", "back", "--level", "1"]) == 0
+    restored = tiny_codec.decompress(data, level=1)
+    for name in ("first", "second"):
+        np.testing.assert_array_equal(mr.read_image(f"back/{name}.png"), restored)
+    assert capsys.readouterr().out.endswith("\n2 written\n")
+
+
+def test_a_bad_file_in_a_folder_has_its_line_and_the_others_are_written(album, capsys):
+    assert main(["compress", "album", "--to", "small"]) == 1
+    out, err = capsys.readouterr()
+    assert err.startswith("mrdcae: 1/3 album/bad.png: expected a picture.")
+    assert err.count("\n") == 1
+    assert out.endswith("\n1 failed, 2 written\n")
+    assert sorted(everything_in(Path("small"))) == ["first.mrdc", "second.mrdc"]
+
+
+def test_a_repeated_run_goes_on_and_force_begins_again(album, capsys):
+    Path("album/bad.png").unlink()
+    command = ["compress", "album", "--to", "small"]
+    for more, last in ([], "2 written"), ([], "2 there already"), (["--force"], "2 written"):
+        assert main([*command, *more]) == 0
+        assert capsys.readouterr().out.splitlines()[-1] == last
+    Path("small/first.mrdc").unlink()
+    assert main(command) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "1 written, 1 there already"
+
+
 def test_a_file_says_what_it_is(folder, capsys, data, tiny_codec):
     assert main(["info", "photo.mrdc"]) == 0
     out = capsys.readouterr().out
@@ -153,7 +228,7 @@ BAD_INPUT = {
     "no such picture": (["compress", "none.png"], "none.png: .* No such file"),
     "not a picture": (["compress", "text.txt"], "text.txt: expected a picture"),
     "an empty picture": (["compress", "empty.png", "o.mrdc"], "empty.png: expected a picture"),
-    "a folder as picture": (["compress", "folder", "o.mrdc"], "folder: .* Is a directory"),
+    "a folder as picture": (["compress", "folder", "o.mrdc"], "with --to FOLDER"),
     "quality 101": (["compress", "photo.png", "o.mrdc", "--quality", "101"], "quality=101"),
     "quality -1": (["compress", "photo.png", "o.mrdc", "--quality=-1"], "quality=-1"),
     "quality half": (["compress", "photo.png", "o.mrdc", "--quality", "0.5"], "int value: '0.5'"),
@@ -172,6 +247,16 @@ BAD_INPUT = {
     "absent folder": (["compress", "photo.png", "away/o.mrdc"], "folder away does not exist"),
     "a file as folder": (["compress", "photo.png", "text.txt/o.mrdc"], "text.txt"),
     "a folder as output": (["compress", "photo.png", "folder"], "Received the folder folder"),
+    "a folder and a name": (["compress", "folder", "o", "--to", "p"], "with --to FOLDER"),
+    "a folder to nowhere": (["decompress", "folder"], "with --to FOLDER"),
+    "a file to a folder": (["compress", "photo.png", "--to", "o"], "--to goes with a folder"),
+    "no such folder": (["compress", "away", "--to", "o"], "--to goes with a folder"),
+    "a folder of nothing": (["compress", "folder", "--to", "o"], "no file in folder ends in .png"),
+    "names that clash": (["compress", "clash", "--to", "o"], "a.jpg and a.png.* Rename one"),
+    "no processes": (["decompress", ".", "--to", "o", "--jobs", "0"], "jobs must be 1 or more"),
+    "a file to fill": (["decompress", ".", "--to", "text.txt"], "text.txt: File exists"),
+    "a folder, no model": (["compress", ".", "--to", "o", "--model", "huge"], "one of: lite"),
+    "a folder, quality": (["compress", ".", "--to", "o", "--quality", "-1"], "quality"),
     "no such file": (["decompress", "none.mrdc"], "none.mrdc: No such file"),
     "a cut file": (["decompress", "cut.mrdc"], "high level section should end .* was cut off"),
     "a damaged file": (["decompress", "flipped.mrdc"], "high level section does not match"),
@@ -219,10 +304,10 @@ def test_a_folder_that_cannot_be_written_is_named_and_left_as_it_was(folder, cap
 
 
 def test_an_interrupt_is_one_line_too(folder, capsys, monkeypatch):
-    def interrupt(*_args):
+    def interrupt(*_args, **_options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mrdcae_lite.cli.read_image", interrupt)
+    monkeypatch.setattr("mrdcae_lite.folders.read_picture", interrupt)
     assert main(["compress", "photo.png", "o.mrdc"]) == 130
     assert capsys.readouterr().err == "mrdcae: interrupted\n"
 
@@ -241,10 +326,10 @@ def test_no_library_talks_on_standard_error_in_a_process_of_its_own(folder):
 
 
 class Small(MRDCAE):
-    """The model of `mrdcae train`, made small and run without tracing."""
+    """The model of `mrdcae train` with a small prior, run without tracing."""
 
     def __init__(self, **options):
-        super().__init__(width=4, blocks=1, prior_width=4, **options)
+        super().__init__(prior_width=4, **options)
 
     def compile(self, **options):
         super().compile(**options, run_eagerly=True)
@@ -253,14 +338,19 @@ class Small(MRDCAE):
         return super().evaluate(x, steps=1, **options)
 
 
-def test_training_writes_a_log_weights_and_a_codec_and_goes_on(folder, monkeypatch, rng, capsys):
+@pytest.fixture
+def command(folder, monkeypatch, rng):
+    """`mrdcae train` on two small pictures."""
     monkeypatch.setattr("mrdcae_lite.model.MRDCAE", Small)
     for name in ("learn", "judge"):
         Path(name).mkdir()
         noise = rng.integers(0, 256, (40, 40, 3), np.uint8)
         Image.fromarray(noise).save(f"{name}/noise.png")
     command = ["train", "learn", "--validation", "judge", "--to", "run"]
-    command += ["--steps", "2", "--batch", "1", "--size", "32"]
+    return [*command, "--steps", "2", "--batch", "1", "--size", "32", "--width", "4", "--blocks=1"]
+
+
+def test_training_writes_a_log_weights_and_a_codec_and_goes_on(command, capsys):
     assert main([*command, "--epochs", "1"]) == 0
     assert {"log.csv", "best.weights.h5", "trained.keras-codec"} <= set(os.listdir("run"))
     assert main([*command, "--epochs", "2"]) == 0
@@ -273,3 +363,33 @@ def test_training_writes_a_log_weights_and_a_codec_and_goes_on(folder, monkeypat
     restored = trained.decompress(trained.compress(picture, 90))
     assert mr.psnr(picture, restored, data_range=255) > 20
     assert "trained.keras-codec: done" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("without", "resolutions", "attention", "loss"),
+    [
+        ([], 3, True, "ssim"),
+        (["switching"], 3, True, "mse"),
+        (["attention"], 3, False, "ssim"),
+        (["resolutions"], 1, False, "ssim"),
+        (["attention", "switching"], 3, False, "mse"),
+    ],
+)
+def test_a_twin_without_an_idea_can_be_trained(
+    command, monkeypatch, without, resolutions, attention, loss
+):
+    trained = []
+
+    def train(model, _photographs, _judges, folder, **_options):
+        folder.mkdir()
+        model.build()
+        trained.append(model.textured_loss)
+        return model
+
+    monkeypatch.setattr("mrdcae_lite.training.train", train)
+    for idea in without:
+        command += ["--without", idea]
+    assert main(command) == 0
+    assert trained == [loss]
+    found = mr.load("run/trained.keras-codec").architecture
+    assert found == Architecture(4, 1, 4, resolutions, attention)

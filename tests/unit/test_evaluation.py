@@ -14,7 +14,6 @@ from mrdcae_lite.baselines import BASELINES
 from mrdcae_lite.cli import main
 from mrdcae_lite.codec import Codec
 from mrdcae_lite.evaluation import (
-    COMPLEX_ABOVE,
     REGION_PATCH,
     Entrant,
     Photograph,
@@ -22,6 +21,7 @@ from mrdcae_lite.evaluation import (
     Settings,
     bundled,
     complexity,
+    entrants,
     evaluate,
     measure,
     measure_point,
@@ -35,6 +35,7 @@ from mrdcae_lite.evaluation import (
 from mrdcae_lite.images import sample_names, write_image
 from mrdcae_lite.metrics import bd_rate, bits_per_pixel, ms_ssim, psnr, ssim
 from mrdcae_lite.model import MRDCAE
+from mrdcae_lite.quality import TEXTURED_ABOVE
 
 ROOT = Path(__file__).parents[2]
 JPEG = Settings(codecs=("jpeg",))
@@ -100,7 +101,7 @@ def test_complexity_is_that_of_the_loss(photograph):
 
 
 def test_the_switch_is_thrown_where_training_throws_it():
-    assert inspect.signature(MRDCAE).parameters["threshold"].default == COMPLEX_ABOVE
+    assert inspect.signature(MRDCAE).parameters["threshold"].default == TEXTURED_ABOVE
 
 
 def test_a_point_holds_the_package_s_metrics_of_the_real_file(photograph):
@@ -108,7 +109,7 @@ def test_a_point_holds_the_package_s_metrics_of_the_real_file(photograph):
     entrant = Entrant("JPEG", (30,), jpeg.encode, jpeg.decode)
     data = jpeg.encode(photograph, 30)
     restored = jpeg.decode(data)
-    point = measure_point(photograph, entrant, 30, complexity(photograph) > COMPLEX_ABOVE)
+    point = measure_point(photograph, entrant, 30, complexity(photograph) > TEXTURED_ABOVE)
     assert point.size == len(data)
     assert point.bpp == bits_per_pixel(data, photograph.shape)
     assert point.psnr == psnr(photograph, restored, data_range=255)
@@ -123,7 +124,7 @@ def test_region_scores_are_those_of_the_patches_one_by_one(half_textured, rng):
     noise = rng.integers(-9, 10, image.shape) * np.linspace(0.1, 2, 128)[:, None]
     restored = np.clip(image + noise, 0, 255).astype(np.uint8)
     entrant = Entrant("fake", (1,), lambda *_: b"12345", lambda _: restored)
-    point = measure_point(image, entrant, 1, complexity(image) > COMPLEX_ABOVE)
+    point = measure_point(image, entrant, 1, complexity(image) > TEXTURED_ABOVE)
     similarity = structural_similarity(
         *(image, restored),
         **{"channel_axis": 2, "gaussian_weights": True, "use_sample_covariance": False},
@@ -146,7 +147,7 @@ def test_damage_in_textured_patches_leaves_the_score_of_smooth_ones_alone(half_t
     damaged = half_textured.copy()
     damaged[:, 80:] += 5
     entrant = Entrant("fake", (1,), lambda *_: b"1", lambda _: damaged)
-    point = measure_point(half_textured, entrant, 1, complexity(half_textured) > COMPLEX_ABOVE)
+    point = measure_point(half_textured, entrant, 1, complexity(half_textured) > TEXTURED_ABOVE)
     assert point.psnr_smooth == math.inf
     assert point.ssim_smooth == pytest.approx(1, abs=1e-9)
     # Three of the four textured columns of patches are off by five grey levels.
@@ -162,7 +163,7 @@ def test_files_twice_as_long_cost_a_hundred_percent(photograph):
         encode=lambda image, quality: jpeg.encode(image, quality) * 2,
         decode=lambda data: jpeg.decode(data[: len(data) // 2]),
     )
-    textured = complexity(photograph) > COMPLEX_ABOVE
+    textured = complexity(photograph) > TEXTURED_ABOVE
     single, twice = (
         tuple(measure_point(photograph, e, q, textured) for q in e.qualities)
         for e in (plain, double)
@@ -243,7 +244,7 @@ def test_the_report_says_what_it_was_made_of(folder):
     assert (first["width"], first["height"]) == (56, 48)
     assert first["points"]["jpeg"]["quality"] == list(BASELINES["jpeg"].sweep)
     assert first["points"]["jpeg"]["ms_ssim"] == [None] * len(BASELINES["jpeg"].sweep)
-    assert report["model"] is None
+    assert report["models"] == {}
     assert {"python", "numpy", "mrdcae-lite"} <= set(report["versions"])
     assert report["conditions"]["resize"] is None
 
@@ -276,7 +277,7 @@ def test_nothing_to_read_is_an_error(folder):
 
 
 def test_an_unknown_codec_is_refused_before_anything_is_measured(folder):
-    with pytest.raises(ValueError, match=r"codecs must be among jpeg, .*Received: 'gif'"):
+    with pytest.raises(ValueError, match=r"codecs must be jpeg, .*Received: 'gif'"):
         evaluate(pictures([folder]), Settings(codecs=("gif",)))
 
 
@@ -329,11 +330,42 @@ def test_one_command_compares_our_codec_with_jpeg(folder, tiny_model, capsys):
     assert said.err.splitlines() == ["1/2 part0.png", "2/2 part1.png"]
     report = json.loads(out.read_text())
     assert list(report["codecs"]) == ["jpeg", "mrdcae"]
-    assert len(report["model"]["id"]) == 16
+    assert report["models"] == {
+        "mrdcae": {"file": "MR-DCAE tiny", "id": Codec.read(tiny_model.read_bytes()).id.hex()}
+    }
     assert report["photographs"][0]["points"]["mrdcae"]["quality"] == [10, 40, 70, 100]
     assert table(report) + f"\n\n{out}: {out.stat().st_size} bytes\n" == said.out
     assert main([*asked, "--out", str(out)]) == 2
     assert "report.json exists" in capsys.readouterr().err
+
+
+def test_files_cut_off_after_a_level_take_part_like_codecs_of_their_own(photograph, tiny_model):
+    names = ("mrdcae", "mrdcae:2", f"mine:1={tiny_model}")
+    settings = Settings(codecs=names, model=str(tiny_model), qualities=(30, 60))
+    field = entrants(settings)
+    assert list(field) == ["jpeg", "mrdcae", "mrdcae:2", "mine:1"]
+    titles = [field[name].title for name in ("mrdcae", "mrdcae:2", "mine:1")]
+    assert titles[:2] == ["MR-DCAE tiny", "MR-DCAE tiny, up to level 2"]
+    assert titles[2] == "MR-DCAE mine, up to level 1"
+    codec = Codec.read(tiny_model.read_bytes())
+    whole = field["mrdcae"].encode(photograph, 60)
+    assert whole == codec.compress(photograph, 60)
+    sizes = [len(whole)]
+    for name, level in (("mrdcae:2", 2), ("mine:1", 1)):
+        assert field[name].model == codec.id.hex()
+        assert field[name].qualities == (30, 60)
+        data = field[name].encode(photograph, 60)
+        assert whole.startswith(data)
+        sizes.append(len(data))
+        expected = codec.decompress(whole, level=level)
+        np.testing.assert_array_equal(field[name].decode(data), expected)
+    assert sizes == sorted(set(sizes), reverse=True)
+
+
+@pytest.mark.parametrize("name", ["mrdcae:4", "mrdcae:low"])
+def test_there_are_three_levels_to_cut_off_after(name, tiny_model):
+    with pytest.raises(ValueError, match=f"expected mrdcae:1, .* Received: '{name}'"):
+        entrants(Settings(codecs=(name,), model=str(tiny_model)))
 
 
 def test_the_command_names_what_it_skips_and_fails_only_if_nothing_is_left(folder, capsys):

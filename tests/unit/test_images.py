@@ -6,26 +6,63 @@ from importlib import resources
 
 import numpy as np
 import pytest
-from PIL import Image
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from PIL import ExifTags, Image, ImageCms
 
+from mrdcae_lite.extras import NOTHING, Extras
 from mrdcae_lite.images import (
     ImageError,
     check_rgb,
+    from_pillow,
+    mode,
     read_image,
+    read_picture,
     sample,
     sample_names,
     write_atomically,
     write_image,
 )
 
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def profile_for(space):
+    return SRGB[:16] + space + SRGB[20:]
+
+
+def camera_data(orientation=None):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "Maker"
+    if orientation:
+        exif[ExifTags.Base.Orientation] = orientation
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ExposureTime] = 0.5
+    exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] = "N"
+    return exif
+
+
+def parsed(data):
+    exif = Image.Exif()
+    exif.load(data)
+    return exif
+
+
+@pytest.fixture
+def see_through(rng):
+    """Transparency from 0 to 255: uint8 (179, 205), as large as the photograph."""
+    return rng.integers(0, 256, (179, 205), np.uint8)
+
+
+def png_chunk(kind, body):
+    crc = struct.pack(">I", zlib.crc32(kind + body))
+    return struct.pack(">I", len(body)) + kind + body + crc
+
 
 def png_with_declared_size(width, height):
-    def chunk(kind, body):
-        crc = struct.pack(">I", zlib.crc32(kind + body))
-        return struct.pack(">I", len(body)) + kind + body + crc
-
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    chunks = ((b"IHDR", header), (b"IDAT", b""), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
 
 
 @pytest.mark.parametrize("ending", [".png", ".PNG", ".tif", ".tiff", ".webp", ".bmp", ".ppm"])
@@ -98,24 +135,200 @@ def test_values_beyond_sixteen_bits_are_refused(dtype, tmp_path):
         read_image(tmp_path / "deep.tif")
 
 
-@pytest.mark.parametrize(
-    ("orientation", "upright"),
-    [
-        (1, lambda x: x),
-        (2, lambda x: x[:, ::-1]),
-        (3, lambda x: x[::-1, ::-1]),
-        (4, lambda x: x[::-1]),
-        (5, lambda x: x.swapaxes(0, 1)),
-        (6, lambda x: np.rot90(x, -1)),
-        (7, lambda x: x[::-1, ::-1].swapaxes(0, 1)),
-        (8, lambda x: np.rot90(x)),
-    ],
-)
+UPRIGHT = {
+    1: lambda x: x,
+    2: lambda x: x[:, ::-1],
+    3: lambda x: x[::-1, ::-1],
+    4: lambda x: x[::-1],
+    5: lambda x: x.swapaxes(0, 1),
+    6: lambda x: np.rot90(x, -1),
+    7: lambda x: x[::-1, ::-1].swapaxes(0, 1),
+    8: lambda x: np.rot90(x),
+}
+
+
+@pytest.mark.parametrize(("orientation", "upright"), UPRIGHT.items())
 def test_exif_orientation_is_honoured(orientation, upright, tmp_path, photograph):
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(photograph).save(tmp_path / "turned.png", exif=exif)
     np.testing.assert_array_equal(read_image(tmp_path / "turned.png"), upright(photograph))
+
+
+# --- transparency
+
+
+def test_transparency_is_kept_with_the_colours_under_it(tmp_path, photograph, see_through):
+    glass = np.dstack([photograph, see_through])
+    Image.fromarray(glass).save(tmp_path / "glass.png")
+    pixels, extras = read_picture(tmp_path / "glass.png")
+    np.testing.assert_array_equal(pixels, photograph)
+    np.testing.assert_array_equal(extras.alpha, see_through)
+    assert (pixels.dtype, extras.alpha.dtype) == (np.uint8, np.uint8)
+
+
+def test_grey_with_transparency_is_repeated_in_three_channels(tmp_path, see_through):
+    Image.fromarray(np.dstack([see_through // 2, see_through])).save(tmp_path / "glass.png")
+    pixels, extras = read_picture(tmp_path / "glass.png")
+    np.testing.assert_array_equal(pixels, np.dstack([see_through // 2] * 3))
+    np.testing.assert_array_equal(extras.alpha, see_through)
+
+
+@pytest.mark.parametrize(
+    ("pillow_mode", "dtype", "transparent", "alpha"),
+    [
+        ("P", np.uint8, 1, [255, 0]),
+        ("P", np.uint8, b"\x07\xfe", [7, 254]),
+        ("1", bool, 255, [255, 0]),
+        ("L", np.uint8, 1, [255, 0]),
+        ("I;16", np.uint16, 1, [255, 0]),
+    ],
+)
+def test_a_transparent_value_is_understood(pillow_mode, dtype, transparent, alpha, tmp_path):
+    picture = Image.fromarray(np.array([[0, 1]], dtype))
+    if pillow_mode == "P":
+        picture.putpalette([10, 20, 30, 200, 100, 50])
+    assert picture.mode == pillow_mode
+    picture.save(tmp_path / "hole.png", transparency=transparent)
+    assert read_picture(tmp_path / "hole.png").extras.alpha.tolist() == [alpha]
+
+
+def test_a_transparent_colour_is_understood(tmp_path):
+    picture = Image.fromarray(np.array([[[1, 2, 3], [1, 2, 4]]], np.uint8))
+    picture.save(tmp_path / "hole.png", transparency=(1, 2, 3))
+    assert read_picture(tmp_path / "hole.png").extras.alpha.tolist() == [[0, 255]]
+
+
+@pytest.mark.parametrize("pillow_mode", ["RGBA", "LA", "P", "1", "L", "RGB", "CMYK", "I;16"])
+def test_an_opaque_picture_has_no_transparency(pillow_mode, tmp_path):
+    picture = Image.new("L", (4, 4), 100).convert(pillow_mode)
+    if pillow_mode == "P":
+        picture.info["transparency"] = b"\xff" * 256
+    picture.save(tmp_path / "opaque.tif" if pillow_mode == "CMYK" else tmp_path / "opaque.png")
+    assert read_picture(next(tmp_path.iterdir())).extras == NOTHING
+
+
+@pytest.mark.parametrize(("orientation", "upright"), UPRIGHT.items())
+def test_transparency_is_turned_with_the_colours(orientation, upright, tmp_path, see_through):
+    glass = np.dstack([see_through, see_through])
+    path = tmp_path / "turned.png"
+    Image.fromarray(glass).save(path, exif=camera_data(orientation))
+    picture = read_picture(path, keep_exif=True)
+    np.testing.assert_array_equal(picture.extras.alpha, upright(see_through))
+    np.testing.assert_array_equal(picture.pixels[..., 1], upright(see_through))
+    assert ExifTags.Base.Orientation not in parsed(picture.extras.exif)
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_sixteen_bit_colour_keeps_its_upper_byte(depth, tmp_path):
+    colour_type = {1: 4, 3: 6}[depth]  # grey or colour, with transparency
+    row = struct.pack(f">{depth + 1}H", *[0x12FF] * depth, 0x34FF)
+    body = (
+        struct.pack(">IIBBBBB", 1, 1, 16, colour_type, 0, 0, 0),
+        zlib.compress(b"\0" + row),
+        b"",
+    )
+    chunks = zip((b"IHDR", b"IDAT", b"IEND"), body, strict=True)
+    content = b"".join(png_chunk(*chunk) for chunk in chunks)
+    (tmp_path / "deep.png").write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+    pixels, extras = read_picture(tmp_path / "deep.png")
+    assert (pixels.tolist(), extras.alpha.tolist()) == ([[[0x12] * 3]], [[0x34]])
+
+
+# --- colour profile
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "tif", "webp"])
+@pytest.mark.parametrize("pillow_mode", ["RGB", "L"])
+def test_an_rgb_profile_is_kept_to_the_last_bit(ending, pillow_mode, tmp_path):
+    path = tmp_path / f"picture.{ending}"
+    Image.new(pillow_mode, (4, 4)).save(path, icc_profile=SRGB)
+    assert read_picture(path).extras == Extras(icc=SRGB)
+
+
+def test_a_grey_profile_is_kept_for_grey_pictures_only(tmp_path):
+    grey = profile_for(b"GRAY")
+    for pillow_mode, colour, kept in (
+        ("L", 7, grey),
+        ("RGB", (7, 7, 7), grey),
+        ("RGB", (7, 8, 7), b""),
+    ):
+        Image.new(pillow_mode, (4, 4), colour).save(tmp_path / "picture.png", icc_profile=grey)
+        assert read_picture(tmp_path / "picture.png").extras.icc == kept
+
+
+@pytest.mark.parametrize(
+    ("pillow_mode", "profile"),
+    [
+        ("CMYK", profile_for(b"CMYK")),
+        ("CMYK", SRGB),
+        ("RGB", profile_for(b"CMYK")),
+        ("RGB", profile_for(b"Lab ")),
+        ("L", b"short"),
+    ],
+)
+def test_a_profile_that_does_not_fit_is_dropped(pillow_mode, profile, tmp_path):
+    Image.new(pillow_mode, (4, 4)).save(tmp_path / "picture.tif", icc_profile=profile)
+    assert read_picture(tmp_path / "picture.tif").extras.icc == b""
+
+
+def test_a_profile_is_not_applied(tmp_path, photograph):
+    Image.fromarray(photograph).save(tmp_path / "picture.png", icc_profile=SRGB)
+    np.testing.assert_array_equal(read_image(tmp_path / "picture.png"), photograph)
+
+
+# --- camera data
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "tif", "webp"])
+@pytest.mark.parametrize("orientation", [None, 1, 6])
+def test_camera_data_are_kept_only_if_asked_for(ending, orientation, tmp_path):
+    path = tmp_path / f"picture.{ending}"
+    Image.new("RGB", (8, 4)).save(path, exif=camera_data(orientation).tobytes())
+    assert read_picture(path).extras == NOTHING
+    pixels, extras = read_picture(path, keep_exif=True)
+    assert pixels.shape == ((8, 4, 3) if orientation == 6 else (4, 8, 3))
+    exif = parsed(extras.exif)
+    own = {ExifTags.Base.Make, ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo}
+    assert set(exif) <= {*own, ExifTags.Base.XResolution, ExifTags.Base.YResolution}
+    assert exif[ExifTags.Base.Make] == "Maker"
+    assert exif.get_ifd(ExifTags.IFD.Exif) == {ExifTags.Base.ExposureTime: 0.5}
+    assert exif.get_ifd(ExifTags.IFD.GPSInfo) == {ExifTags.GPS.GPSLatitudeRef: "N"}
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "bmp"])
+def test_a_picture_without_camera_data_has_none_to_keep(ending, tmp_path):
+    Image.new("RGB", (8, 4)).save(tmp_path / f"picture.{ending}")
+    assert read_picture(tmp_path / f"picture.{ending}", keep_exif=True).extras == NOTHING
+
+
+def test_camera_data_with_an_orientation_only_are_nothing(tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 3
+    Image.new("RGB", (8, 4)).save(tmp_path / "picture.png", exif=exif)
+    assert read_picture(tmp_path / "picture.png", keep_exif=True).extras == NOTHING
+
+
+# --- other sources
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1)])
+@pytest.mark.parametrize("pillow_mode", ["1", "L", "LA", "RGB", "RGBA", "P", "I;16"])
+def test_thin_pictures_of_every_mode_are_read(size, pillow_mode, tmp_path):
+    Image.new(pillow_mode, size).save(tmp_path / "thin.png")
+    pixels, extras = read_picture(tmp_path / "thin.png")
+    assert pixels.shape == (size[1], size[0], 3)
+    assert not pixels.any()
+    if pillow_mode.endswith("A"):
+        assert extras.alpha.shape == (size[1], size[0])
+    else:
+        assert extras.alpha is None
+
+
+@pytest.mark.parametrize("pillow_mode", ["F", "LAB"])
+def test_modes_that_are_refused_are_named(pillow_mode):
+    with pytest.raises(ImageError, match=f"expected 8 or 16 .* mode {pillow_mode}. Convert"):
+        from_pillow(Image.new(pillow_mode, (2, 2)))
 
 
 def test_the_first_of_several_frames_is_read(tmp_path):
@@ -180,6 +393,93 @@ def test_changed_bytes_never_end_in_another_exception(tmp_path, photograph, rng)
                 messages.append(str(error))
     assert messages
     assert not any("\n" in message for message in messages)
+
+
+# --- writing
+
+
+GLASS = arrays(
+    np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=9).map(lambda shape: (*shape, 4))
+)
+
+
+@given(glass=GLASS, ending=st.sampled_from(["png", "tif", "webp"]))
+def test_a_picture_with_transparency_is_read_back_to_the_last_bit(glass, ending, tmp_path_factory):
+    image, alpha = glass[..., :3], glass[..., 3]
+    path = tmp_path_factory.mktemp("picture") / f"glass.{ending}"
+    write_image(path, image, Extras(alpha, SRGB))
+    restored, extras = read_picture(path)
+    np.testing.assert_array_equal(restored, image)
+    assert extras.icc == SRGB
+    kept = np.full_like(alpha, 255) if extras.alpha is None else extras.alpha
+    np.testing.assert_array_equal(kept, alpha)
+
+
+@pytest.mark.parametrize("ending", ["png", "tif", "webp"])
+def test_colours_that_nobody_sees_are_written_too(ending, tmp_path, photograph):
+    alpha = np.zeros(photograph.shape[:2], np.uint8)
+    write_image(tmp_path / f"glass.{ending}", photograph, Extras(alpha))
+    restored, extras = read_picture(tmp_path / f"glass.{ending}")
+    np.testing.assert_array_equal(restored, photograph)
+    np.testing.assert_array_equal(extras.alpha, alpha)
+
+
+@pytest.mark.parametrize("ending", ["bmp", "ppm", "BMP"])
+def test_transparency_is_refused_where_there_is_no_place_for_it(ending, tmp_path, photograph):
+    alpha = np.full(photograph.shape[:2], 7, np.uint8)
+    with pytest.raises(ImageError, match=r"expected an opaque picture.*\.png \.tif \.webp"):
+        write_image(tmp_path / f"glass.{ending}", photograph, Extras(alpha))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("extras", "pillow_mode"),
+    [
+        (NOTHING, "L"),
+        (Extras(alpha=np.zeros((179, 205), np.uint8)), "LA"),
+        (Extras(icc=profile_for(b"GRAY")), "L"),
+        (Extras(icc=SRGB), "RGB"),
+        (Extras(np.zeros((179, 205), np.uint8), SRGB), "RGBA"),
+    ],
+)
+def test_grey_is_written_in_one_channel_unless_its_profile_needs_three(
+    extras, pillow_mode, tmp_path, photograph
+):
+    image = np.repeat(photograph[..., :1], 3, axis=2)
+    write_image(tmp_path / "grey.png", image, extras, grey=True)
+    assert mode(extras, True) == pillow_mode
+    with Image.open(tmp_path / "grey.png") as file:
+        assert file.mode == pillow_mode
+    restored, kept = read_picture(tmp_path / "grey.png")
+    np.testing.assert_array_equal(restored, image)
+    assert kept.icc == extras.icc
+
+
+@pytest.mark.parametrize("ending", ["tif", "webp", "bmp", "ppm"])
+def test_other_formats_take_grey_too(ending, tmp_path, photograph):
+    image = np.repeat(photograph[..., :1], 3, axis=2)
+    write_image(tmp_path / f"grey.{ending}", image, grey=True)
+    np.testing.assert_array_equal(read_image(tmp_path / f"grey.{ending}"), image)
+
+
+def test_colour_keeps_three_channels_with_a_grey_profile():
+    assert mode(Extras(icc=profile_for(b"GRAY")), grey=False) == "RGB"
+
+
+@pytest.mark.parametrize("ending", ["png", "webp", "tif", "bmp"])
+def test_camera_data_go_where_pillow_can_write_them(ending, tmp_path, photograph):
+    path = tmp_path / f"picture.{ending}"
+    exif = camera_data().tobytes()
+    write_image(path, photograph, Extras(icc=SRGB, exif=exif))
+    kept = read_picture(path, keep_exif=True).extras
+    assert (kept.exif == exif) == (ending in ("png", "webp"))
+    assert (kept.icc == SRGB) == (ending != "bmp")
+
+
+def test_a_picture_that_a_format_cannot_hold_is_one_error(tmp_path):
+    with pytest.raises(ImageError, match=r"long\.webp: the picture cannot be written"):
+        write_image(tmp_path / "long.webp", np.zeros((1, 16384, 3), np.uint8))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["picture.jpg", "picture"])

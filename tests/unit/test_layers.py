@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from mrdcae_lite import pyramid
+from mrdcae_lite import patches, pyramid
 from mrdcae_lite.layers import (
     BlockTransform,
     ContextPrior,
@@ -19,21 +19,25 @@ from mrdcae_lite.layers import (
     round_through,
     space_to_depth,
 )
+from mrdcae_lite.quality import quality_features
 
 CONDITION = (4,)
 SYMBOLS = [(1, 2, 192), (2, 4, 144), (4, 8, 144)]
 MASKS = [(2, 4, 1), (4, 8, 1)]
+ALONE = [(4, 8, 192)]
 
 # A layer, and the shapes of its inputs without the batch.
 CASES = {
     "pixels": (lambda: BlockTransform(0), [(16, 24, 3)]),
+    "pixels alone": (lambda: BlockTransform(0, coarsest=True), [(16, 24, 3)]),
     "merge": (lambda: BlockTransform(1), [(4, 6, 48)]),
-    "split": (lambda: BlockTransform(2, inverse=True), [(2, 3, 192)]),
+    "split": (lambda: BlockTransform(2, True, inverse=True), [(2, 3, 192)]),
     "to pixels": (lambda: BlockTransform(0, inverse=True), [(2, 3, 192)]),
-    "gain": (Gain, [(2, 3, 5), CONDITION]),
+    "gain": (lambda: Gain([1, 2, 0.5, 3, 1]), [(2, 3, 5), CONDITION]),
     "residual": (lambda: ResidualBlock(6, 4, [0.5] * 6), [(3, 4, 6), (1, 1, 1), CONDITION]),
     "attention": (lambda: PatchAttention(8), [(8, 12, 192), CONDITION]),
     "prior": (lambda: ContextPrior(24), [SYMBOLS, MASKS, CONDITION]),
+    "prior alone": (lambda: ContextPrior(24, 1), [ALONE, [], CONDITION]),
 }
 every_layer = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
@@ -47,7 +51,7 @@ def draw(shape, rng):
     if shape[-1] == 1 and len(shape) == 3 and shape != (1, 1, 1):
         return np.ones((2, *shape), np.float32)  # a mask
     drawn = rng.normal(0, 2, (2, *shape)).astype(np.float32)
-    return np.rint(drawn / 4) if shape in SYMBOLS else drawn
+    return np.rint(drawn / 4) if shape in SYMBOLS + ALONE else drawn
 
 
 def disturb(layer, rng):
@@ -127,22 +131,30 @@ def test_there_are_three_steps(step):
         BlockTransform(step)
 
 
+@pytest.mark.parametrize("coarsest", [False, True])
 @pytest.mark.parametrize(("step", "channels"), [(0, 3), (1, 48), (2, 48)])
-def test_an_inverse_step_starts_as_the_inverse(step, channels, rng):
+def test_an_inverse_step_starts_as_the_inverse(step, channels, coarsest, rng):
     x = rng.normal(0, 1, (2, 16, 8, channels)).astype(np.float32)
-    restored = BlockTransform(step, inverse=True)(BlockTransform(step)(x))
+    restored = BlockTransform(step, coarsest, inverse=True)(BlockTransform(step, coarsest)(x))
     np.testing.assert_allclose(ops.convert_to_numpy(restored), x, atol=1e-5)
 
 
-def test_the_first_step_is_the_matrix_of_the_pyramid(rng):
+@pytest.mark.parametrize("coarsest", [False, True])
+def test_the_first_step_is_the_matrix_of_the_pyramid(coarsest, rng):
     block = rng.random((8, 8, 3)).astype(np.float32)
-    found = ops.convert_to_numpy(BlockTransform(0)(block[None]))[0, 0, 0]
-    np.testing.assert_allclose(found, pyramid.pixel_basis() @ block.ravel(), atol=1e-5)
+    found = ops.convert_to_numpy(BlockTransform(0, coarsest)(block[None]))[0, 0, 0]
+    expected = pyramid.basis(0, coarsest=coarsest) @ block.ravel()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_gain_and_residual_block_start_without_effect(rng):
+def test_a_gain_starts_with_its_factors_at_every_quality(rng):
+    x, start = draw((3, 4, 6), rng), [0.5, 1, 2, 3, 0.1, 1]
+    found = Gain(start)(x, quality_features(np.array([0, 70])))
+    np.testing.assert_allclose(ops.convert_to_numpy(found), x * np.array(start), rtol=1e-5)
+
+
+def test_a_residual_block_starts_without_effect(rng):
     x, condition = draw((3, 4, 6), rng), draw(CONDITION, rng)
-    np.testing.assert_array_equal(ops.convert_to_numpy(Gain()(x, condition)), x)
     block = ResidualBlock(6, 4, [0.5] * 6)
     assert not ops.convert_to_numpy(block(x, np.ones((2, 1, 1, 1)), condition)).any()
 
@@ -178,6 +190,19 @@ def test_prior_indices_are_whole_numbers_of_tables(rng):
     assert len(np.unique(seen)) > 4
 
 
+@pytest.mark.parametrize("resolutions", [3, 1])
+def test_the_untrained_prior_expects_large_symbols_beside_and_below_large_ones(resolutions):
+    prior, condition = ContextPrior(96, resolutions), quality_features(np.array([50, 50]))
+    masks = [np.ones((2, *shape), np.float32) for shape in MASKS[: resolutions - 1]]
+    quiet = [np.zeros((2, *shape), np.float32) for shape in (SYMBOLS if masks else ALONE)]
+    loud = [np.full_like(quiet[0], 40), *quiet[1:]]
+    calm, alert = (numbers(prior(symbols, masks, condition)) for symbols in (quiet, loud))
+    for before, after in zip(calm, alert, strict=True):
+        assert after.mean() > before.mean() + 1
+    # What comes first of all is described before anything is known.
+    np.testing.assert_array_equal(calm[0][:, ::2, ::2, :16], alert[0][:, ::2, ::2, :16])
+
+
 # --- functions
 
 
@@ -210,6 +235,15 @@ def test_space_to_depth_is_in_raster_order_and_is_undone():
     assert deep.shape == (1, 2, 3, 8)
     np.testing.assert_array_equal(deep[0, 1, 2], x[0, 2:4, 4:6].ravel())
     np.testing.assert_array_equal(ops.convert_to_numpy(depth_to_space(deep, 2)), x)
+
+
+@pytest.mark.parametrize("factor", [2, 8])
+def test_depth_is_made_of_space_as_at_run_time(factor, rng):
+    x = rng.normal(size=(16, 24, 3)).astype(np.float32)
+    deep = patches.space_to_depth(x, factor)
+    np.testing.assert_array_equal(ops.convert_to_numpy(space_to_depth(x[None], factor))[0], deep)
+    found = ops.convert_to_numpy(depth_to_space(deep[None], factor))[0]
+    np.testing.assert_array_equal(found, patches.depth_to_space(deep, factor))
 
 
 def test_a_checkerboard_starts_black_and_alternates():

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from scipy.signal import convolve2d
 from skimage.metrics import peak_signal_noise_ratio
 
+from mrdcae_lite.baselines import BASELINES
+from mrdcae_lite.images import sample
 from mrdcae_lite.metrics import (
     BDRate,
     bd_rate,
@@ -17,6 +19,7 @@ from mrdcae_lite.metrics import (
     ms_ssim,
     mse,
     psnr,
+    seam_ratio,
     ssim,
     ssim_db,
 )
@@ -237,3 +240,33 @@ def test_bd_rate_does_not_depend_on_the_order_of_the_points():
 def test_bd_rate_refuses_curves_it_cannot_compare(rates, qualities, message):
     with pytest.raises(ValueError, match=message):
         bd_rate(*JPEG, rates, qualities)
+
+
+# --- seams
+
+
+def test_an_error_without_borders_has_no_seam(rng):
+    image = rng.uniform(0, 255, (64, 96, 3))
+    restored = image + rng.normal(0, 3, image.shape)
+    assert seam_ratio(image, restored, [32], [32, 64]) == pytest.approx(1, abs=0.15)
+
+
+def test_a_shift_of_one_block_is_a_seam_wherever_the_picture_has_edges(rng):
+    image = rng.uniform(0, 255, (64, 96))
+    restored = image + rng.normal(0, 1, image.shape)
+    restored[:, 32:] += 8
+    assert seam_ratio(image, restored, [], [32]) == pytest.approx(8 / (2 / np.sqrt(np.pi)), rel=0.1)
+    assert seam_ratio(image, restored, [32], [64]) < 1.2
+
+
+def test_the_seams_of_jpeg_stand_on_its_blocks():
+    image = sample("dog")
+    data = BASELINES["jpeg"].encode(image, 10)
+    restored = BASELINES["jpeg"].decode(data)
+    on, beside = range(8, 576, 8), range(4, 576, 8)
+    assert seam_ratio(image, restored, on, on) > 1.2 > seam_ratio(image, restored, beside, beside)
+
+
+def test_a_seam_needs_a_border():
+    with pytest.raises(ValueError, match="at least one border"):
+        seam_ratio(np.zeros((8, 8)), np.ones((8, 8)), [], [])

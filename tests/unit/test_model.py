@@ -6,9 +6,10 @@ from keras import ops
 from scipy.stats import laplace
 
 from mrdcae_lite import entropy
+from mrdcae_lite.codec import Codec
 from mrdcae_lite.model import MRDCAE, quality_condition, symbol_bits
-from mrdcae_lite.preparation import Photographs
 from mrdcae_lite.quality import quality_features, quantisation_step
+from mrdcae_lite.training import Photographs
 
 TINY = {"width": 8, "blocks": 1, "prior_width": 16}
 
@@ -84,21 +85,44 @@ def test_extreme_symbols_cost_a_finite_number_of_bits_with_finite_gradients(inde
 # --- stages
 
 
-def test_the_untrained_transforms_reconstruct_perfectly(images):
-    model = MRDCAE(**TINY)
+THREE_LEVELS = [(2, 2, 2, 192), (2, 4, 4, 144), (2, 8, 8, 144)]
+TWINS = {
+    "whole": ({}, THREE_LEVELS),
+    "no attention": ({"attention": False}, THREE_LEVELS),
+    "one resolution": ({"resolutions": 1}, [(2, 8, 8, 192)]),
+}
+
+
+@pytest.mark.parametrize(("choice", "shapes"), TWINS.values(), ids=TWINS.keys())
+def test_the_untrained_transforms_reconstruct_perfectly(choice, shapes, images):
+    model = MRDCAE(**TINY, **choice)
     model.build()
     quality = np.array([50, 90], np.float32)
     latents, logits = model.analyse(images, quality)
-    assert [tuple(y.shape) for y in latents] == [(2, 2, 2, 192), (2, 4, 4, 144), (2, 8, 8, 144)]
-    assert tuple(logits.shape) == (2, 2, 2)
-    restored = model.synthesise(latents, [1.0, 1.0], quality)
+    assert [tuple(y.shape) for y in latents] == shapes
+    assert logits is None if choice else tuple(logits.shape) == (2, 2, 2)
+    masks = model.masks(latents, logits)
+    if choice:
+        assert all(to_numpy(mask).all() for mask in masks)
+    restored = model.synthesise(latents, [1.0] * len(masks), quality)
     np.testing.assert_allclose(to_numpy(restored), images, atol=1e-4)
+
+
+def test_without_training_colour_is_quantised_more_coarsely_than_luma():
+    model = MRDCAE(**TINY)
+    model.build()
+    condition = quality_features(np.array([30]))
+    for gain, level in zip(model.gains, model.levels, strict=True):
+        factors = to_numpy(gain(np.ones((1, 1, 1, len(level.bands)), np.float32), condition))
+        expected = [1 / 1.6 if band.colour else 1 for band in level.bands]
+        np.testing.assert_allclose(factors[0, 0, 0], expected, rtol=1e-5)
 
 
 def test_masks_are_nested_and_follow_the_thresholds(tiny_model):
     spread = float(tiny_model.attention.spread.value)
     logits = np.array([[[-spread - 0.1, 0.0], [spread + 0.1, -9.0]]], np.float32)
-    medium, high = (to_numpy(m)[0, :, :, 0] for m in tiny_model.masks(logits))
+    latents = [np.zeros((1, 2 * n, 2 * n, 1), np.float32) for n in (1, 2, 4)]
+    medium, high = (to_numpy(m)[0, :, :, 0] for m in tiny_model.masks(latents, logits))
     np.testing.assert_array_equal(medium, np.kron([[0, 1], [1, 0]], np.ones((2, 2))))
     np.testing.assert_array_equal(high, np.kron([[0, 0], [1, 0]], np.ones((4, 4))))
 
@@ -199,8 +223,10 @@ def test_bits_count_per_pixel(half_textured):
     assert dear - cheap == pytest.approx(np.sqrt(quantisation_step(50) * 255) / 5, rel=1e-3)
 
 
-def test_the_gradient_of_the_loss_reaches_every_weight(tiny_model, rng):
-    model, images = twin(tiny_model), rng.random((2, 64, 64, 3)).astype(np.float32)
+@pytest.mark.parametrize("choice", [choice for choice, _ in TWINS.values()], ids=TWINS.keys())
+def test_the_gradient_of_the_loss_reaches_every_weight(choice, tiny_model_with, rng):
+    model = twin(tiny_model_with(**choice))
+    images = rng.random((2, 64, 64, 3)).astype(np.float32)
     with tf.GradientTape() as tape:
         loss = model.compute_loss(x=images, y_pred=model(images, training=True))
     variables = model.trainable_variables
@@ -212,14 +238,14 @@ def test_the_gradient_of_the_loss_reaches_every_weight(tiny_model, rng):
         assert np.any(gradient), variable.path
 
 
-def test_fitting_lowers_the_loss_and_reports_four_numbers(tiny_model, photograph):
+def test_fitting_lowers_the_loss_and_reports_it(tiny_model, photograph):
     model = twin(tiny_model)
     model.compile(optimizer=keras.optimizers.Adam(2e-3), run_eagerly=True)
     crops = Photographs([photograph], size=64, batch=2, steps=5, augment=False, fixed=True)
     before = model.evaluate(crops[0], verbose=0, return_dict=True)
     history = model.fit(crops, verbose=0).history
     after = model.evaluate(crops[0], verbose=0, return_dict=True)
-    assert set(history) == {"loss", "bpp", "psnr", "ssim"}
+    assert set(history) == {"loss", "bpp", "psnr", "ssim", "lagrangian"}
     assert after["loss"] < 0.9 * before["loss"]
     assert 0 < after["ssim"] < 1
     assert after["bpp"] > 0
@@ -236,13 +262,14 @@ def test_a_saved_model_computes_the_same_when_it_is_loaded(tiny_model, images, t
     expected, found = tiny_model(images), restored(images)
     for name, value in expected.items():
         np.testing.assert_array_equal(to_numpy(found[name]), to_numpy(value))
+    assert Codec.from_model(restored).id == Codec.from_model(tiny_model).id
 
 
 def test_every_choice_is_in_the_config():
     chosen = {
         **TINY,
         **{"textured_loss": "edge", "mse_share": 0.5, "structure": 3.0, "threshold": 0.02},
-        **{"seed": 9, "block_dtype": "mixed_bfloat16"},
+        **{"seed": 9, "block_dtype": "mixed_bfloat16", "resolutions": 1, "attention": False},
     }
     config = MRDCAE(**chosen).get_config()
     assert {name: config[name] for name in chosen} == chosen
@@ -254,6 +281,7 @@ def test_every_choice_is_in_the_config():
         ({"textured_loss": "psnr"}, "textured_loss must be 'ssim', 'edge' or 'mse'. Received: 'ps"),
         ({"prior_width": 97}, "prior_width must be from 1 to 96, .* Received: 97"),
         ({"prior_width": 0}, "prior_width must be from 1 to 96, .* Received: 0"),
+        ({"resolutions": 2}, "resolutions must be 1 or 3. Received: resolutions=2"),
     ],
 )
 def test_impossible_choices_are_refused(choice, message):

@@ -4,7 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from mrdcae_lite.patches import from_patches, pad_to_multiple, to_patches
+from mrdcae_lite.patches import (
+    depth_to_space,
+    from_patches,
+    pad_to_multiple,
+    space_to_depth,
+    to_patches,
+)
 
 pictures = arrays(
     st.sampled_from([np.uint8, np.float32]), array_shapes(min_dims=3, max_dims=3, max_side=40)
@@ -57,6 +63,14 @@ def test_patches_and_pictures_own_their_memory(photograph):
 def test_the_shape_may_leave_the_channels_out(photograph):
     patches = to_patches(photograph, 32)
     np.testing.assert_array_equal(from_patches(patches, photograph.shape[:2]), photograph)
+
+
+@given(pictures, st.integers(1, 9))
+def test_depth_holds_the_pixels_of_each_patch_and_gives_them_back(image, factor):
+    padded = pad_to_multiple(image, factor)
+    deep, patches = space_to_depth(padded, factor), to_patches(padded, factor)
+    np.testing.assert_array_equal(deep, patches.reshape(*patches.shape[:2], -1))
+    np.testing.assert_array_equal(depth_to_space(deep, factor), padded)
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (0, 5, 3), (1, 4, 5, 3)])

@@ -1,9 +1,7 @@
-import keras
 import numpy as np
 import pytest
 
 from mrdcae_lite import preparation
-from mrdcae_lite.preparation import Photographs
 
 
 @pytest.fixture
@@ -88,53 +86,3 @@ def test_a_crop_is_a_piece_of_the_picture_and_reaches_every_corner(rng):
 def test_a_crop_larger_than_the_picture_is_refused(pictures, rng):
     with pytest.raises(ValueError, match=r"at least 80x80 pixels .* Received: 90x70"):
         preparation.crop(pictures[0], 80, rng)
-
-
-def test_items_are_batches_of_crops(pictures):
-    crops = Photographs(pictures, size=32, batch=5, steps=3)
-    assert isinstance(crops, keras.utils.PyDataset)
-    assert len(crops) == 3
-    assert crops[0].shape == (5, 32, 32, 3)
-    assert crops[0].dtype == np.float32
-    assert crops[0].min() >= 0
-    assert crops[0].max() <= 1
-
-
-def test_an_item_depends_on_seed_epoch_and_index_alone(pictures):
-    def item(seed, epoch, index, others=()):
-        crops = Photographs(pictures, size=32, batch=2, seed=seed)
-        crops.epoch = epoch
-        for other in others:
-            crops[other]
-        return crops[index].tobytes()
-
-    assert item(1, 2, 3) == item(1, 2, 3, others=(0, 7))
-    assert len({item(1, 2, 3), item(0, 2, 3), item(1, 0, 3), item(1, 2, 0)}) == 4
-
-
-def test_an_epoch_brings_new_crops_unless_they_are_fixed(pictures):
-    moving = Photographs(pictures, size=32, batch=2)
-    fixed = Photographs(pictures, size=32, batch=2, fixed=True)
-    before = moving[0], fixed[0]
-    for crops in (moving, fixed):
-        crops.on_epoch_end()
-    assert (moving[0] != before[0]).any()
-    np.testing.assert_array_equal(fixed[0], before[1])
-
-
-def test_without_augmentation_crops_are_cut_out_as_they_are(pictures):
-    crops = Photographs(pictures[1:], size=64, batch=2, augment=False)
-    expected = np.stack([preparation.normalise(pictures[1])] * 2)
-    np.testing.assert_array_equal(crops[0], expected)
-
-
-def test_large_photographs_are_drawn_in_proportion_to_their_area():
-    dark, light = np.zeros((40, 40, 3), np.uint8), np.full((80, 60, 3), 255, np.uint8)
-    crops = Photographs([dark, light], size=32, batch=400, augment=False)
-    assert crops[0].mean() == pytest.approx(0.75, abs=0.06)
-
-
-def test_photographs_that_are_too_small_are_left_out(pictures):
-    assert len(Photographs(pictures, size=70).images) == 1
-    with pytest.raises(ValueError, match=r"as large as 91x91 pixels\. Received: 2 photographs"):
-        Photographs(pictures, size=91)

@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from mrdcae_lite.prior import LOG_FEATURE, IntegerPrior
-from mrdcae_lite.pyramid import CHANNELS, GROUPS
+from mrdcae_lite.prior import LOG_FEATURE, IntegerPrior, shapes
+from mrdcae_lite.pyramid import levels
 from mrdcae_lite.quality import quality_features
 
 # The one magnitude whose logarithm float32 rounds to the other side (16 log 938 = 109.4999992).
@@ -38,8 +38,8 @@ def bounded(state):
     return np.clip(state, -(2**22), 2**22)
 
 
-def reference_indices(weights, quality, masks, symbols):
-    """Table index of every symbol on three dense grids."""
+def reference_indices(weights, quality, masks, symbols, resolutions=3):
+    """Table index of every symbol on dense grids."""
     w = {name: array.astype(np.int64) for name, array in weights.items()}
     state = np.tile(w["start"][quality], (*masks[0].shape, 1))
     found = []
@@ -49,7 +49,7 @@ def reference_indices(weights, quality, masks, symbols):
         features = LOG_FEATURE[np.minimum(abs(values), 4095)].astype(np.int64) * mask[..., None]
         white = np.indices(mask.shape).sum(axis=0) % 2
         indices, first = np.zeros(values.shape, np.int64), 0
-        for group, size in enumerate(GROUPS[level]):
+        for group, size in enumerate(levels(resolutions)[level].groups):
             name, part = f"level{level}_group{group}", slice(first, first + size)
             first += size
             for phase in (0, 1):
@@ -78,29 +78,15 @@ def refine(w, quality, level, state, mask):
 # --- material
 
 
-def weight_shapes(width):
-    """Name, shape and whether it is a bias, of every array of a frozen prior."""
-    yield "start", (101, width), True
-    for level, groups in enumerate(GROUPS):
-        for group, size in enumerate(groups):
-            name = f"level{level}_group{group}"
-            yield f"{name}_update", (3, 3, size, width), False
-            yield f"{name}_hidden", (width, width), False
-            yield f"{name}_hidden_bias", (2, 101, width), True
-            yield f"{name}_index", (width, size), False
-            yield f"{name}_index_bias", (101, size), True
-        if level < 2:
-            yield f"level{level}_mix", (3, 3, width, width), False
-            yield f"level{level}_mix_bias", (101, width), True
-            yield f"level{level}_up", (width, 4 * width), False
-            yield f"level{level}_up_bias", (101, 4 * width), True
+def is_bias(name):
+    return name == "start" or name.endswith("_bias")
 
 
-def random_weights(rng, width, *, limits):
+def random_weights(rng, width, resolutions=3, *, limits):
     """Integer weights: moderate ones, or all of them at their limits."""
     weights = {}
-    for name, shape, is_bias in weight_shapes(width):
-        if is_bias:
+    for name, shape in shapes(width, resolutions).items():
+        if is_bias(name):
             weights[name] = rng.integers(-(2**14), 2**14, shape, np.int32)
         elif limits:
             weights[name] = rng.choice(np.array([-127, 127, 127], np.int8), shape)
@@ -109,10 +95,10 @@ def random_weights(rng, width, *, limits):
     return weights
 
 
-def random_masks(rng, rows, columns):
+def random_masks(rng, rows, columns, resolutions=3):
     """A level is on only where the coarser one is, otherwise anywhere."""
     masks = [np.ones((rows, columns), bool)]
-    for _ in range(2):
+    for _ in range(resolutions - 1):
         coarser = np.repeat(np.repeat(masks[-1], 2, axis=0), 2, axis=1)
         masks.append(coarser & (rng.random(coarser.shape) < 0.7))
     return masks
@@ -120,14 +106,15 @@ def random_masks(rng, rows, columns):
 
 def random_symbols(rng, masks, scale):
     symbols = []
-    for mask, channels in zip(masks, CHANNELS, strict=True):
-        values = np.rint(rng.laplace(0, scale, (*mask.shape, channels))).astype(np.int32)
+    for mask, level in zip(masks, levels(len(masks)), strict=True):
+        shape = *mask.shape, len(level.bands)
+        values = np.rint(rng.laplace(0, scale, shape)).astype(np.int32)
         values[abs(values) == DOUBTFUL] = 0
         symbols.append(values * mask[..., None])
     return symbols
 
 
-def run_time_indices(weights, quality, masks, symbols):
+def run_time_indices(weights, quality, masks, symbols, resolutions=3):
     """What `IntegerPrior` asks for, laid out on dense grids; 255 where it asks for nothing."""
     found = [np.full(values.shape, 255, np.uint8) for values in symbols]
 
@@ -137,7 +124,7 @@ def run_time_indices(weights, quality, masks, symbols):
         found[request.level][place] = request.indices
         return symbols[request.level][place]
 
-    IntegerPrior(weights).run(quality, masks, answer)
+    IntegerPrior(weights, resolutions).run(quality, masks, answer)
     return found
 
 
@@ -152,35 +139,41 @@ def assert_equal_where_on(found, expected, masks):
 
 @pytest.mark.parametrize("limits", [False, True])
 @pytest.mark.parametrize("scale", [0.3, 8, 5000])
-def test_the_run_time_form_equals_the_slow_reference(limits, scale, rng):
-    weights, masks = random_weights(rng, 16, limits=limits), random_masks(rng, 3, 5)
+@pytest.mark.parametrize("resolutions", [3, 1])
+def test_the_run_time_form_equals_the_slow_reference(limits, scale, resolutions, rng):
+    weights = random_weights(rng, 16, resolutions, limits=limits)
+    masks = random_masks(rng, 3, 5, resolutions)
     symbols = random_symbols(rng, masks, scale)
-    expected = reference_indices(weights, 70, masks, symbols)
-    assert_equal_where_on(run_time_indices(weights, 70, masks, symbols), expected, masks)
+    expected = reference_indices(weights, 70, masks, symbols, resolutions)
+    found = run_time_indices(weights, 70, masks, symbols, resolutions)
+    assert_equal_where_on(found, expected, masks)
 
 
 @pytest.mark.parametrize("sign", [-127, 127])
 def test_the_largest_possible_sums_are_exact(sign, rng):
     weights = random_weights(rng, 96, limits=True)
-    for name, shape, is_bias in weight_shapes(96):
+    for name, shape in shapes(96, 3).items():
         if name.endswith(("_update", "_mix")):
             weights[name] = np.full(shape, sign, np.int8)
-        elif is_bias:
+        elif is_bias(name):
             weights[name] = np.full(shape, 2**18, np.int32)
-    masks = [np.ones((n, n), bool) for n in (3, 6, 12)]
-    symbols = [np.full((*m.shape, c), 4000, np.int32) for m, c in zip(masks, CHANNELS, strict=True)]
+    grids = ((3, 3, 192), (6, 6, 144), (12, 12, 144))
+    masks = [np.ones(shape[:2], bool) for shape in grids]
+    symbols = [np.full(shape, 4000, np.int32) for shape in grids]
     expected = reference_indices(weights, 0, masks, symbols)
     assert_equal_where_on(run_time_indices(weights, 0, masks, symbols), expected, masks)
 
 
-@pytest.mark.parametrize("quality", [0, 25, 50, 100])
-def test_the_training_form_equals_the_run_time_form(quality, rng):
+@pytest.mark.parametrize(
+    ("quality", "resolutions"), [(0, 3), (25, 3), (50, 3), (100, 3), (0, 1), (75, 1)]
+)
+def test_the_training_form_equals_the_run_time_form(quality, resolutions, rng):
     import keras
 
     from mrdcae_lite.layers import ContextPrior
 
     keras.utils.set_random_seed(quality)
-    layer = ContextPrior(16)
+    layer = ContextPrior(16, resolutions)
     layer.build()
     for variable in layer.trainable_variables:
         # Sixteenths, so that no bias depends on the order of its four additions; some weights
@@ -189,8 +182,9 @@ def test_the_training_form_equals_the_run_time_form(quality, rng):
         start = np.asarray(variable.value)
         variable.assign(np.rint((start + rng.normal(0, 0.1, variable.shape)) * wild * 256) / 256)
     weights = layer.freeze(quality_features(np.arange(101)))
-    assert max(abs(weights["level1_mix"].astype(int)).ravel()) == 127
-    masks = random_masks(rng, 2, 3)
+    assert {name: array.shape for name, array in weights.items()} == shapes(16, resolutions)
+    assert max(abs(weights["level0_group0_update"].astype(int)).ravel()) == 127
+    masks = random_masks(rng, 2, 3, resolutions)
     symbols = random_symbols(rng, masks, rng.choice([1, 50, 3000]))
     trained = layer(
         [s[None].astype(np.float32) for s in symbols],
@@ -198,9 +192,9 @@ def test_the_training_form_equals_the_run_time_form(quality, rng):
         quality_features(quality)[None],
     )
     expected = [keras.ops.convert_to_numpy(indices)[0] for indices in trained]
-    found = run_time_indices(weights, quality, masks, symbols)
+    found = run_time_indices(weights, quality, masks, symbols, resolutions)
     assert_equal_where_on(found, expected, masks)
-    assert len(np.unique(found[2])) > 8
+    assert len(np.unique(found[-1])) > 8
 
 
 def test_the_order_of_additions_does_not_matter(rng):
@@ -274,7 +268,7 @@ def test_every_symbol_is_asked_for_once_coarse_levels_and_black_fields_first(rng
 
     IntegerPrior(weights).run(10, masks, answer)
     assert order == sorted(order)
-    assert len(order) == len(set(order)) == 2 * sum(map(len, GROUPS))
+    assert len(order) == len(set(order)) == 2 * sum(len(level.groups) for level in levels(3))
 
 
 def test_a_shorter_list_of_masks_asks_the_same_of_the_levels_that_are_left(rng):

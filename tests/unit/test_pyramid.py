@@ -3,7 +3,7 @@ import pytest
 from scipy.fft import dct, dctn, idctn
 
 from mrdcae_lite import pyramid
-from mrdcae_lite.pyramid import CARRIED, CHANNELS, COLOUR, GROUPS, PATCH, STRIDES
+from mrdcae_lite.pyramid import CARRIED, COLOUR, PATCH
 
 
 def to_blocks(grid, size):
@@ -46,21 +46,20 @@ def test_the_cosine_matrix_is_the_one_of_scipy(size):
     "matrix",
     [
         COLOUR,
-        pyramid.pixel_basis(),
-        pyramid.merge_basis(coarsest=False),
-        pyramid.merge_basis(coarsest=True),
+        *(pyramid.basis(step, coarsest=end) for step in (0, 1, 2) for end in (False, True)),
     ],
-    ids=["colour", "pixels", "merge", "coarsest merge"],
 )
 def test_every_step_is_orthonormal(matrix):
     np.testing.assert_allclose(matrix @ matrix.T, np.eye(len(matrix)), atol=1e-12)
 
 
-def test_a_block_becomes_the_cosine_transform_of_its_three_colours(rng):
+@pytest.mark.parametrize("coarsest", [False, True])
+def test_a_block_becomes_the_cosine_transform_of_its_three_colours(coarsest, rng):
     block = rng.random((8, 8, 3))
     planes = dctn(block @ COLOUR.T, axes=(0, 1), norm="ortho")
-    expected = [planes[band.v, band.h, band.colour] for band in pyramid.BLOCK_BANDS]
-    np.testing.assert_allclose(pyramid.pixel_basis() @ block.ravel(), expected, atol=1e-12)
+    expected = [planes[band.v, band.h, band.colour] for band in pyramid.bands(coarsest=coarsest)]
+    found = pyramid.basis(0, coarsest=coarsest) @ block.ravel()
+    np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("coarsest", [False, True])
@@ -70,8 +69,9 @@ def test_a_merge_transforms_the_picture_that_four_neighbours_make(coarsest, rng)
     picture = small.swapaxes(1, 2).reshape(8, 8, 3)
     planes = dctn(picture, axes=(0, 1), norm="ortho")
     expected = [planes[band.v, band.h, band.colour] for band in pyramid.bands(coarsest=coarsest)]
-    merged = pyramid.merge_basis(coarsest=coarsest) @ neighbours.ravel()
-    np.testing.assert_allclose(merged, expected, atol=1e-12)
+    for step in (1, 2):
+        merged = pyramid.basis(step, coarsest=coarsest) @ neighbours.ravel()
+        np.testing.assert_allclose(merged, expected, atol=1e-12)
 
 
 def test_a_patch_comes_back_from_its_three_levels(rng):
@@ -82,8 +82,7 @@ def test_a_patch_comes_back_from_its_three_levels(rng):
 def test_three_levels_hold_as_many_numbers_and_as_much_energy_as_the_patch(rng):
     patch = rng.random((PATCH, PATCH, 3))
     levels = analyse(patch)
-    assert [level.shape[-1] for level in levels] == list(CHANNELS) == [192, 144, 144]
-    assert [PATCH // len(level) for level in levels] == list(STRIDES)
+    assert [level.shape for level in levels] == [(1, 1, 192), (2, 2, 144), (4, 4, 144)]
     assert sum(level.size for level in levels) == patch.size
     assert sum((level**2).sum() for level in levels) == pytest.approx((patch**2).sum())
 
@@ -105,16 +104,26 @@ def test_every_band_has_one_channel(coarsest):
 
 
 def test_the_lowest_frequencies_are_carried_to_the_coarser_grid():
-    carried = pyramid.BLOCK_BANDS[:CARRIED]
+    carried = pyramid.bands(coarsest=False)[:CARRIED]
     assert list(carried) == [(v, h, c) for v in range(4) for h in range(4) for c in range(3)]
 
 
-@pytest.mark.parametrize("level", [0, 1, 2])
+@pytest.mark.parametrize(("resolutions", "strides"), [(3, [32, 16, 8]), (1, [8])])
+def test_levels_hold_every_coefficient_of_a_patch_once(resolutions, strides):
+    levels = pyramid.levels(resolutions)
+    assert [level.stride for level in levels] == strides
+    assert [level.scale for level in levels] == [PATCH // stride for stride in strides]
+    assert sum(level.scale**2 * len(level.bands) for level in levels) == PATCH * PATCH * 3
+    assert set(levels[0].bands) == set(pyramid.bands(coarsest=True))
+    for level in levels[1:]:
+        assert level.bands == pyramid.bands(coarsest=False)[CARRIED:]
+
+
+@pytest.mark.parametrize("level", [*pyramid.levels(3), *pyramid.levels(1)])
 def test_a_group_holds_luma_or_chroma_and_luma_comes_first(level):
-    bands = pyramid.level_bands(level)
-    assert sum(GROUPS[level]) == CHANNELS[level] == len(bands)
-    ends = np.cumsum(GROUPS[level])
-    groups = [bands[end - size : end] for end, size in zip(ends, GROUPS[level], strict=True)]
+    assert sum(level.groups) == len(level.bands)
+    ends = np.cumsum(level.groups)
+    groups = [level.bands[end - size : end] for end, size in zip(ends, level.groups, strict=True)]
     is_chroma = [{band.colour > 0 for band in group} for group in groups]
     assert is_chroma == [{False}] * (len(groups) - 1) + [{True}] or is_chroma == [
         {False},

@@ -1,4 +1,4 @@
-"""What a training run does around the fit, shown with a model of three numbers."""
+"""What training is fed with, and what it does around the fit of a model of three numbers."""
 
 import csv
 import shutil
@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from mrdcae_lite import training
-from mrdcae_lite.preparation import Photographs
+from mrdcae_lite import preparation, training
+from mrdcae_lite.codec import Codec
+from mrdcae_lite.training import Photographs
 
 
 class MeanColour(keras.Model):
@@ -17,13 +18,20 @@ class MeanColour(keras.Model):
 
     def build(self, input_shape=None):
         self.colour = self.add_weight(name="colour", shape=(3,), initializer="zeros")
+        self.lagrangian = keras.metrics.Mean(name="lagrangian")
         self.built = True
 
     def call(self, images):
         return self.colour + ops.zeros_like(images)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        return ops.mean((x - y_pred) ** 2)
+        error = ops.mean((x - y_pred) ** 2)
+        self.lagrangian.update_state(error)
+        return error
+
+    @property
+    def metrics(self):
+        return [*{id(m): m for m in [*super().metrics, self.lagrangian]}.values()]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +74,7 @@ def finished(whole_run, tmp_path):
 def test_every_epoch_has_a_row_and_the_validation_loss_falls(whole_run):
     log = read_log(whole_run[0])
     assert [row["epoch"] for row in log] == ["1", "2", "3", "4"]
-    assert set(log[0]) == {"epoch", "loss", "val_loss"}
+    assert set(log[0]) == {"epoch", "loss", "lagrangian", "val_loss", "val_lagrangian"}
     losses = [float(row["val_loss"]) for row in log]
     assert losses == sorted(losses, reverse=True)
 
@@ -130,7 +138,9 @@ def test_the_weights_of_the_best_epoch_are_kept(tmp_path, pictures):
     class Scored(MeanColour):
         def evaluate(self, *args, **options):
             judged.append(colour(self))
-            return {"loss": [0.5, 0.2, 0.4, 0.3][len(judged) - 1]}
+            # What else is trained counts for nothing.
+            at = len(judged) - 1
+            return {"lagrangian": [0.5, 0.2, 0.4, 0.3][at], "loss": [0.4, 0.5, 0.3, 0.2][at]}
 
     model = run(tmp_path, pictures, model=Scored)
     np.testing.assert_array_equal(colour(model), judged[1])
@@ -184,3 +194,98 @@ def test_the_learning_rate_warms_up_and_falls_to_two_percent():
     assert rates.argmax() == 2
     assert rates[2] == pytest.approx(3e-3)
     assert rates[-1] == pytest.approx(6e-5, rel=0.01)
+
+
+# --- crops
+
+
+@pytest.fixture
+def photographs(rng):
+    return [rng.integers(0, 256, shape, np.uint8) for shape in ((70, 90, 3), (64, 64, 3))]
+
+
+def test_items_are_batches_of_crops(photographs):
+    crops = Photographs(photographs, size=32, batch=5, steps=3)
+    assert isinstance(crops, keras.utils.PyDataset)
+    assert len(crops) == 3
+    assert crops[0].shape == (5, 32, 32, 3)
+    assert crops[0].dtype == np.float32
+    assert crops[0].min() >= 0
+    assert crops[0].max() <= 1
+
+
+def test_an_item_depends_on_seed_epoch_and_index_alone(photographs):
+    def item(seed, epoch, index, others=()):
+        crops = Photographs(photographs, size=32, batch=2, seed=seed)
+        crops.epoch = epoch
+        for other in others:
+            crops[other]
+        return crops[index].tobytes()
+
+    assert item(1, 2, 3) == item(1, 2, 3, others=(0, 7))
+    assert len({item(1, 2, 3), item(0, 2, 3), item(1, 0, 3), item(1, 2, 0)}) == 4
+
+
+def test_an_epoch_brings_new_crops_unless_they_are_fixed(photographs):
+    moving = Photographs(photographs, size=32, batch=2)
+    fixed = Photographs(photographs, size=32, batch=2, fixed=True)
+    before = moving[0], fixed[0]
+    for crops in (moving, fixed):
+        crops.on_epoch_end()
+    assert (moving[0] != before[0]).any()
+    np.testing.assert_array_equal(fixed[0], before[1])
+
+
+def test_without_augmentation_crops_are_cut_out_as_they_are(photographs):
+    crops = Photographs(photographs[1:], size=64, batch=2, augment=False)
+    expected = np.stack([preparation.normalise(photographs[1])] * 2)
+    np.testing.assert_array_equal(crops[0], expected)
+
+
+def test_large_photographs_are_drawn_in_proportion_to_their_area():
+    dark, light = np.zeros((40, 40, 3), np.uint8), np.full((80, 60, 3), 255, np.uint8)
+    crops = Photographs([dark, light], size=32, batch=400, augment=False)
+    assert crops[0].mean() == pytest.approx(0.75, abs=0.06)
+
+
+def test_photographs_that_are_too_small_are_left_out(photographs):
+    assert len(Photographs(photographs, size=70).images) == 1
+    with pytest.raises(ValueError, match=r"as large as 91x91 pixels\. Received: 2 photographs"):
+        Photographs(photographs, size=91)
+
+
+# --- the codec of a trained model
+
+
+def test_a_model_is_frozen_with_tables_fitted_to_the_photographs(tiny_model, rng):
+    noise = rng.integers(0, 256, (40, 50, 3), np.uint8)
+    frozen = training.freeze(tiny_model, [noise], seed=3)
+    plain = Codec.from_model(tiny_model)
+    assert frozen.architecture == plain.architecture
+    assert len(frozen.compress(noise, 50)) < len(plain.compress(noise, 50))
+    assert training.freeze(tiny_model, [noise], seed=3).id == frozen.id
+
+
+@pytest.mark.parametrize(
+    ("sides", "expected"),
+    [
+        ([300] * 3, [256] * 3),
+        ([300, 40, 256], [256, 256]),  # small ones only if there are no others
+        ([40, 70], [40, 70]),
+        ([256] * 400, [256] * 80),
+    ],
+)
+def test_tables_are_fitted_to_a_piece_of_each_of_some_photographs(sides, expected, monkeypatch):
+    seen = []
+
+    class Spy:
+        @classmethod
+        def from_model(cls, model):
+            return cls()
+
+        def refined(self, pieces):
+            seen.extend(piece.shape for piece in pieces)
+
+    monkeypatch.setattr(training, "Codec", Spy)
+    training.freeze(None, [np.zeros((side, side + 9, 3), np.uint8) for side in sides])
+    assert seen == [(side, side, 3) for side in expected]

@@ -1,0 +1,282 @@
+"""Measure codecs side by side: speed, the cost of routing, overhead, time and memory by size.
+
+`make bench` runs it with one thread for every library. All figures are of one machine and one
+run: compare them with each other, not with those of another day.
+
+    python -m data_scripts.benchmark_codecs [--out FILE.json]
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import mrdcae_lite as mr
+from data_scripts import processor
+from data_scripts.fetch import Parser, guarded
+from mrdcae_lite.baselines import BASELINES, best_within
+from mrdcae_lite.images import write_atomically
+from mrdcae_lite.tiling import Tiling
+
+RATES = (0.5, 1.0)  # bits per pixel at which speeds are compared
+SIZES = (0.1, 0.4, 1.6, 6.4, 12.0, 25.0, 50.0)  # megapixels
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of patches that get the low level alone
+QUALITIES = (10, 25, 40, 55, 70)
+QUALITY = 40
+AGAINST = "avif"
+
+Pixels = NDArray[np.uint8]
+
+
+def cpu_seconds(task: Callable[[], Any], repeats: int = 3) -> float:
+    """CPU seconds of a task, the least of several times."""
+    taken = []
+    for _ in range(repeats):
+        started = time.process_time()
+        task()
+        taken.append(time.process_time() - started)
+    return min(taken)
+
+
+def megapixels(image: Pixels) -> float:
+    """Size of a picture."""
+    return image.shape[0] * image.shape[1] / 1e6
+
+
+def _ours(codec: mr.Codec, image: Pixels, rate: float) -> tuple[Callable[[], bytes], Any]:
+    quality = mr.info(codec.compress(image, target_bpp=rate)).quality
+    return partial(codec.compress, image, quality), codec.decompress
+
+
+def _theirs(name: str, image: Pixels, rate: float) -> tuple[Callable[[], bytes], Any]:
+    baseline = BASELINES[name]
+    quality, _ = best_within(baseline, image, int(rate * image.shape[0] * image.shape[1] / 8))
+    return partial(baseline.encode, image, quality), baseline.decode
+
+
+def speed(name: str, rate: float, images: Sequence[Pixels]) -> dict[str, Any]:
+    """A codec at a rate: megapixels per CPU second, over all pictures."""
+    codec = mr.load()
+    encode_s = decode_s = size = 0.0
+    for image in images:
+        find = partial(_ours, codec) if name == "mrdcae" else partial(_theirs, name)
+        encode, decode = find(image, rate)
+        data = encode()
+        size += len(data)
+        encode_s += cpu_seconds(encode)
+        decode_s += cpu_seconds(partial(decode, data))
+    total = sum(map(megapixels, images))
+    return {
+        "codec": name,
+        "bpp": size * 8e-6 / total,
+        "encode_mp_per_s": total / encode_s,
+        "decode_mp_per_s": total / decode_s,
+    }
+
+
+def routing_cost(images: Sequence[Pixels]) -> list[dict[str, float]]:
+    """Decode speed against the share of patches whose medium and high level is off.
+
+    The patches of lowest saliency are switched off first; the rest keep all three levels.
+    """
+    codec, rows = mr.load(), []
+    for share in SHARES:
+        taken = size = 0.0
+        for image in images:
+            scores = codec.saliency(image, QUALITY)
+            order = np.argsort(scores.ravel())
+            routing = np.full(scores.size, 3, np.uint8)
+            routing[order[: round(share * scores.size)]] = 1
+            data = codec.compress(image, QUALITY, routing=routing.reshape(scores.shape))
+            taken += cpu_seconds(partial(codec.decompress, data))
+            size += len(data)
+        total = sum(map(megapixels, images))
+        bpp = size * 8e-6 / total
+        rows.append({"low_share": share, "bpp": bpp, "decode_mp_per_s": total / taken})
+    return rows
+
+
+def overhead(images: Mapping[str, Pixels]) -> list[dict[str, Any]]:
+    """Bytes of real files against the information content that the model gives their symbols."""
+    codec, rows = mr.load(), []
+    for name, image in images.items():
+        for quality in QUALITIES:
+            data = codec.compress(image, quality)
+            content = sum(float(bits.sum()) for bits in codec.information(data)) / 8
+            rows.append(
+                {
+                    "picture": name,
+                    "quality": quality,
+                    "bpp": mr.bits_per_pixel(data, image.shape),
+                    "bytes": len(data),
+                    "content_bytes": content,
+                    "overhead_bytes": len(data) - content,
+                    "overhead_percent": 100 * (len(data) / content - 1),
+                }
+            )
+    return rows
+
+
+def seams() -> list[dict[str, Any]]:
+    """Jumps of the error at the borders of blocks, patches and tiles against all others."""
+    codec, image = mr.load(), large_picture(1.6)
+    height, width = image.shape[:2]
+    tiles = list(Tiling(height, width))
+    borders = {
+        "blocks of 8": (range(8, height, 8), range(8, width, 8)),
+        "patches of 32": (range(32, height, 32), range(32, width, 32)),
+        "tiles": (
+            sorted({tile.top * 32 for tile in tiles} - {0}),
+            sorted({tile.left * 32 for tile in tiles} - {0}),
+        ),
+    }
+    rows = []
+    for quality in QUALITIES:
+        data = codec.compress(image, quality)
+        _, other = best_within(BASELINES["jpeg"], image, len(data))
+        for name, file, decode in (
+            ("mrdcae", data, codec.decompress),
+            ("jpeg", other, BASELINES["jpeg"].decode),
+        ):
+            ratios = {
+                at: mr.seam_ratio(image, decode(file), *where) for at, where in borders.items()
+            }
+            rows.append({"codec": name, "bpp": mr.bits_per_pixel(file, image.shape), **ratios})
+    return rows
+
+
+def large_picture(size: float) -> Pixels:
+    """A picture of `size` megapixels, 4:3, of bundled photographs side by side and mirrored."""
+    width = round((size * 4e6 / 3) ** 0.5)
+    height = round(size * 1e6 / width)
+    photographs = [mr.sample(name) for name in mr.sample_names()]
+    side = photographs[0].shape[0]
+    picture = np.empty((height, width, 3), np.uint8)
+    for row, top in enumerate(range(0, height, side)):
+        for column, left in enumerate(range(0, width, side)):
+            photograph = photographs[(3 * row + column) % len(photographs)]
+            turned = photograph[:: (-1) ** row, :: (-1) ** column]
+            part = picture[top : top + side, left : left + side]
+            part[:] = turned[: part.shape[0], : part.shape[1]]
+    return picture
+
+
+def one_step(step: str, size: float, path: Path) -> dict[str, float]:
+    """Encode a large picture to `path` or decode it, in a process of its own: time and memory."""
+    codec = mr.load()
+    codec.decompress(codec.compress(mr.sample("dog")[:64, :64]))
+    picture = large_picture(size) if step == "encode" else np.empty(0, np.uint8)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = time.process_time()
+    if step == "encode":
+        path.write_bytes(codec.compress(picture, QUALITY))
+    else:
+        picture = codec.decompress(path.read_bytes())
+    taken = time.process_time() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    exact = picture.shape[0] * picture.shape[1] / 1e6
+    return {
+        "megapixels": exact,
+        f"{step}_s": taken,
+        f"{step}_peak_mb": peak / 1024,
+        f"{step}_added_mb": (peak - before) / 1024,
+    }
+
+
+def scaling(size: float) -> dict[str, float]:
+    """Both steps for one size, each in its own process."""
+    found: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for step in ("encode", "decode"):
+            command = [sys.executable, "-m", __spec__.name, "--step", step]
+            command += ["--size", str(size), "--file", str(Path(folder) / "large.mrdc")]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            found |= json.loads(done.stdout)
+    return found
+
+
+def benchmark(sizes: Sequence[float]) -> dict[str, Any]:
+    """All measurements, each said on standard error as it comes."""
+    images = {name: mr.sample(name) for name in mr.sample_names()}
+    few = list(images.values())[::2]
+    speeds = []
+    for rate in RATES:
+        rows = [_said(speed(name, rate, few)) for name in (*BASELINES, "mrdcae")]
+        speeds += [_against(row, rows) for row in rows]
+    return {
+        "machine": {
+            "processor": processor(),
+            "threads": os.environ.get("OMP_NUM_THREADS", "all"),
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("numpy", "pillow", "constriction")},
+        },
+        "model": {"name": "lite", "id": mr.load().id.hex()},
+        "speed": speeds,
+        "routing": [_said(row) for row in routing_cost(few)],
+        "overhead": [_said(row) for row in overhead(images)],
+        "seams": [_said(row) for row in seams()],
+        "scaling": [_said(scaling(size)) for size in sizes],
+    }
+
+
+def _against(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A row of speeds with its ratios to those of `AGAINST`, where that codec is there."""
+    anchors = [other for other in rows if other["codec"] == AGAINST]
+    ratios = {
+        f"{step}_against_{AGAINST}": row[f"{step}_mp_per_s"] / anchor[f"{step}_mp_per_s"]
+        for anchor in anchors
+        for step in ("encode", "decode")
+    }
+    return row | ratios
+
+
+def _said(row: dict[str, Any]) -> dict[str, Any]:
+    print(_line(row), file=sys.stderr, flush=True)
+    return row
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
+        for key, value in row.items()
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print, and write the figures to a file where one is named."""
+    parser = Parser(prog="data_scripts.benchmark_codecs")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="JSON file to write")
+    parser.add_argument("--largest", type=float, default=max(SIZES), metavar="MEGAPIXELS")
+    parser.add_argument("--step", choices=("encode", "decode"), help=argparse.SUPPRESS)
+    parser.add_argument("--size", type=float, help=argparse.SUPPRESS)
+    parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    if options.step:
+        print(json.dumps(one_step(options.step, options.size, options.file)))
+        return 0
+    return guarded(parser.prog, partial(_report, options.largest, options.out))
+
+
+def _report(largest: float, out: Path | None) -> None:
+    report = benchmark([size for size in SIZES if size <= largest])
+    for part in ("speed", "routing", "overhead", "seams", "scaling"):
+        print(f"{part}\n  " + "\n  ".join(map(_line, report[part])))
+    if out:
+        write_atomically(out, (json.dumps(report, indent=1) + "\n").encode())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,293 @@
+"""The networks at run time, in NumPy: analysis, attention and synthesis of a frozen model.
+
+`model.MRDCAE` is the same in the form that trains; a test holds the two together. Here there is
+no batch: grids are (rows, columns, channels). What the quality decides is multiplied into the
+weights once a picture, and a residual block computes its correction only at the places that
+need it, gathered into a list: medium and high cost nothing where attention switched them off.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrdcae_lite import pyramid
+from mrdcae_lite.patches import depth_to_space, space_to_depth
+from mrdcae_lite.prior import ALL_TAPS, Sites
+from mrdcae_lite.quality import quality_features, quantisation_step
+
+Grid = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+_ROWS = 512
+"""Sites whose neighbourhoods are multiplied at a time: they stay in the processor's cache."""
+
+
+class Architecture(NamedTuple):
+    """The arguments of `model.MRDCAE` that its weights depend on."""
+
+    width: int = 128
+    blocks: int = 2
+    prior_width: int = 96
+    resolutions: int = 3
+    attention: bool = True
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "Architecture":
+        """From what a codec file says; raises `ValueError` if that is impossible."""
+        found = cls(**config)
+        sizes = found[:4]
+        whole = all(type(size) is int and size > 0 for size in sizes)
+        if not whole or found.resolutions not in (1, 3) or type(found.attention) is not bool:
+            raise ValueError(f"impossible architecture {dict(config)}")
+        return found
+
+    @property
+    def reach(self) -> int:
+        """Patches around a place that its latents, its score or its pixels depend on."""
+        stride = 8 * 2 ** (self.resolutions - 1)
+        analysis = self.blocks * 8 * (2**self.resolutions - 1)  # pixels
+        synthesis = (self.margins()[0] + 1) * stride
+        return max(-(-max(analysis, synthesis) // pyramid.PATCH), 3 if self.attention else 0)
+
+    def margins(self) -> list[int]:
+        """Cells around a place that must be corrected with it, for each level, coarse to fine.
+
+        Every block looks one cell further than the one after it.
+        """
+        margins: list[int] = []
+        needed = 0
+        for _ in range(self.resolutions):
+            margins.insert(0, needed + self.blocks - 1)
+            needed = -(-(needed + self.blocks) // 2)
+        return margins
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each weight of the transforms and of attention, by name."""
+        block = {
+            "enter/kernel": (384, self.width),
+            "enter/bias": (self.width,),
+            "mix/kernel": (3, 3, self.width, self.width),
+            "mix/bias": (self.width,),
+            "leave/kernel": (self.width, 192),
+            "leave/bias": (192,),
+            "film/kernel": (4, 2 * self.width),
+            "film/bias": (2 * self.width,),
+        }
+        shapes: dict[str, tuple[int, ...]] = {}
+        for side in ("analysis", "synthesis"):
+            for step in range(self.resolutions):
+                shapes[f"{side}{step}/offset"] = (192, 192)
+                for number in range(self.blocks):
+                    path = f"{side}{step}_block{number}"
+                    shapes |= {f"{path}/{name}": shape for name, shape in block.items()}
+        for number, level in enumerate(pyramid.levels(self.resolutions)):
+            for gain in ("gain", "inverse_gain"):
+                shapes[f"{gain}{number}/curve"] = (4, len(level.bands))
+        if self.attention:
+            convolution = {"kernel": (3, 3, 32, 32), "bias": (32,)}
+            layers = {
+                "enter": {"kernel": (192, 32), "bias": (32,)},
+                "film": {"kernel": (4, 32), "bias": (32,)},
+                **dict.fromkeys(("halve", "quarter", "surround"), convolution),
+                "score": {"kernel": (32, 1), "bias": (1,)},
+            }
+            for layer, arrays in layers.items():
+                shapes |= {f"attention/{layer}/{name}": shape for name, shape in arrays.items()}
+            shapes["attention/spread"] = ()
+        return shapes
+
+
+class Transforms:
+    """Frozen networks.
+
+    Args:
+        architecture: of the model.
+        weights: by name, as `Architecture.shapes` lists them.
+    """
+
+    def __init__(self, architecture: Architecture, weights: Mapping[str, NDArray]) -> None:
+        self.architecture = architecture
+        self.levels = pyramid.levels(architecture.resolutions)
+        self._weights = {name: array.astype(np.float32) for name, array in weights.items()}
+        steps = range(architecture.resolutions)
+        self._forward = [self._kernel("analysis", n, inverse=False) for n in steps]
+        self._backward = [self._kernel("synthesis", n, inverse=True) for n in steps]
+        self._at = lru_cache(maxsize=4)(self._at_quality)
+
+    def _kernel(self, side: str, step: int, *, inverse: bool) -> Grid:
+        basis = pyramid.basis(step, coarsest=step == self.architecture.resolutions - 1)
+        basis = (basis if inverse else basis.T).astype(np.float32)
+        return basis + np.float32(0.1) * self._weights[f"{side}{step}/offset"]
+
+    def _at_quality(self, quality: int) -> "_Settings":
+        return _Settings(self.architecture, self._weights, quality)
+
+    # --- encoder ----------------------------------------------------------------------------
+
+    def analyse(self, image: Grid, quality: int) -> tuple[list[Grid], Grid | None]:
+        """Latents of all levels in quantisation steps, coarse to fine, and attention logits.
+
+        Args:
+            image: float32 (height, width, 3) in [0, 1], sides multiples of 32.
+            quality: 0 to 100.
+
+        Returns grids (height/stride, width/stride, channels), and (height/32, width/32) logits,
+        or None for a model without attention.
+        """
+        at = self._at(quality)
+        grid = space_to_depth(image - np.float32(0.5), 8) @ (self._forward[0] / at.step)
+        logits = self._attend(grid, at) if self.architecture.attention else None
+        details: list[Grid] = []
+        for scale, kernel in enumerate([*self._forward[1:], None]):
+            everywhere = np.ones(grid.shape[:2], bool)
+            self._correct(grid, everywhere, at.blocks["analysis", scale])
+            if kernel is not None:
+                details.insert(0, grid[..., pyramid.CARRIED :])
+                grid = space_to_depth(grid[..., : pyramid.CARRIED], 2) @ kernel
+        pairs = zip([grid, *details], at.gains, strict=True)
+        return [y * gain for y, gain in pairs], logits
+
+    def thresholds(self) -> tuple[float, float]:
+        """Saliency scores above which a patch is given the medium and the high level."""
+        spread = float(self._weights["attention/spread"])
+        return 1 / (1 + np.exp(spread)), 1 / (1 + np.exp(-spread))
+
+    def _attend(self, blocks: Grid, at: "_Settings") -> Grid:
+        hidden = np.log1p(abs(blocks)) @ self._weights["attention/enter/kernel"]
+        hidden = np.maximum(hidden + at.attention_bias, 0)  # (h/8, w/8, 32)
+        for name, stride in (("halve", 2), ("quarter", 2), ("surround", 1)):
+            kernel = self._weights[f"attention/{name}/kernel"]
+            bias = self._weights[f"attention/{name}/bias"]
+            hidden = np.maximum(_convolve(hidden, kernel, stride) + bias, 0)
+        score = hidden @ self._weights["attention/score/kernel"]
+        return (score + self._weights["attention/score/bias"])[..., 0]
+
+    # --- decoder ----------------------------------------------------------------------------
+
+    def synthesise(self, latents: list[NDArray], masks: list[Mask], quality: int) -> Grid:
+        """Image in [0, 1] (not clipped), float32 (height, width, 3).
+
+        Args:
+            latents: of all levels, coarse to fine, in quantisation steps, zero where switched
+                off.
+            masks: (height/stride, width/stride) of each level: where it is on. Elsewhere the
+                blocks of its scale are not computed.
+            quality: 0 to 100.
+        """
+        at = self._at(quality)
+        scaled = [y * gain for y, gain in zip(latents, at.inverse_gains, strict=True)]
+        grid = scaled[0]
+        for scale in reversed(range(self.architecture.resolutions)):
+            number = self.architecture.resolutions - 1 - scale
+            self._correct(grid, masks[number], at.blocks["synthesis", scale])
+            if scale > 0:
+                carried = depth_to_space(grid @ self._backward[scale], 2)
+                grid = np.concatenate([carried, scaled[number + 1]], axis=-1)
+        return depth_to_space(grid @ (self._backward[0] * at.step), 8) + np.float32(0.5)
+
+    @staticmethod
+    def _correct(grid: Grid, mask: Mask, blocks: "list[_Block]") -> None:
+        """Add the corrections of residual blocks to `grid` where `mask` is set."""
+        if not mask.any():
+            return
+        sites, seen = Sites.of(mask), np.nonzero(_grown(mask))
+        width = grid.shape[1] + 2
+        places = (seen[0] + 1) * width + seen[1] + 1
+        around = sites.neighbours(ALL_TAPS, slice(None))
+        for block in blocks:
+            x = grid[seen]
+            logarithm = np.copysign(np.log1p(abs(x)), x)
+            hidden = logarithm @ block.enter_log + x @ block.enter_linear + block.enter_bias
+            bordered = np.zeros((sites.size, hidden.shape[1]), np.float32)
+            bordered[places] = np.maximum(hidden, 0)
+            change = np.empty((len(around), grid.shape[2]), np.float32)
+            for first in range(0, len(around), _ROWS):
+                part = slice(first, first + _ROWS)
+                near = bordered[around[part]].reshape(-1, len(block.mix))
+                mixed = np.maximum(near @ block.mix + block.mix_bias, 0)
+                change[part] = mixed @ block.leave + block.leave_bias
+            grid[sites.rows, sites.columns] += change
+
+
+class _Block(NamedTuple):
+    """A residual block at one quality; matrices map rows of channels."""
+
+    enter_log: Grid
+    enter_linear: Grid
+    enter_bias: Grid
+    mix: Grid
+    mix_bias: Grid
+    leave: Grid
+    leave_bias: Grid
+
+
+class _Settings:
+    """The weights that depend on the quality, at one quality."""
+
+    def __init__(
+        self, architecture: Architecture, weights: Mapping[str, Grid], quality: int
+    ) -> None:
+        self.step = np.float32(quantisation_step(quality))
+        self._weights, self._features = weights, quality_features(quality)
+        last = architecture.resolutions - 1
+        self.blocks = {
+            (side, scale): [
+                self._block(
+                    f"{side}{scale}_block{number}",
+                    pyramid.typical_std(pyramid.bands(coarsest=scale == last), 8 * 2**scale),
+                )
+                for number in range(architecture.blocks)
+            ]
+            for side in ("analysis", "synthesis")
+            for scale in range(architecture.resolutions)
+        }
+        numbers = range(architecture.resolutions)
+        self.gains = [self._gain(f"gain{n}") for n in numbers]
+        self.inverse_gains = [self._gain(f"inverse_gain{n}") for n in numbers]
+        if architecture.attention:
+            self.attention_bias = weights["attention/enter/bias"] + self._film("attention/film")
+
+    def _film(self, name: str) -> Grid:
+        kernel, bias = self._weights[f"{name}/kernel"], self._weights[f"{name}/bias"]
+        return self._features @ kernel + bias
+
+    def _gain(self, name: str) -> Grid:
+        return np.exp(self._features @ self._weights[f"{name}/curve"])
+
+    def _block(self, name: str, typical: NDArray[np.float64]) -> _Block:
+        scale, shift = np.split(self._film(f"{name}/film"), 2)
+        enter = self._weights[f"{name}/enter/kernel"] * (1 + scale)
+        relative = (self.step / typical).astype(np.float32)
+        width = enter.shape[1]
+        return _Block(
+            enter[:192],
+            enter[192:] * relative[:, None],
+            self._weights[f"{name}/enter/bias"] * (1 + scale) + shift,
+            self._weights[f"{name}/mix/kernel"].reshape(9 * width, width),
+            self._weights[f"{name}/mix/bias"],
+            self._weights[f"{name}/leave/kernel"],
+            self._weights[f"{name}/leave/bias"],
+        )
+
+
+def _grown(mask: Mask) -> Mask:
+    """`mask` and all eight neighbours of its places."""
+    wide = np.pad(mask, 1)
+    wide = wide[:-2] | wide[1:-1] | wide[2:]
+    return wide[:, :-2] | wide[:, 1:-1] | wide[:, 2:]
+
+
+def _convolve(x: Grid, kernel: Grid, stride: int) -> Grid:
+    """3 x 3 convolution with zeros around; at stride 2 the extra border is below and right."""
+    before = 1 if stride == 1 else 0
+    padded = np.pad(x, ((before, 1), (before, 1), (0, 0)))
+    rows, columns = x.shape[0] // stride, x.shape[1] // stride
+    total = np.zeros((rows, columns, kernel.shape[-1]), np.float32)
+    for v in range(3):
+        for h in range(3):
+            seen = padded[v : v + stride * rows : stride, h : h + stride * columns : stride]
+            total += seen @ kernel[v, h]
+    return total

@@ -1,0 +1,93 @@
+"""A file means the same whatever multiplies the matrices: symbols to the bit, pixels to one level.
+
+Every setting is a process of its own, as libraries read these variables when they are loaded.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mrdcae_lite as mr
+
+DATA = Path(__file__).parent / "data"
+
+SETTINGS = {
+    "1 thread": {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+    "2 threads": {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"},
+    "4 threads": {"OMP_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "4"},
+    "Haswell kernels": {"OPENBLAS_CORETYPE": "Haswell"},
+    "Nehalem kernels": {"OPENBLAS_CORETYPE": "Nehalem"},
+}
+
+DECODE = """
+import ctypes, hashlib, json, sys
+from pathlib import Path
+import numpy as np
+import mrdcae_lite as mr
+
+found = {}
+for folder, name in zip(sys.argv[1:3], ("golden.keras-codec", "lite")):
+    codec = mr.load(Path(folder) / name if name != "lite" else name)
+    for path in sorted(Path(folder).glob("*.mrdc")):
+        data = path.read_bytes()
+        symbols, routing, _ = codec.read_symbols(data)
+        whole = hashlib.sha256(routing.tobytes())
+        for level in symbols:
+            whole.update(level.astype("<i4").tobytes())
+        found[path.stem] = whole.hexdigest()
+        np.save(Path(sys.argv[3]) / f"{path.stem}.npy", codec.decompress(data))
+kernels = None
+for library in Path(np.__file__).parents[1].glob("numpy.libs/*openblas*"):
+    name = getattr(ctypes.CDLL(str(library)), "scipy_openblas_get_corename64_", None)
+    if name:
+        name.restype = ctypes.c_char_p
+        kernels = name().decode()
+print(json.dumps([found, kernels]))
+"""
+
+
+@pytest.fixture(scope="module")
+def decoded(tmp_path_factory):
+    """By setting: the symbols' digests and the pixels of each file, and the kernels in use."""
+    files, results = tmp_path_factory.mktemp("files"), {}
+    picture = mr.sample("flowers")[100:196, 200:328]
+    (files / "lite.mrdc").write_bytes(mr.load("lite").compress(picture, 60))
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "OPENBLAS_"))}
+    for setting, variables in SETTINGS.items():
+        pixels = tmp_path_factory.mktemp("pixels")
+        command = [sys.executable, "-c", DECODE, *map(str, (DATA, files, pixels))]
+        done = subprocess.run(command, env=clean | variables, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        digests, kernels = json.loads(done.stdout)
+        arrays = {name: np.load(pixels / f"{name}.npy").astype(int) for name in digests}
+        results[setting] = digests, arrays, kernels
+    return results
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_symbols_are_the_same_to_the_bit(setting, decoded):
+    digests, _, _ = decoded[setting]
+    golden = json.loads((DATA / "symbols.json").read_text())
+    assert {name: digest for name, digest in digests.items() if name != "lite"} == golden
+    assert digests["lite"] == decoded["1 thread"][0]["lite"]
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_pixels_are_the_same_but_for_one_grey_level(setting, decoded):
+    _, arrays, _ = decoded[setting]
+    for name, pixels in arrays.items():
+        assert abs(pixels - decoded["1 thread"][1][name]).max() <= 1
+        if name != "lite":
+            assert abs(pixels - mr.read_image(DATA / f"{name}.png")).max() <= 1
+
+
+def test_the_kernels_were_not_all_the_same(decoded):
+    kernels = {setting: found for setting, (_, _, found) in decoded.items()}
+    if kernels["Haswell kernels"] != "Haswell":
+        pytest.skip(f"this NumPy multiplies with {kernels['1 thread']} kernels, whatever is asked")
+    assert kernels["Nehalem kernels"] == "Nehalem"

@@ -1,0 +1,249 @@
+"""The written format, a decoder that follows it, and the package say the same.
+
+The listing of a small file in book/back/format.md is rewritten with the golden files, by
+`pytest tests/golden --rewrite-golden`.
+"""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mrdcae_lite as mr
+from mrdcae_lite import bitstream, entropy, extras, prior
+from mrdcae_lite.codec import Codec
+
+HERE = Path(__file__).parent
+DATA = HERE / "data"
+PAGE = HERE.parents[1] / "book" / "back" / "format.md"
+NAMES = sorted(path.stem for path in DATA.glob("*.mrdc"))
+LISTED = "flat"
+LISTING = re.compile(r"(<!-- listing -->\n```text\n).*?(?=```)", re.DOTALL)
+
+
+def imported(path):
+    """A module beside this one; pytest puts no folder on the path."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+second = imported(HERE / "second_decoder.py")
+
+
+@pytest.fixture(scope="module")
+def codec_file():
+    return (DATA / "golden.keras-codec").read_bytes()
+
+
+def golden(name):
+    return (DATA / f"{name}.mrdc").read_bytes()
+
+
+def saved(codec, folder):
+    codec.save(folder / "codec")
+    return (folder / "codec").read_bytes()
+
+
+def assert_same(codec, codec_file, data):
+    """Both decoders find the same in a file; returns what the second one found."""
+    found = second.decode(codec_file, data)
+    symbols, routing, header = codec.read_symbols(data)
+    np.testing.assert_array_equal(found.routing, routing)
+    for ours, theirs in zip(found.symbols, symbols, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert found[:4] == (header.width, header.height, header.quality, header.grey)
+    picture = second.pixels(codec_file, found).astype(int)
+    assert abs(picture - codec.decompress(data)).max() <= 1
+    return found
+
+
+def test_the_second_decoder_takes_nothing_from_the_package():
+    text = (HERE / "second_decoder.py").read_text()
+    imports = set(re.findall(r"^ *(?:from|import) (\w+)", text, re.MULTILINE))
+    assert imports <= {
+        "bisect",
+        "hashlib",
+        "io",
+        "json",
+        "math",
+        "numpy",
+        "struct",
+        "typing",
+        "zlib",
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_golden_files_have_the_same_symbols_and_pixels_in_both_decoders(name, codec_file):
+    assert_same(Codec.read(codec_file), codec_file, golden(name))
+
+
+def test_all_levels_in_two_tiles_and_extras_come_out_the_same(tiny_codec, tmp_path, rng):
+    picture = np.tile(mr.sample("flowers")[200:232, :516], (1, 2, 1))
+    alpha = rng.integers(0, 256, picture.shape[:2], np.uint8)
+    kept = extras.Extras(alpha, b"profile" * 9, b"camera")
+    routing = rng.integers(1, 4, (1, 33), np.uint8)
+    data = tiny_codec.compress(picture, 40, routing=routing, extras=kept)
+    found = assert_same(tiny_codec, saved(tiny_codec, tmp_path), data)
+    np.testing.assert_array_equal(found.routing, routing)
+    assert len(second.spans(1032)) == 2
+    assert (found.extras["I"], found.extras["E"]) == kept[1:]
+    rows = np.frombuffer(found.extras["A"], np.uint8).reshape(alpha.shape)
+    np.testing.assert_array_equal(np.add.accumulate(rows, axis=0, dtype=np.uint8), alpha)
+
+
+@pytest.mark.parametrize("quality", [0, 100])
+def test_grey_and_tall_pictures_come_out_the_same(quality, tiny_codec, tmp_path, rng):
+    picture = np.repeat(mr.sample("flowers")[:170, 50:130, :1], 3, axis=2)
+    routing = rng.integers(1, 4, (6, 3), np.uint8)
+    data = tiny_codec.compress(picture, quality, routing=routing)
+    assert assert_same(tiny_codec, saved(tiny_codec, tmp_path), data).grey
+
+
+def test_a_codec_of_one_resolution_is_read_by_the_same_rules(tiny_model_with, tmp_path):
+    codec = Codec.from_model(tiny_model_with(resolutions=1, attention=False))
+    data = codec.compress(mr.sample("flowers")[:50, :70], 60)
+    assert_same(codec, saved(codec, tmp_path), data)
+
+
+def test_escapes_are_read_by_the_same_rules(rng):
+    tables, machine = entropy.laplace_tables(), object.__new__(second.Machine)
+    machine.tables = [second.edges(counts.tolist()) for counts in tables.counts]
+    indices = rng.integers(0, 64, (40, 7)).astype(np.uint8)
+    symbols = rng.choice([0, -1, 5, 300, -1100, 32767, -32767], indices.shape).astype(np.int32)
+    coder = entropy.SymbolEncoder(tables)
+    coder.write(symbols, indices)
+    read = machine.read(second.Coder(coder.finish()), indices)
+    np.testing.assert_array_equal(read, symbols)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 50), (90, 70)])
+def test_routing_maps_are_read_by_the_same_rules(shape, rng):
+    """The package divides in double precision, the page in whole numbers."""
+    routing = rng.choice([1, 2, 3], shape, p=[0.05, 0.15, 0.8]).astype(np.uint8)
+    stream = entropy.write_routing(routing)
+    height, width = (32 * side for side in shape)
+    np.testing.assert_array_equal(second.routing_map(stream, height, width), routing)
+
+
+def test_both_refuse_random_streams_or_read_the_same(rng):
+    tables, machine = entropy.laplace_tables(), object.__new__(second.Machine)
+    machine.tables = [second.edges(counts.tolist()) for counts in tables.counts]
+    outcomes = []
+    for _ in range(200):
+        stream = b"\xff" * 4 * int(rng.integers(0, 3)) + rng.bytes(4 * int(rng.integers(0, 5)))
+        indices = rng.integers(0, 64, 40).astype(np.uint8)
+        try:
+            found = entropy.SymbolDecoder(tables, stream).read(indices).tolist()
+        except mr.BitstreamError:
+            found = None
+        try:
+            expected = machine.read(second.Coder(stream), indices).tolist()
+        except second.RefusedError:
+            expected = None
+        assert found == expected
+        outcomes.append(found is None)
+    assert 0 < sum(outcomes) < len(outcomes)
+
+
+def test_a_file_cut_anywhere_is_refused():
+    data = golden(LISTED)
+    for size in range(len(data)):
+        with pytest.raises(second.RefusedError):
+            second.container(data[:size])
+
+
+# --- the page
+
+
+def test_numbers_on_the_page_are_those_of_the_package():
+    page = PAGE.read_text()
+    reaches = re.search(r"<!-- reaches -->\n```text\n(.*?)```", page, re.DOTALL)[1]
+    assert list(map(int, reaches.split())) == [entropy.reach(index) for index in range(64)]
+    assert [entropy.reach(index) for index in range(64)] == second.REACH
+    np.testing.assert_array_equal(second.FEATURE, prior.LOG_FEATURE)
+    assert f"{bitstream.MAX_PIXELS:,}" in page
+    assert f"±{entropy.MAX_SYMBOL}" in page
+    assert extras.LARGEST == 2**24
+
+
+def listing(codec_file, data):
+    """The bytes of a file of one tile, line by line, and the first steps of decoding it."""
+    header = mr.info(data)
+    at, lines = 0, []
+
+    def take(size, meaning):
+        nonlocal at
+        for first in range(0, size, 8):
+            part = data[at + first : at + min(first + 8, size)].hex(" ")
+            lines.append(f"{at + first:3}  {part:25}{'' if first else meaning}".rstrip())
+        at += size
+
+    take(8, "magic")
+    take(1, "version 1")
+    take(1, f"flags: {'grey' if header.grey else 'colour'}")
+    take(1, f"quality {header.quality}")
+    take(1, "patches of 2^5 and tiles of 2^10 pixels")
+    take(8, "model: the start of the codec file's hash")
+    names = [f"bytes of the {name} section" for name in bitstream.SECTIONS]
+    for number, name in zip(
+        (header.width, header.height, *header.lengths), ["width", "height", *names], strict=True
+    ):
+        take(len(bitstream.write_varint(number)), f"{name}: {number}")
+    present = [i for i, length in enumerate(header.lengths) if length]
+    for section in present:
+        take(4, f"CRC-32 of the {bitstream.SECTIONS[section]} section")
+    take(4, f"CRC-32 of the bytes 0 to {at - 1}")
+    take(header.lengths[0], "extras")
+    take(header.lengths[1], "routing map")
+    for name in bitstream.SECTIONS[2:]:
+        size, after = bitstream.read_varint(data, at)
+        take(after - at, f"{name}: bytes of the only tile's stream: {size}")
+        take(size, "stream")
+    assert at == len(data)
+    return "\n".join([*lines, "", *first_steps(codec_file, data)]) + "\n"
+
+
+def first_steps(codec_file, data):
+    """How the routing map and the first call come out of the file."""
+    _, sections = second.container(data)
+    coder = second.Coder(sections[1])
+    edges = second.edges([1, 1, 1])
+    scale = coder.range >> 24
+    quantile = coder.point // scale
+    calls = []
+
+    class Watched(second.Machine):
+        def read(self, coder, tables):
+            calls.append((tables, super().read(coder, tables)))
+            return calls[-1][1]
+
+    original, second.Machine = second.Machine, Watched
+    try:
+        found = second.decode(codec_file, data)
+    finally:
+        second.Machine = original
+    tables, symbols = (numbers[0].tolist() for numbers in calls[0])
+    rows = "; ".join(" ".join(map(str, row)) for row in found.routing.tolist())
+    return [
+        f"routing map: point {coder.point:#018x}, scale {scale:#x}, quantile {quantile}",
+        f"  edges of the counts 1, 1, 1: {' '.join(map(str, edges))}",
+        f"  first symbol {coder.symbol(edges)}, lower {coder.lower:#x}, range {coder.range:#x}",
+        f"  levels, row by row: {rows}",
+        f"first call: low level, 16 channels, {len(calls[0][0])} black cells",
+        f"  tables of its first cell: {' '.join(map(str, tables))}",
+        f"  symbols of its first cell: {' '.join(map(str, symbols))}",
+    ]
+
+
+def test_the_listing_on_the_page_is_that_of_the_file(pytestconfig, codec_file):
+    page, expected = PAGE.read_text(), listing(codec_file, golden(LISTED))
+    if pytestconfig.getoption("--rewrite-golden"):
+        page = LISTING.sub(lambda found: found[1] + expected, page)
+        PAGE.write_text(page)
+    found = LISTING.search(page)
+    assert found[0].removeprefix(found[1]) == expected

@@ -1,0 +1,143 @@
+import tracemalloc
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from mrdcae_lite import bitstream, extras
+from mrdcae_lite.bitstream import BitstreamError, Header, write_varint
+from mrdcae_lite.extras import LARGEST, NOTHING, Extras, pack, unpack
+
+ALPHA = arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=40))
+
+
+def chunk(letter, payload):
+    return letter + write_varint(len(payload)) + payload
+
+
+def same(one, other):
+    np.testing.assert_array_equal(one.alpha, other.alpha)
+    return one[1:] == other[1:]
+
+
+def file_with(section, height, width):
+    header = Header(width, height, 50, bytes(8), 32, 512)
+    return bitstream.pack(header, (section, b"map", b"low", b"medium", b"high"))
+
+
+@given(alpha=ALPHA, icc=st.binary(max_size=50), exif=st.binary(max_size=50))
+def test_what_is_packed_is_unpacked_without_loss(alpha, icc, exif):
+    height, width = alpha.shape
+    for kept in (Extras(alpha, icc, exif), Extras(None, icc, exif)):
+        assert same(unpack(pack(kept), height, width), kept)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (37, 53)])
+def test_transparency_has_its_shape_and_can_be_changed(shape, rng):
+    alpha = rng.integers(0, 256, shape, np.uint8)
+    restored = unpack(pack(Extras(alpha)), *shape).alpha
+    assert (restored.dtype, restored.shape) == (np.uint8, shape)
+    assert restored.flags.writeable
+    np.testing.assert_array_equal(restored, alpha)
+
+
+def test_nothing_takes_no_bytes():
+    assert pack(NOTHING) == b""
+    assert unpack(b"", 3, 4) == NOTHING == Extras(None, b"", b"")
+
+
+def test_a_soft_edge_takes_few_bytes():
+    ramp = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 256, axis=1)
+    assert len(pack(Extras(ramp))) < 400
+
+
+def test_a_file_tells_its_extras_without_a_codec(rng):
+    kept = Extras(rng.integers(0, 256, (5, 7), np.uint8), b"profile", b"camera")
+    data = file_with(pack(kept), 5, 7)
+    assert same(extras.of(data), kept)
+    start = data[: data.index(b"low")]
+    assert same(extras.of(start), kept)
+    for place in (len(start) - 1, data.index(pack(kept)), 20, 0):
+        with pytest.raises(BitstreamError):
+            extras.of(start[:place])
+
+
+def test_a_file_without_extras_has_nothing():
+    assert extras.of(file_with(b"", 5, 7)) == NOTHING
+
+
+@pytest.mark.parametrize("name", ["icc", "exif"])
+def test_enormous_profiles_and_camera_data_are_not_packed(name):
+    with pytest.raises(ValueError, match="may have 16,777,216 bytes. Received: 16,777,217"):
+        pack(Extras(**{name: bytes(LARGEST + 1)}))
+    assert getattr(unpack(pack(Extras(**{name: bytes(LARGEST)})), 1, 1), name) == bytes(LARGEST)
+
+
+@pytest.mark.parametrize(
+    ("letter", "size", "limit"),
+    [(b"A", 10**8, 12), (b"I", 10**8, LARGEST), (b"E", 10**8, LARGEST), (b"A", 13, 12)],
+)
+def test_a_bomb_is_refused_before_it_has_grown(letter, size, limit):
+    section = chunk(letter, zlib.compress(bytes(size), 9))
+    tracemalloc.start()
+    with pytest.raises(BitstreamError, match=f"unpacks to more than {limit} bytes"):
+        unpack(section, 3, 4)
+    assert tracemalloc.get_traced_memory()[1] < 2 * limit + 10**6
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("size", [0, 1, 11])
+def test_transparency_of_another_size_is_refused(size):
+    section = chunk(b"A", zlib.compress(bytes(size)))
+    with pytest.raises(
+        BitstreamError, match=f"expected 12 bytes of transparency. Received: {size}"
+    ):
+        unpack(section, 3, 4)
+
+
+PROFILE = zlib.compress(b"profile")
+DAMAGED = {
+    "an unknown letter": (chunk(b"Q", PROFILE), "impossible chunk"),
+    "the same letter twice": (chunk(b"I", PROFILE) * 2, "impossible chunk"),
+    "a chunk beyond the end": (b"I" + write_varint(len(PROFILE) + 1) + PROFILE, "impossible chunk"),
+    "an enormous length": (b"I" + write_varint(2**35 - 1), "impossible chunk"),
+    "a letter alone": (b"I", "cut off at byte 1"),
+    "a length without end": (b"I" + b"\xff" * 6, "longer than 5 bytes"),
+    "a cut payload": (chunk(b"I", PROFILE[:-1]), "or is cut off"),
+    "an empty payload": (chunk(b"I", b""), "or is cut off"),
+    "bytes after the payload": (chunk(b"I", PROFILE + b"!"), "more than"),
+    "a changed payload": (chunk(b"I", PROFILE[:-1] + b"?"), "section is damaged"),
+    "no payload at all": (chunk(b"I", b"profile"), "section is damaged"),
+}
+
+
+@pytest.mark.parametrize(("section", "message"), DAMAGED.values(), ids=DAMAGED.keys())
+def test_a_damaged_section_is_one_error(section, message):
+    with pytest.raises(BitstreamError, match=message):
+        unpack(section, 3, 4)
+
+
+@given(section=st.binary(max_size=60))
+def test_no_bytes_end_in_another_exception(section):
+    for letter in (b"", b"A", b"I"):
+        try:
+            kept = unpack(letter + section, 3, 4)
+        except BitstreamError as error:
+            assert "\n" not in str(error)
+        else:
+            assert kept.alpha is None or kept.alpha.shape == (3, 4)
+
+
+@given(data=st.data(), alpha=ALPHA)
+def test_a_changed_byte_is_an_error_or_stays_without_effect_on_the_form(data, alpha):
+    section = bytearray(pack(Extras(alpha, b"profile")))
+    place = data.draw(st.integers(0, len(section) - 1))
+    section[place] ^= data.draw(st.integers(1, 255))
+    try:
+        kept = unpack(bytes(section), *alpha.shape)
+    except BitstreamError:
+        return
+    assert kept.alpha is None or kept.alpha.shape == alpha.shape

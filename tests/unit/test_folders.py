@@ -1,0 +1,303 @@
+import operator
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image, ImageCms
+
+import mrdcae_lite as mr
+from mrdcae_lite import folders
+from mrdcae_lite.extras import Extras
+from mrdcae_lite.folders import PICTURES, compress_file, convert, decompress_file, one_line, plan
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+@pytest.fixture(scope="module")
+def codec():
+    return mr.load()
+
+
+@pytest.fixture(scope="module")
+def model(codec, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "codec"
+    codec.save(path)
+    return path
+
+
+@pytest.fixture
+def compress(model):
+    return partial(compress_file, model=model, quality=20, fast=True)
+
+
+@pytest.fixture
+def decompress(model):
+    return partial(decompress_file, model=model)
+
+
+@pytest.fixture
+def album(tmp_path, monkeypatch):
+    """A folder of three photographs, a bad one and something else."""
+    monkeypatch.chdir(tmp_path)
+    Path("album").mkdir()
+    for number, name in enumerate(("bulb", "dog", "waves")):
+        mr.write_image(f"album/{name}.png", mr.sample(name)[: 20 + number, :30])
+    Path("album/broken.png").write_bytes(b"no picture")
+    Path("album/notes.txt").write_text("Once upon a time")
+    return Path("album")
+
+
+def states(outcomes):
+    return sorted(outcome.state for outcome in outcomes)
+
+
+def run(task, album, to="out", **options):
+    endings = ((".mrdc",), ".png") if task.func is decompress_file else (PICTURES, ".mrdc")
+    return list(convert(task, plan(Path(album), Path(to), *endings), **options))
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+def make_older(path, seconds):
+    times = path.stat()
+    os.utime(path, (times.st_atime, times.st_mtime - seconds))
+
+
+# --- one file
+
+
+def test_what_belongs_to_a_picture_comes_back_with_it(tmp_path, codec, model, rng):
+    image, alpha = mr.sample("dog")[:20, :30], rng.integers(0, 256, (20, 30), np.uint8)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "Maker"
+    kept = Extras(alpha, SRGB, exif.tobytes())
+    mr.write_image(tmp_path / "a.png", image, kept)
+    for keep_exif in (True, False):
+        compress_file(tmp_path / "a.png", tmp_path / "a.mrdc", model=model, keep_exif=keep_exif)
+        decompress_file(tmp_path / "a.mrdc", tmp_path / "b.png", model=model)
+        pixels, extras = mr.read_picture(tmp_path / "b.png", keep_exif=True)
+        np.testing.assert_array_equal(pixels, codec.decompress(codec.compress(image)))
+        np.testing.assert_array_equal(extras.alpha, alpha)
+        assert extras.icc == SRGB
+        assert extras.exif == (kept.exif if keep_exif else b"")
+
+
+def test_a_grey_picture_comes_back_in_one_channel(tmp_path, model):
+    Image.fromarray(mr.sample("dog")[:20, :30, 0]).save(tmp_path / "a.png")
+    compress_file(tmp_path / "a.png", tmp_path / "a.mrdc", model=model)
+    decompress_file(tmp_path / "a.mrdc", tmp_path / "b.png", model=model)
+    with Image.open(tmp_path / "b.png") as file:
+        assert file.mode == "L"
+
+
+def test_a_coarser_level_keeps_the_transparency(tmp_path, codec, model):
+    alpha = np.full((20, 30), 9, np.uint8)
+    data = codec.compress(mr.sample("dog")[:20, :30], extras=Extras(alpha))
+    (tmp_path / "a.mrdc").write_bytes(mr.bitstream.up_to_level(data, 1))
+    decompress_file(tmp_path / "a.mrdc", tmp_path / "a.png", model=model, level=1)
+    np.testing.assert_array_equal(mr.read_picture(tmp_path / "a.png").extras.alpha, alpha)
+
+
+# --- which files
+
+
+def test_pictures_of_a_folder_are_planned_in_order(tmp_path):
+    for name in ("b.JPG", "a.b.png", "a.png", "c.mrdc", "c.txt", "png"):
+        (tmp_path / name).touch()
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner/d.png").touch()
+    pairs = plan(tmp_path, Path("out"), PICTURES, ".mrdc")
+    names = [(source.name, str(output)) for source, output in pairs]
+    expected = [("a.b.png", "out/a.b.mrdc"), ("a.png", "out/a.mrdc"), ("b.JPG", "out/b.mrdc")]
+    assert names == expected
+
+
+def test_two_pictures_that_would_become_one_file_are_refused(tmp_path):
+    for name in ("a.jpg", "a.k.png", "a.png"):
+        (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=r"Received: a\.jpg and a\.png.* out/a\.mrdc\. Rename"):
+        plan(tmp_path, Path("out"), PICTURES, ".mrdc")
+
+
+def test_a_folder_without_pictures_is_named(tmp_path):
+    with pytest.raises(ValueError, match=f"no file in {tmp_path} ends in .png .* another folder"):
+        plan(tmp_path, Path("out"), PICTURES, ".mrdc")
+
+
+# --- all files
+
+
+def test_a_bad_file_does_not_stop_the_others(album, compress, decompress):
+    outcomes = run(compress, album)
+    assert states(outcomes) == ["failed", "written", "written", "written"]
+    assert [o.line for o in outcomes if o.state == "failed"] == [
+        "album/broken.png: expected a picture. Received: a file of a kind that Pillow does not "
+        "know. Convert it to PNG first."
+    ]
+    assert set(contents("out")) == {"bulb.mrdc", "dog.mrdc", "waves.mrdc"}
+    data = Path("out/dog.mrdc").read_bytes()
+    Path("out/dog.mrdc").write_bytes(data[:-1])
+    outcomes = run(decompress, "out", "back")
+    assert states(outcomes) == ["failed", "written", "written"]
+    (line,) = (o.line for o in outcomes if o.state == "failed")
+    assert line.startswith("out/dog.mrdc: the high level section should end")
+    assert set(contents("back")) == {"bulb.png", "waves.png"}
+    assert mr.read_image("back/waves.png").shape == (22, 30, 3)
+
+
+def test_what_is_there_already_is_not_made_again(album, compress):
+    run(compress, album)
+    for path in Path("out").iterdir():
+        path.write_bytes(b"as it was")
+    os.remove("out/dog.mrdc")
+    outcomes = run(compress, album)
+    assert states(outcomes) == ["failed", "there already", "there already", "written"]
+    found = contents("out")
+    assert found["bulb.mrdc"] == found["waves.mrdc"] == b"as it was" != found["dog.mrdc"]
+
+
+def test_a_compressed_file_that_is_older_than_its_picture_is_made_again(album, compress):
+    run(compress, album)
+    Path("out/dog.mrdc").write_bytes(b"as it was")
+    make_older(Path("out/dog.mrdc"), 3600)
+    assert states(run(compress, album)) == ["failed", "there already", "there already", "written"]
+    assert Path("out/dog.mrdc").read_bytes() != b"as it was"
+
+
+def test_with_force_everything_is_made_again(album, compress):
+    run(compress, album)
+    before = contents("out")
+    for path in Path("out").iterdir():
+        path.write_bytes(b"as it was")
+    assert states(run(compress, album, force=True)) == ["failed", *["written"] * 3]
+    assert contents("out") == before
+
+
+def test_an_original_is_overwritten_by_force_only(album, compress, decompress):
+    for path in album.iterdir():
+        make_older(path, 3600)
+    run(compress, album)
+    before = contents(album)
+    outcomes = run(decompress, "out", album)
+    assert states(outcomes) == ["failed"] * 3
+    assert {outcome.line.partition(":")[0] for outcome in outcomes} == {
+        "out/bulb.mrdc",
+        "out/dog.mrdc",
+        "out/waves.mrdc",
+    }
+    assert all("exists and is older. Choose another folder" in o.line for o in outcomes)
+    assert contents(album) == before
+    assert states(run(decompress, "out", album, force=True)) == ["written"] * 3
+    assert contents(album)["dog.png"] != before["dog.png"]
+
+
+def test_several_processes_write_the_same_files_as_one(album, compress):
+    run(compress, album, "one")
+    outcomes = run(compress, album, "two", jobs=2)
+    assert states(outcomes) == ["failed", "written", "written", "written"]
+    assert contents("one") == contents("two")
+
+
+@pytest.mark.parametrize("jobs", [0, -1])
+def test_at_least_one_process_is_needed(jobs, album, compress):
+    with pytest.raises(ValueError, match=f"jobs must be 1 or more. Received: {jobs}"):
+        run(compress, album, jobs=jobs)
+    assert not Path("out").exists()
+
+
+def test_a_process_that_the_system_ends_is_reported(album, compress, monkeypatch):
+    class Pool(ThreadPoolExecutor):
+        def __init__(self, jobs, _context):
+            super().__init__(jobs)
+
+        def submit(self, *_args):
+            future = Future()
+            future.set_exception(BrokenProcessPool())
+            return future
+
+    monkeypatch.setattr(folders, "ProcessPoolExecutor", Pool)
+    with pytest.raises(MemoryError, match="Run it again with fewer jobs"):
+        run(compress, album, jobs=2)
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(album, compress):
+    Path("file").touch()
+    for to in ("file", "away/out"):
+        with pytest.raises(OSError, match=to):
+            run(compress, album, to)
+
+
+# --- interrupted
+
+
+def test_what_is_interrupted_leaves_no_part_of_a_file(album, compress, monkeypatch):
+    def stop(_file):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.fsync", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run(compress, album)
+    assert contents("out") == {}
+
+
+def test_a_full_disk_fails_every_file_and_leaves_none(album, compress, monkeypatch):
+    def stop(_file):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", stop)
+    outcomes = run(compress, album)
+    assert states(outcomes) == ["failed"] * 4
+    assert outcomes[1].line == "album/bulb.png: [Errno 28] No space left on device"
+    assert contents("out") == {}
+
+
+@pytest.mark.parametrize("finished", [1, 4])
+def test_ctrl_c_ends_all_processes_in_one_line_and_leaves_whole_files(finished, album, model):
+    rng = np.random.default_rng(1)
+    for number in range(30):
+        noise = rng.integers(0, 256, (200, 200, 3), np.uint8)
+        mr.write_image(f"album/noise{number}.png", noise)
+    command = [sys.executable, "-m", "mrdcae_lite.cli", "compress", "album", "--to", "out"]
+    process = subprocess.Popen(
+        [*command, "--model", str(model), "--jobs", "2"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    lines = [process.stdout.readline() for _ in range(finished)]
+    assert all("/34 out/" in line for line in lines)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.splitlines()[-1] == "mrdcae: interrupted"
+    assert "Traceback" not in errors, errors
+    found = contents("out")
+    assert finished <= len(found) < 33
+    for name, data in found.items():
+        assert name.endswith(".mrdc")
+        mr.bitstream.unpack(data)
+
+
+# --- messages
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (FileNotFoundError(2, "No such file", "a.png"), "a.png: No such file. Give a path that"),
+        (OSError("the disk\n is gone"), "the disk is gone"),
+        (MemoryError(), "MemoryError"),
+    ],
+)
+def test_an_error_is_one_line(error, line):
+    assert operator.contains(one_line(error), line)

@@ -1,0 +1,235 @@
+from io import BytesIO
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
+
+import mrdcae_lite as mr
+from mrdcae_lite import plugin
+from mrdcae_lite.extras import NOTHING, Extras, of
+from mrdcae_lite.images import from_pillow
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+@pytest.fixture(scope="module")
+def codec():
+    return mr.load()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shipped(codec):
+    """One codec, whatever a file or an option names."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plugin, "load", lambda _name: codec)
+        patch.setattr(plugin, "load_for", lambda _data: codec)
+        yield
+
+
+@pytest.fixture(scope="module")
+def image():
+    return mr.sample("flowers")[100:133, 200:241].copy()
+
+
+@pytest.fixture(scope="module")
+def alpha():
+    return np.random.default_rng(3).integers(0, 256, (33, 41), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def data(codec, image):
+    return codec.compress(image, 30)
+
+
+def opened(data):
+    return Image.open(BytesIO(data))
+
+
+def saved(picture, **options):
+    buffer = BytesIO()
+    picture.save(buffer, "MRDC", **options)
+    return buffer.getvalue()
+
+
+# --- opening
+
+
+def test_a_file_is_opened_and_decoded_by_pillow(tmp_path, codec, data):
+    (tmp_path / "flowers.mrdc").write_bytes(data)
+    with Image.open(tmp_path / "flowers.mrdc") as file:
+        assert (file.format, file.mode, file.size) == ("MRDC", "RGB", (41, 33))
+        assert file.info == {"quality": 30, "model": codec.id.hex()}
+        np.testing.assert_array_equal(np.asarray(file), codec.decompress(data))
+
+
+def test_the_kind_of_file_is_known_to_pillow(data):
+    assert opened(data).get_format_mimetype() == "image/x-mrdc"
+    assert Image.registered_extensions()[".mrdc"] == "MRDC"
+
+
+def test_nothing_is_decoded_before_pixels_are_needed(data, monkeypatch):
+    def refuse(_data):
+        raise OSError("decoded")
+
+    monkeypatch.setattr(plugin, "load_for", refuse)
+    picture = opened(data)
+    assert picture.size == (41, 33)
+    with pytest.raises(OSError, match="decoded"):
+        picture.load()
+
+
+def test_a_file_is_read_to_the_end_only_for_its_pixels(codec, image, alpha):
+    data = codec.compress(image, 90, extras=Extras(alpha, SRGB))
+    start = len(mr.bitstream.up_to_level(data, 1))
+    file = BytesIO(data)
+    assert Image.open(file).info["icc_profile"] == SRGB
+    assert file.tell() < start < len(data)
+
+
+@pytest.mark.parametrize("grey", [False, True])
+@pytest.mark.parametrize("with_alpha", [False, True])
+@pytest.mark.parametrize("icc", [b"", SRGB])
+def test_the_mode_tells_of_colour_and_transparency(grey, with_alpha, icc, codec, image, alpha):
+    image = np.repeat(image[..., :1], 3, axis=2) if grey else image
+    data = codec.compress(image, 30, extras=Extras(alpha if with_alpha else None, icc))
+    picture = opened(data)
+    assert picture.mode == ("L" if grey and not icc else "RGB") + "A" * with_alpha
+    assert picture.info.get("icc_profile", b"") == icc
+    restored = codec.decompress(data)
+    np.testing.assert_array_equal(np.asarray(picture.convert("RGB")), restored)
+    if with_alpha:
+        np.testing.assert_array_equal(np.asarray(picture.getchannel("A")), alpha)
+
+
+def test_other_software_can_go_on_with_the_picture(tmp_path, codec, data):
+    picture = opened(data)
+    assert picture.resize((8, 8)).size == (8, 8)
+    picture.save(tmp_path / "flowers.png")
+    np.testing.assert_array_equal(mr.read_image(tmp_path / "flowers.png"), codec.decompress(data))
+
+
+def test_the_package_reads_its_own_files_as_pictures(tmp_path, codec, image, alpha):
+    data = codec.compress(image, 30, extras=Extras(alpha, SRGB))
+    (tmp_path / "glass.mrdc").write_bytes(data)
+    pixels, kept = mr.read_picture(tmp_path / "glass.mrdc")
+    np.testing.assert_array_equal(pixels, codec.decompress(data))
+    np.testing.assert_array_equal(kept.alpha, alpha)
+    assert kept.icc == SRGB
+
+
+# --- saving
+
+
+def test_a_picture_is_saved_by_the_name_of_its_file(tmp_path, codec, image):
+    for name in ("flowers.mrdc", "FLOWERS.MRDC"):
+        Image.fromarray(image).save(tmp_path / name, quality=70)
+        assert (tmp_path / name).read_bytes() == codec.compress(image, 70)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"quality": 3}, {"target_bpp": 2.0}, {"target_psnr": 20.0}, {"quality": 9, "fast": True}],
+)
+def test_the_options_are_those_of_the_codec(options, codec, image):
+    assert saved(Image.fromarray(image), **options) == codec.compress(image, **options)
+
+
+def test_a_codec_can_be_named(image, codec, monkeypatch):
+    names = []
+    monkeypatch.setattr(plugin, "load", lambda name: names.append(name) or codec)
+    saved(Image.fromarray(image))
+    saved(Image.fromarray(image), model="my.keras-codec")
+    assert names == ["lite", "my.keras-codec"]
+
+
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "I", "I;16"]
+)
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (7, 5)])
+def test_every_mode_that_can_be_read_can_be_saved(mode, size, codec):
+    picture = Image.new(mode, size)
+    expected = from_pillow(picture)
+    data = saved(picture)
+    assert data == codec.compress(expected.pixels, extras=expected.extras)
+    assert opened(data).size == size
+    opened(data).load()
+
+
+def test_a_saved_palette_keeps_its_transparency(codec):
+    picture = Image.fromarray(np.array([[0, 1]], np.uint8)).convert("P")
+    picture.putpalette([10, 20, 30, 200, 100, 50])
+    picture.info["transparency"] = b"\x00\x80"
+    restored = opened(saved(picture))
+    assert restored.mode == "RGBA"
+    assert np.asarray(restored)[..., 3].tolist() == [[0, 128]]
+
+
+@pytest.mark.parametrize("mode", ["F", "LAB"])
+def test_other_modes_are_refused_and_leave_no_file(mode, tmp_path):
+    with pytest.raises(OSError, match=f"a picture of mode {mode}. Convert it"):
+        Image.new(mode, (4, 4)).save(tmp_path / "deep.mrdc")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_quality_is_named(image):
+    with pytest.raises(ValueError, match="quality=101"):
+        saved(Image.fromarray(image), quality=101)
+
+
+def test_the_profile_is_that_of_the_picture_unless_another_is_given(image):
+    picture = Image.fromarray(image)
+    assert of(saved(picture)) == NOTHING
+    assert of(saved(picture, icc_profile=SRGB)).icc == SRGB
+    picture.info["icc_profile"] = SRGB
+    assert of(saved(picture)).icc == SRGB
+    assert of(saved(picture, icc_profile=None)).icc == b""
+    assert of(saved(picture.convert("CMYK"))).icc == b""
+
+
+def test_camera_data_are_kept_as_they_are_if_they_are_given(image):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    picture = Image.fromarray(image)
+    picture.info["exif"] = exif.tobytes()
+    assert of(saved(picture)).exif == b""
+    for given_exif in (exif, exif.tobytes()):
+        restored = opened(saved(picture, exif=given_exif))
+        assert restored.info["exif"] == exif.tobytes()
+        assert restored.size == (41, 33)
+        assert ImageOps.exif_transpose(restored).size == (33, 41)
+
+
+# --- damage
+
+
+def test_a_foreign_file_is_not_identified():
+    with pytest.raises(UnidentifiedImageError):
+        opened(b"once upon a time")
+    with pytest.raises(SyntaxError, match="not a .mrdc file"):
+        plugin.MrdcImageFile(BytesIO(b"once upon a time"))
+
+
+@given(place=st.integers(8, 10**6), change=st.integers(1, 255))
+def test_a_changed_byte_is_an_error_with_our_message(place, change, data):
+    changed = bytearray(data)
+    changed[8 + (place - 8) % (len(data) - 8)] ^= change
+    with pytest.raises(OSError, match="fetch it again|Update mrdcae-lite") as caught:
+        opened(bytes(changed)).load()
+    assert not isinstance(caught.value, UnidentifiedImageError)
+
+
+@given(length=st.integers(8, 10**6))
+def test_a_cut_file_is_an_error_with_our_message(length, data):
+    with pytest.raises(OSError, match="cut off|fetch it again"):
+        opened(data[: 8 + (length - 8) % (len(data) - 8)]).load()
+
+
+def test_a_file_of_an_unknown_model_is_opened_but_not_decoded(data, monkeypatch):
+    monkeypatch.setattr(plugin, "load_for", mr.load_for)
+    monkeypatch.setattr("mrdcae_lite.codec.registry", dict)
+    picture = opened(data)
+    assert picture.size == (41, 33)
+    with pytest.raises(OSError, match="not among the shipped ones"):
+        picture.load()

@@ -1,0 +1,179 @@
+"""The networks in NumPy against the Keras model that trains, and how far they look."""
+
+import numpy as np
+import pytest
+from keras import ops
+
+from mrdcae_lite.codec import level_masks
+from mrdcae_lite.transforms import Architecture, Transforms
+
+TWINS = {
+    "whole": {},
+    "deeper": {"blocks": 2},
+    "no attention": {"attention": False},
+    "one resolution": {"resolutions": 1},
+}
+TINY = {"width": 8, "blocks": 1, "prior_width": 16}
+
+
+def transforms_of(model):
+    config = model.get_config()
+    named = {v.path.partition("/")[2]: np.asarray(v.value) for v in model.trainable_variables}
+    weights = {name: value for name, value in named.items() if not name.startswith("prior/")}
+    return Transforms(Architecture(*(config[name] for name in Architecture._fields)), weights)
+
+
+@pytest.fixture(scope="module", params=TWINS.values(), ids=TWINS.keys())
+def twins(request, tiny_model_with):
+    """A Keras model and the same in NumPy."""
+    model = tiny_model_with(**request.param)
+    return model, transforms_of(model)
+
+
+@pytest.fixture
+def image(photograph):
+    return photograph[:96, :160].astype(np.float32) / 255
+
+
+def random_latents(levels, rows, columns, rng):
+    """Routing of a place, masks of it, and symbols where they are on."""
+    routing = rng.integers(1, 4, (rows, columns))
+    masks = level_masks(routing, [level.scale for level in levels])
+    shapes = [(*mask.shape, len(level.bands)) for mask, level in zip(masks, levels, strict=True)]
+    drawn = [np.rint(rng.laplace(0, 2, shape)).astype(np.float32) for shape in shapes]
+    return [y * mask[..., None] for y, mask in zip(drawn, masks, strict=True)], masks
+
+
+# --- the same as in Keras
+
+
+@pytest.mark.parametrize("quality", [0, 50, 100])
+def test_the_analysis_is_that_of_the_model(twins, image, quality):
+    model, transforms = twins
+    expected, logits = model.analyse(image[None], np.array([quality], np.float32))
+    found, scores = transforms.analyse(image, quality)
+    for theirs, ours in zip(expected, found, strict=True):
+        np.testing.assert_allclose(ours, ops.convert_to_numpy(theirs)[0], atol=1e-4, rtol=1e-5)
+        assert ours.dtype == np.float32
+    if logits is None:
+        assert scores is None
+    else:
+        np.testing.assert_allclose(scores, ops.convert_to_numpy(logits)[0], atol=1e-4)
+        assert np.ptp(scores) > 1
+
+
+@pytest.mark.parametrize("quality", [0, 50, 100])
+def test_the_synthesis_is_that_of_the_model(twins, quality, rng):
+    model, transforms = twins
+    latents, masks = random_latents(transforms.levels, 3, 4, rng)
+    expected = model.synthesise(
+        [y[None] for y in latents],
+        [mask[None, ..., None].astype(np.float32) for mask in masks[1:]],
+        np.array([quality], np.float32),
+    )
+    found = transforms.synthesise(latents, masks, quality)
+    np.testing.assert_allclose(found, ops.convert_to_numpy(expected)[0], atol=1e-4)
+    assert found.dtype == np.float32
+
+
+def test_thresholds_are_those_of_the_model(tiny_model):
+    found = transforms_of(tiny_model).thresholds()
+    assert found == pytest.approx(tiny_model.attention.thresholds())
+
+
+def test_the_arguments_are_not_changed(twins, image, rng):
+    _, transforms = twins
+    latents, masks = random_latents(transforms.levels, 3, 5, rng)
+    given = [image, *latents, *masks]
+    before = [array.copy() for array in given]
+    transforms.analyse(image, 30)
+    transforms.synthesise(latents, masks, 30)
+    for array, expected in zip(given, before, strict=True):
+        np.testing.assert_array_equal(array, expected)
+
+
+def test_an_architecture_knows_the_shape_of_every_weight(twins):
+    model, transforms = twins
+    trained = {v.path.partition("/")[2]: tuple(v.shape) for v in model.trainable_variables}
+    transform = {name: shape for name, shape in trained.items() if not name.startswith("prior/")}
+    assert transforms.architecture.shapes() == transform
+
+
+# --- residual blocks where they are needed
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5, 1.0])
+def test_a_block_corrects_the_places_of_its_mask_and_no_other(tiny_model, share, rng):
+    (block,) = transforms_of(tiny_model)._at(60).blocks["synthesis", 1]
+    grid = rng.normal(0, 3, (30, 26, 192)).astype(np.float32)  # more places than in one portion
+    mask = rng.random(grid.shape[:2]) < share
+    mask[0, 0] = mask[-1, -1] = True
+    sparse, dense = grid.copy(), grid.copy()
+    Transforms._correct(sparse, mask, [block])
+    Transforms._correct(dense, np.ones_like(mask), [block])
+    np.testing.assert_array_equal(sparse[~mask], grid[~mask])
+    np.testing.assert_allclose(sparse[mask], dense[mask], atol=1e-5)
+    assert abs(dense - grid).max(axis=-1).min() > 1e-3
+
+
+def test_an_empty_mask_changes_nothing(tiny_model, rng):
+    blocks = transforms_of(tiny_model)._at(60).blocks["synthesis", 0]
+    grid = rng.normal(0, 3, (4, 6, 192)).astype(np.float32)
+    before = grid.copy()
+    Transforms._correct(grid, np.zeros((4, 6), bool), blocks)
+    np.testing.assert_array_equal(grid, before)
+
+
+# --- how far they look
+
+
+def test_what_lies_beyond_the_reach_changes_no_latent_and_no_score(twins, rng):
+    transforms = twins[1]
+    reach = transforms.architecture.reach
+    image = rng.random((32, 32 * (2 * reach + 3), 3)).astype(np.float32)
+    other = 1 - image
+    near = slice(32, 32 * (2 * reach + 2))
+    other[:, near] = image[:, near]
+    (latents, scores), (changed, moved) = (transforms.analyse(x, 70) for x in (image, other))
+    place = 1 + reach
+    for y, new, level in zip(latents, changed, transforms.levels, strict=True):
+        cells = slice(place * level.scale, (place + 1) * level.scale)
+        np.testing.assert_array_equal(new[:, cells], y[:, cells])
+        assert (new[:, : level.scale] != y[:, : level.scale]).any()
+    if scores is not None:
+        np.testing.assert_array_equal(moved[:, place], scores[:, place])
+
+
+def test_corrections_beyond_the_margins_change_no_pixel(twins, rng):
+    """Of a single place: what its own pixels need of every level, and what they may do without."""
+    transforms = twins[1]
+    reach, levels = transforms.architecture.reach, transforms.levels
+    side = 2 * reach + 3
+    place = 1 + reach
+    latents, _ = random_latents(levels, side, side, rng)
+    whole = [np.ones(y.shape[:2], bool) for y in latents]
+    expected = transforms.synthesise(latents, whole, 40)
+    needed = []
+    for mask, level, margin in zip(whole, levels, transforms.architecture.margins(), strict=True):
+        cells = slice(place * level.scale - margin, (place + 1) * level.scale + margin)
+        needed.append(np.zeros_like(mask))
+        needed[-1][cells, cells] = True
+    inner = np.s_[32 * place : 32 * (place + 1), 32 * place : 32 * (place + 1)]
+    for y, level in zip(latents, levels, strict=True):  # nor do latents beyond the reach
+        y[: level.scale] = y[:, -level.scale :] = 99
+    found = transforms.synthesise(latents, needed, 40)
+    np.testing.assert_allclose(found[inner], expected[inner], atol=1e-5)
+    assert abs(found - expected).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("architecture", "margins", "reach"),
+    [
+        (Architecture(), [3, 2, 1], 4),
+        (Architecture(blocks=1), [1, 1, 0], 3),
+        (Architecture(blocks=1, attention=False), [1, 1, 0], 2),
+        (Architecture(resolutions=1, attention=False), [1], 1),
+    ],
+)
+def test_margins_and_reach_are_no_wider_than_they_must_be(architecture, margins, reach):
+    assert (architecture.margins(), architecture.reach) == (margins, reach)
