@@ -69,7 +69,7 @@ class Codec:
         tables: the coding tables.
 
     `Codec.from_model` makes one from a trained model, `load` finds a shipped one. It works on
-    tiles, so that the memory it takes beside the picture does not grow with the picture.
+    tiles: beside the picture and the file it keeps the symbols of up to three rows of tiles.
     """
 
     def __init__(
