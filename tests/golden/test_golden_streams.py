@@ -178,7 +178,7 @@ def test_jax_trains_codecs_too():
     imports = "import json\nimport numpy as np\nimport mrdcae_lite as mr\nout = {}\n"
     found = elsewhere(imports + TRAIN, KERAS_BACKEND="jax", JAX_PLATFORMS="cpu")
     assert found["backend"] == "jax"
-    assert set(found["history"]) == {"loss", "bpp", "psnr", "ssim"}
+    assert set(found["history"]) == {"loss", "bpp", "psnr", "ssim", "lagrangian"}
     assert np.isfinite(list(found["history"].values())).all()
     for part in ("analysis0/offset", "synthesis0_block0", "attention/score", "prior/level0_group0"):
         assert any(part in path for path in found["changed"])

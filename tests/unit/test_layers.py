@@ -100,6 +100,7 @@ def test_the_gradient_reaches_every_weight(case, rng):
     with tf.GradientTape() as tape:
         outputs = tf.nest.flatten(layer(*inputs))
         loss = sum(ops.sum(x * rng.normal(0, 1, x.shape).astype(np.float32)) for x in outputs)
+        loss += sum(layer.losses)  # the prior feels through these what is out of range
     # The thresholds of attention act outside the layer: see the model's test.
     weights = [w for w in layer.trainable_variables if w.name != "spread"]
     for weight, gradient in zip(
