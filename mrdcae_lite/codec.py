@@ -20,7 +20,7 @@ from mrdcae_lite import bitstream, entropy, pyramid
 from mrdcae_lite.bitstream import BitstreamError, Header
 from mrdcae_lite.extras import NOTHING, Extras
 from mrdcae_lite.extras import pack as pack_extras
-from mrdcae_lite.images import check_rgb, write_atomically
+from mrdcae_lite.images import check_rgb, is_grey, write_atomically
 from mrdcae_lite.metrics import psnr
 from mrdcae_lite.patches import pad_to_multiple
 from mrdcae_lite.preparation import denormalise, normalise
@@ -173,9 +173,10 @@ class Codec:
             roi = _check_roi(np.asarray(roi), image.shape)
         if routing is not None:
             routing = self._check_routing(np.asarray(routing), image.shape)
+        packed = pack_extras(extras)  # once, however many qualities are tried
 
         def encode(number: int) -> bytes:
-            return self._encode(image, number, roi, routing, fast, extras)
+            return self._encode(image, number, roi, routing, fast, packed)
 
         if target_bpp is not None:
             return _largest_within(encode, target_bpp, image.shape[0] * image.shape[1])
@@ -190,7 +191,7 @@ class Codec:
         roi: NDArray[np.bool_] | None,
         routing: NDArray[np.uint8] | None,
         fast: bool,
-        extras: Extras,
+        extras: bytes,
     ) -> bytes:
         tiling = Tiling(*image.shape[:2])
         chosen = np.empty(tiling.shape, np.uint8)
@@ -210,10 +211,9 @@ class Codec:
             for parts in zip(*streams, strict=True)
         ]
         height, width = image.shape[:2]
-        grey = bool((image == image[..., :1]).all())
+        grey = is_grey(image)
         header = Header(width, height, quality, self.id, pyramid.PATCH, TILE, grey=grey)
-        packed = pack_extras(extras), entropy.write_routing(chosen), *sections
-        return bitstream.pack(header, packed)
+        return bitstream.pack(header, (extras, entropy.write_routing(chosen), *sections))
 
     def analyse(self, image: Pixels, quality: int) -> Latents:
         """What the encoder sees: latents, saliency scores and routing of an image."""

@@ -235,6 +235,11 @@ def check_rgb(image: RGB) -> None:
         )
 
 
+def is_grey(image: RGB) -> bool:
+    """Whether the three channels are the same in every pixel."""
+    return bool((image == image[..., :1]).all())
+
+
 def sample_names() -> tuple[str, ...]:
     """Names of the bundled photographs, in alphabetical order."""
     files = resources.files("mrdcae_lite").joinpath("samples").iterdir()
@@ -264,7 +269,7 @@ def _eight_bits(values: NDArray[Any]) -> RGB:
 
 def _fitting(icc: bytes, source_mode: str, pixels: RGB) -> bytes:
     """The profile if it describes such pixels, else none. Its bytes 16 to 19 say for what it is."""
-    if icc[16:20] == b"GRAY" and (pixels == pixels[..., :1]).all():
+    if icc[16:20] == b"GRAY" and is_grey(pixels):
         return icc
     return icc if icc[16:20] == b"RGB " and source_mode != "CMYK" else b""
 

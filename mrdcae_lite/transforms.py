@@ -110,7 +110,6 @@ class Transforms:
 
     def __init__(self, architecture: Architecture, weights: Mapping[str, NDArray]) -> None:
         self.architecture = architecture
-        self.levels = pyramid.levels(architecture.resolutions)
         self._weights = {name: array.astype(np.float32) for name, array in weights.items()}
         steps = range(architecture.resolutions)
         self._forward = [self._kernel("analysis", n, inverse=False) for n in steps]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from mrdcae_lite import pyramid
 from mrdcae_lite.codec import level_masks
 from mrdcae_lite.transforms import Architecture, Transforms
 
@@ -21,6 +22,10 @@ def transforms_of(model):
     named = {v.path.partition("/")[2]: np.asarray(v.value) for v in model.trainable_variables}
     weights = {name: value for name, value in named.items() if not name.startswith("prior/")}
     return Transforms(Architecture(*(config[name] for name in Architecture._fields)), weights)
+
+
+def levels_of(transforms):
+    return pyramid.levels(transforms.architecture.resolutions)
 
 
 @pytest.fixture(scope="module", params=TWINS.values(), ids=TWINS.keys())
@@ -65,7 +70,7 @@ def test_the_analysis_is_that_of_the_model(twins, image, quality):
 @pytest.mark.parametrize("quality", [0, 50, 100])
 def test_the_synthesis_is_that_of_the_model(twins, quality, rng):
     model, transforms = twins
-    latents, masks = random_latents(transforms.levels, 3, 4, rng)
+    latents, masks = random_latents(levels_of(transforms), 3, 4, rng)
     expected = model.synthesise(
         [y[None] for y in latents],
         [mask[None, ..., None].astype(np.float32) for mask in masks[1:]],
@@ -83,7 +88,7 @@ def test_thresholds_are_those_of_the_model(tiny_model):
 
 def test_the_arguments_are_not_changed(twins, image, rng):
     _, transforms = twins
-    latents, masks = random_latents(transforms.levels, 3, 5, rng)
+    latents, masks = random_latents(levels_of(transforms), 3, 5, rng)
     given = [image, *latents, *masks]
     before = [array.copy() for array in given]
     transforms.analyse(image, 30)
@@ -136,7 +141,7 @@ def test_what_lies_beyond_the_reach_changes_no_latent_and_no_score(twins, rng):
     other[:, near] = image[:, near]
     (latents, scores), (changed, moved) = (transforms.analyse(x, 70) for x in (image, other))
     place = 1 + reach
-    for y, new, level in zip(latents, changed, transforms.levels, strict=True):
+    for y, new, level in zip(latents, changed, levels_of(transforms), strict=True):
         cells = slice(place * level.scale, (place + 1) * level.scale)
         np.testing.assert_array_equal(new[:, cells], y[:, cells])
         assert (new[:, : level.scale] != y[:, : level.scale]).any()
@@ -147,7 +152,10 @@ def test_what_lies_beyond_the_reach_changes_no_latent_and_no_score(twins, rng):
 def test_corrections_beyond_the_margins_change_no_pixel(twins, rng):
     """Of a single place: what its own pixels need of every level, and what they may do without."""
     transforms = twins[1]
-    reach, levels = transforms.architecture.reach, transforms.levels
+    reach, levels = (
+        transforms.architecture.reach,
+        levels_of(transforms),
+    )
     side = 2 * reach + 3
     place = 1 + reach
     latents, _ = random_latents(levels, side, side, rng)
