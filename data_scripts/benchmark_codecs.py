@@ -29,6 +29,7 @@ from data_scripts import processor
 from data_scripts.fetch import Parser, guarded
 from mrdcae_lite.baselines import BASELINES, best_within
 from mrdcae_lite.images import write_atomically
+from mrdcae_lite.pyramid import PATCH
 from mrdcae_lite.tiling import Tiling
 
 RATES = (0.5, 1.0)  # bits per pixel at which speeds are compared
@@ -137,10 +138,10 @@ def seams() -> list[dict[str, Any]]:
     tiles = list(Tiling(height, width))
     borders = {
         "blocks of 8": (range(8, height, 8), range(8, width, 8)),
-        "patches of 32": (range(32, height, 32), range(32, width, 32)),
+        f"patches of {PATCH}": (range(PATCH, height, PATCH), range(PATCH, width, PATCH)),
         "tiles": (
-            sorted({tile.top * 32 for tile in tiles} - {0}),
-            sorted({tile.left * 32 for tile in tiles} - {0}),
+            sorted({tile.top * PATCH for tile in tiles} - {0}),
+            sorted({tile.left * PATCH for tile in tiles} - {0}),
         ),
     }
     rows = []

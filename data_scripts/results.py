@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 
 from data_scripts import DataError, flowers17
 from data_scripts.fetch import Parser, guarded
-from mrdcae_lite import evaluation
+from mrdcae_lite import cli, evaluation
 from mrdcae_lite.codec import registry
 from mrdcae_lite.evaluation import CODECS, OURS, Settings
 from mrdcae_lite.images import write_atomically
@@ -109,14 +109,11 @@ def _run(name: str, data: Path, jobs: int) -> None:
     paths, settings = chosen(name, data)
     out = BOOK / "results" / f"{name}.json"
 
-    def announce(number: int, path: Path, problem: str | None) -> None:
-        line = f"skipped: {problem}" if problem else path.name
-        print(f"{number}/{len(paths)} {line}", file=sys.stderr, flush=True)
-
     earlier = json.loads(out.read_text("utf-8")) if out.exists() else None
     if earlier and earlier["conditions"] != evaluation.conditions(settings):
         earlier = None
     try:
+        announce = cli.announcer(len(paths))
         report = evaluation.evaluate(paths, settings, jobs=jobs, earlier=earlier, announce=announce)
     except ValueError as error:
         raise DataError(str(error)) from error

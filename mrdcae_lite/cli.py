@@ -9,7 +9,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,6 @@ from mrdcae_lite import bitstream
 from mrdcae_lite.codec import load, registry
 from mrdcae_lite.folders import (
     EXTENSION,
-    PICTURES,
     Task,
     compress_file,
     convert,
@@ -30,7 +29,7 @@ from mrdcae_lite.folders import (
     one_line,
     plan,
 )
-from mrdcae_lite.images import ImageError, read_image, write_atomically
+from mrdcae_lite.images import PICTURES, ImageError, read_image, write_atomically
 from mrdcae_lite.metrics import bits_per_pixel
 from mrdcae_lite.quality import check_quality
 
@@ -300,21 +299,27 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.qualities:
         chosen["qualities"] = tuple(int(quality) for quality in options.qualities.split(","))
 
-    def announce(number: int, path: Path, problem: str | None) -> None:
-        line = f"mrdcae: skipped: {problem}" if problem else path.name
-        print(f"{number}/{len(paths)} {line}", file=sys.stderr, flush=True)
-
     report = evaluation.evaluate(
         paths,
         evaluation.Settings(**chosen),
         jobs=options.jobs,
         earlier=earlier,
-        announce=announce,
+        announce=announcer(len(paths)),
     )
     print(evaluation.table(report))
     if output:
         write_atomically(output, evaluation.to_json(report).encode())
         print(f"\n{output}: {output.stat().st_size} bytes")
+
+
+def announcer(total: int) -> Callable[[int, Path, str | None], None]:
+    """What says of each picture, on standard error, that it is measured or why it is not."""
+
+    def announce(number: int, path: Path, problem: str | None) -> None:
+        line = f"skipped: {problem}" if problem else path.name
+        print(f"{number}/{total} {line}", file=sys.stderr, flush=True)
+
+    return announce
 
 
 if __name__ == "__main__":

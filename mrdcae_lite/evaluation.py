@@ -32,7 +32,7 @@ from skimage.metrics import structural_similarity
 from mrdcae_lite.baselines import BASELINES
 from mrdcae_lite.bitstream import up_to_level
 from mrdcae_lite.codec import load
-from mrdcae_lite.images import WRITE_OPTIONS, read_image, sample, sample_names
+from mrdcae_lite.images import PICTURES, read_image, sample, sample_names
 from mrdcae_lite.metrics import SSIM_SIGMA, bd_rate, bits_per_pixel, ms_ssim, psnr, ssim_db
 from mrdcae_lite.preparation import standardise
 from mrdcae_lite.quality import TEXTURED_ABOVE, check_quality
@@ -48,7 +48,6 @@ RATES = (0.25, 24 / 42, 1.0)  # 24 / 42 is the 42:1 of raw size over file size
 REGIONAL = ("psnr", "psnr_smooth", "psnr_complex", "ssim", "ssim_smooth", "ssim_complex")
 REGION_PATCH = 16
 MS_SSIM_SIDE = 161
-PICTURES = (*WRITE_OPTIONS, ".jpg", ".jpeg")
 UNITS = {
     "size": "bytes of the file",
     "bpp": "8 x size / pixels",

@@ -15,13 +15,10 @@ from typing import Any, NamedTuple
 
 from mrdcae_lite import bitstream, extras
 from mrdcae_lite.codec import load, load_for
-from mrdcae_lite.images import WRITE_OPTIONS, read_picture, write_atomically, write_image
+from mrdcae_lite.images import read_picture, write_atomically, write_image
 from mrdcae_lite.metrics import bits_per_pixel, compression_ratio
 
 EXTENSION = ".mrdc"
-PICTURES = (*WRITE_OPTIONS, ".jpg", ".jpeg", ".jp2", ".gif", ".avif", ".pgm")
-"""Endings of the files in a folder that are taken for pictures."""
-
 Task = Callable[[Path, Path], str]
 """Makes the second file from the first and returns a line about it."""
 

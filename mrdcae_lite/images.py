@@ -43,6 +43,9 @@ WRITE_OPTIONS: dict[str, dict[str, Any]] = {
     ".bmp": {"format": "BMP"},
     ".ppm": {"format": "PPM"},
 }
+PICTURES = (*WRITE_OPTIONS, ".jpg", ".jpeg", ".jp2", ".gif", ".avif", ".pgm")
+"""Endings of the files in a folder that are taken for pictures."""
+
 # What Pillow is known to raise on damaged and on oversized files.
 _PILLOW_ERRORS = (
     *(Image.DecompressionBombError, OSError, EOFError, SyntaxError, ValueError, TypeError),

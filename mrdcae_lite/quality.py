@@ -11,7 +11,7 @@ import numpy as np
 QUALITIES = 101
 """Qualities run from 0 (smallest file) to 100 (best picture)."""
 
-COARSEST_STEP = 120 / 255
+COARSEST_STEP = 200 / 255
 FINEST_STEP = 5 / 255
 """Quantisation steps at quality 0 and 100, for images in [0, 1]."""
 

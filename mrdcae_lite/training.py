@@ -56,8 +56,8 @@ class Photographs(keras.utils.PyDataset):
                 f"no photograph is as large as {size}x{size} pixels. Received: {len(images)} "
                 "photographs. Use larger ones or ask for smaller crops."
             )
-        area = np.array([image.shape[0] * image.shape[1] for image in self.images], float)
-        self._share = area / area.sum()
+        side = np.sqrt([image.shape[0] * image.shape[1] for image in self.images])
+        self._share = side / side.sum()
         self._size, self._batch, self._steps = size, batch, steps
         self._augment, self._seed, self._fixed, self.epoch = augment, seed, fixed, 0
 

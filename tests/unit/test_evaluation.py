@@ -372,7 +372,7 @@ def test_the_command_names_what_it_skips_and_fails_only_if_nothing_is_left(folde
     (folder / "part0.png").write_bytes(b"no picture")
     asked = ["evaluate", "--codecs", "jpeg"]
     assert main([*asked, str(folder)]) == 0
-    assert "1/3 mrdcae: skipped: " in capsys.readouterr().err
+    assert "1/3 skipped: " in capsys.readouterr().err
     assert main([*asked, str(folder / "part0.png")]) == 2
     assert capsys.readouterr().err.splitlines()[-1] == (
         "mrdcae: none of 1 pictures could be read. Name others."

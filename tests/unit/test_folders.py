@@ -15,7 +15,8 @@ from PIL import ExifTags, Image, ImageCms
 import mrdcae_lite as mr
 from mrdcae_lite import folders
 from mrdcae_lite.extras import Extras
-from mrdcae_lite.folders import PICTURES, compress_file, convert, decompress_file, one_line, plan
+from mrdcae_lite.folders import compress_file, convert, decompress_file, one_line, plan
+from mrdcae_lite.images import PICTURES
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 

@@ -71,7 +71,7 @@ def test_bits_in_training_are_those_of_the_tables_on_average(index):
 
 @pytest.mark.parametrize("index", [0.0, 31.0, 63.0])
 def test_extreme_symbols_cost_a_finite_number_of_bits_with_finite_gradients(index):
-    symbols = tf.constant([0.0, 1e-30, 0.5, -0.5, 0.50001, 1e3, -1e6, 1e9])
+    symbols = tf.constant([0.0, 1e-30, 0.5, -0.5, 0.50001, 1e3, -2e4, 1e9])
     table = tf.constant(index)
     with tf.GradientTape() as tape:
         tape.watch([symbols, table])
@@ -153,6 +153,66 @@ def test_training_draws_qualities_and_noise_anew(tiny_model, images):
     assert len(set(qualities)) > 1
 
 
+# --- attention
+
+
+def attention_loss(model, images, symbols, bits, logits):
+    """Of routing by `logits`, where each level of each patch costs `bits` = (medium, high)."""
+    quality = np.full(len(images), 50, np.float32)
+    ones = [ops.ones_like(y[..., :1]) for y in symbols[1:]]
+    restored = model.synthesise(symbols, ones, quality)
+    spent = [ops.zeros_like(symbols[0])]
+    for y, total in zip(symbols[1:], bits, strict=True):
+        places = (y.shape[1] // logits.shape[1]) ** 2 * y.shape[3]  # of a patch
+        spent.append(ops.full(y.shape, total / places))
+    return model._attention_loss([images, restored], symbols, spent, logits, quality)
+
+
+@pytest.mark.parametrize(
+    ("bits", "best"), [((1, 1), 3), ((1, 2e4), 2), ((2e4, 1), 1), ((2e4, 2e4), 1)]
+)
+def test_attention_learns_the_level_that_costs_the_least(tiny_model, rng, bits, best):
+    """Noise is worth all levels where they are cheap, and none that is dear."""
+    noise = rng.normal(0.5, 0.1, (2, 64, 64, 3)).astype(np.float32)
+    latents, _ = tiny_model.analyse(noise, np.full(2, 50, np.float32))
+    symbols = [ops.floor(y + 0.5) for y in latents]
+    spread = float(tiny_model.attention.spread.value)
+    losses = [
+        float(attention_loss(tiny_model, noise, symbols, bits, np.full((2, 2, 2), logit, "f4")))
+        for logit in (-2 * spread, 0.0, 2 * spread)
+    ]
+    assert np.argmin(losses) + 1 == best
+
+
+def test_patches_with_more_at_stake_weigh_more(tiny_model, rng):
+    """A wrong level for the busy patch costs more than one for the calm patch."""
+    image = np.full((1, 32, 64, 3), 0.5, np.float32)
+    image[:, :, :32] += rng.normal(0, 0.02, (1, 32, 32, 3))
+    image[:, :, 32:] += rng.normal(0, 0.2, (1, 32, 32, 3))
+    latents, _ = tiny_model.analyse(image, np.array([50], np.float32))
+    symbols = [ops.floor(y + 0.5) for y in latents]
+    calm_wrong, busy_wrong = (
+        float(attention_loss(tiny_model, image, symbols, (1, 1), np.array([[logits]], "f4")))
+        for logits in ([-9.0, 9.0], [9.0, -9.0])
+    )
+    assert busy_wrong > 2 * calm_wrong
+
+
+def test_in_training_every_other_image_shows_all_levels(tiny_model_with, images):
+    """The others are routed, here with nothing but the low level."""
+    model = twin(tiny_model_with())
+    model.attention.score.bias.assign([-99.0])
+    given = []
+    prior = model.prior.call
+    model.prior.call = lambda symbols, masks, condition: (
+        given.extend(masks) or prior(symbols, masks, condition)
+    )
+    model(images, training=True)
+    for mask in given:
+        assert to_numpy(mask[0]).all()
+        assert not to_numpy(mask[1]).any()
+
+
 # --- the objective
 
 
@@ -169,7 +229,7 @@ def loss_of(image, restored, **objective):
     answer = {
         "reconstruction": ops.convert_to_tensor(restored),
         "bits": ops.zeros(len(image)),
-        "attention_loss": ops.zeros(len(image)),
+        "attention_loss": ops.zeros(()),
         "quality": np.full(len(image), 50, np.float32),
     }
     return float(model.compute_loss(x=image, y_pred=answer))
@@ -213,7 +273,7 @@ def test_bits_count_per_pixel(half_textured):
     model = MRDCAE(**TINY)
     answer = {
         "reconstruction": ops.convert_to_tensor(restored),
-        "attention_loss": ops.zeros(1),
+        "attention_loss": ops.zeros(()),
         "quality": np.array([50], np.float32),
     }
     cheap, dear = (
