@@ -26,7 +26,7 @@ from mrdcae_lite.patches import pad_to_multiple
 from mrdcae_lite.preparation import denormalise, normalise
 from mrdcae_lite.prior import IntegerPrior, Request
 from mrdcae_lite.prior import shapes as prior_shapes
-from mrdcae_lite.quality import QUALITIES, check_quality, quality_features
+from mrdcae_lite.quality import QUALITIES, ROUNDING, check_quality, quality_features
 from mrdcae_lite.tiling import TILE, Place, Tiling
 from mrdcae_lite.transforms import Architecture, Transforms
 
@@ -256,13 +256,15 @@ class Codec:
         self, latents: Latents, quality: int, coders: Sequence[entropy.SymbolSink], fast: bool
     ) -> None:
         """Choose the symbols of one tile and write each level's to its coder."""
+        worth = self._transforms.worth(quality)
 
         def answer(request: Request) -> NDArray[np.int32]:
             y = latents.levels[request.level][request.rows, request.columns, request.channels]
-            limit = entropy.MAX_SYMBOL
-            symbols = np.clip(np.rint(y), -limit, limit).astype(np.int32)
+            size = np.minimum(np.floor(abs(y) + ROUNDING), entropy.MAX_SYMBOL)
+            symbols = np.copysign(size, y).astype(np.int32)
             if not fast:
-                symbols = self._cheaper(y, symbols, request.indices)
+                error = worth[request.level][request.channels]
+                symbols = self._cheaper(y, symbols, request.indices, error)
             coders[request.level].write(symbols, request.indices)
             return symbols
 
@@ -273,12 +275,16 @@ class Codec:
         return level_masks(routing, tuple(level.scale for level in self._levels))
 
     def _cheaper(
-        self, y: NDArray[np.float32], symbols: NDArray[np.int32], indices: NDArray[np.uint8]
+        self,
+        y: NDArray[np.float32],
+        symbols: NDArray[np.int32],
+        indices: NDArray[np.uint8],
+        worth: NDArray[np.float32],
     ) -> NDArray[np.int32]:
         """Rate-distortion-optimised quantisation: one step toward zero where that pays."""
         smaller = symbols - np.sign(symbols)
         here, there = self.tables.cost(symbols, indices), self.tables.cost(smaller, indices)
-        worse = (y - smaller) ** 2 - (y - symbols) ** 2
+        worse = worth * ((y - smaller) ** 2 - (y - symbols) ** 2)
         return np.where(worse < RATE_WEIGHT * (here - there), smaller, symbols)
 
     def _smallest_reaching(

@@ -24,13 +24,13 @@ from mrdcae_lite.layers import (
     Shape,
     Tensor,
     register,
-    round_through,
 )
 from mrdcae_lite.quality import (
     COARSEST_STEP,
     FINEST_STEP,
     LAGRANGE,
     QUALITIES,
+    ROUNDING,
     TEXTURED_ABOVE,
     polynomials,
 )
@@ -46,8 +46,14 @@ def quality_condition(quality: Tensor) -> tuple[Tensor, Tensor]:
     return COARSEST_STEP * ops.exp(ratio * quality)[:, None, None, None], features
 
 
+def quantise(y: Tensor) -> Tensor:
+    """Symbols of latents: `quality.ROUNDING` forward, identity in the backward pass."""
+    whole = ops.sign(y) * ops.floor(ops.abs(y) + ROUNDING)
+    return y + ops.stop_gradient(whole - y)
+
+
 def symbol_bits(symbols: Tensor, index: Tensor) -> Tensor:
-    """Bits of real-valued `symbols` (rounding noise added) under the Laplace tables `index`.
+    """Bits of whole or, with noise for rounding, real `symbols` under the Laplace tables `index`.
 
     -log2 of the probability mass of [symbol - 1/2, symbol + 1/2], written so that neither tail
     underflows. Shape of `symbols`.
@@ -91,8 +97,9 @@ class MRDCAE(keras.Model):
     Call arguments:
         images: (batch, h, w, 3) in [0, 1]; h and w multiples of 32.
 
-    Returns a dict: `reconstruction` like `images`; `bits` (batch,); `attention_loss` ();
-    `quality` (batch,).
+    Returns a dict: `reconstruction` like `images`; `bits` (batch,), what the symbols cost;
+    `smooth_bits` (batch,), what stands for them in the gradient of the networks;
+    `attention_loss` (); `quality` (batch,).
     """
 
     def __init__(
@@ -232,10 +239,10 @@ class MRDCAE(keras.Model):
             whole = (ops.arange(batch, dtype="float32") + 1) % 2
             masks = [ops.maximum(m, whole[:, None, None, None]) for m in masks]
         ones = [1.0, *masks]
-        symbols = [round_through(y) * m for y, m in zip(latents, ones, strict=True)]
+        symbols = [quantise(y) * m for y, m in zip(latents, ones, strict=True)]
         indices = self.prior(symbols, masks, condition)
-        noisy = [y + self._noise(y) for y in latents] if training else symbols
-        bits = [symbol_bits(y, j) * m for y, j, m in zip(noisy, indices, ones, strict=True)]
+        known = [ops.stop_gradient(s) for s in symbols]
+        bits = [symbol_bits(s, j) * m for s, j, m in zip(known, indices, ones, strict=True)]
         restored = self.synthesise(symbols, masks, quality)
         if training and logits is not None:
             shown = [[x[::2] for x in group] for group in ((images, restored), symbols, bits)]
@@ -245,6 +252,7 @@ class MRDCAE(keras.Model):
         return {
             "reconstruction": restored,
             "bits": sum(ops.sum(b, axis=(1, 2, 3)) for b in bits),
+            "smooth_bits": self._smooth_bits(latents, indices, ones),
             "attention_loss": attention_loss,
             "quality": quality,
         }
@@ -256,8 +264,20 @@ class MRDCAE(keras.Model):
         share = (ops.arange(batch, dtype="float32") + 0.5) / ops.cast(batch, "float32")
         return ops.floor(share * QUALITIES)
 
-    def _noise(self, like: Tensor) -> Tensor:
-        return keras.random.uniform(ops.shape(like), -0.5, 0.5, seed=self.seeds)
+    def _smooth_bits(
+        self, latents: list[Tensor], indices: list[Tensor], masks: list[Tensor]
+    ) -> Tensor:
+        """Bits with uniform noise in the place of rounding, (batch,); only latents get gradient.
+
+        Rounded symbols do not move when a latent moves a little, noisy ones do (Balle et al.,
+        2017).
+        """
+        total = 0.0
+        for y, j, m in zip(latents, indices, masks, strict=True):
+            noise = keras.random.uniform(ops.shape(y), -0.5, 0.5, seed=self.seeds)
+            bits = symbol_bits(y + noise, ops.stop_gradient(j)) * m
+            total = total + ops.sum(bits, axis=(1, 2, 3))
+        return total
 
     def _attention_loss(
         self,
@@ -319,10 +339,12 @@ class MRDCAE(keras.Model):
         step, _ = quality_condition(y_pred["quality"])
         error = ops.mean(self._patch_errors(x, restored, step), axis=(1, 2))
         step = step[:, 0, 0, 0]
-        scaled = ops.sqrt(step * 255) / 5 * (bpp + error / (LAGRANGE * step**2))
+        weight = ops.sqrt(step * 255) / 5
+        scaled = weight * (bpp + error / (LAGRANGE * step**2))
         self._track(bpp, x, restored)
         self.trackers["lagrangian"].update_state(scaled)
-        return ops.mean(scaled) + y_pred["attention_loss"] + sum(self.losses)
+        smooth = weight * y_pred["smooth_bits"] / pixels
+        return ops.mean(scaled + smooth) + y_pred["attention_loss"] + sum(self.losses)
 
     def _patch_errors(self, x: Tensor, restored: Tensor, step: Tensor) -> Tensor:
         """The error that each patch of 16 pixels is judged by, (batch, h/16, w/16).

@@ -23,6 +23,12 @@ the dead zone moves the best value up.
 """
 
 
+ROUNDING = 0.4
+"""A latent becomes the symbol sign(y) floor(|y| + 0.4).
+
+Less than one half: between two symbols the smaller one, which costs fewer bits, is preferred.
+"""
+
 TEXTURED_ABOVE = 0.015
 """Mean gradient of luma, in units of the full range a pixel, above which a patch is textured."""
 

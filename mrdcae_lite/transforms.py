@@ -164,6 +164,10 @@ class Transforms:
         score = hidden @ self._weights["attention/score/kernel"]
         return (score + self._weights["attention/score/bias"])[..., 0]
 
+    def worth(self, quality: int) -> list[Grid]:
+        """Squared error in the picture, in steps, of an error of one in each channel of a level."""
+        return [gain**2 for gain in self._at(quality).inverse_gains]
+
     # --- decoder ----------------------------------------------------------------------------
 
     def synthesise(self, latents: list[NDArray], masks: list[Mask], quality: int) -> Grid:

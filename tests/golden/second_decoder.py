@@ -300,7 +300,7 @@ def pixels(codec, file):
     }
     t, last = file.quality / 50 - 1, config["resolutions"] - 1
     features = np.array([1, t, 2 * t**2 - 1, 4 * t**3 - 3 * t])
-    step = 120 / 255 * (5 / 120) ** (file.quality / 100)
+    step = 200 / 255 * (5 / 200) ** (file.quality / 100)
     scaled = [
         symbols * np.exp(features @ weights[f"inverse_gain{level}/curve"])
         for level, symbols in enumerate(file.symbols)

@@ -6,7 +6,7 @@ from mrdcae_lite.quality import check_quality, quality_features, quantisation_st
 
 
 def test_the_scale_runs_from_the_coarsest_to_the_finest_step():
-    assert quantisation_step(0) == pytest.approx(120 / 255)
+    assert quantisation_step(0) == pytest.approx(200 / 255)
     assert quantisation_step(100) == pytest.approx(5 / 255)
 
 
