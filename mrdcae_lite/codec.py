@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 Pixels = NDArray[np.uint8]
 
-RATE_WEIGHT = 0.1
+RATE_WEIGHT = 0.05
 """Squared steps of error the encoder accepts to save one bit when it chooses symbols."""
 
 
