@@ -72,7 +72,7 @@ _MOVE_RULE = (
 )
 _COLOURS = ("#1f77b4", "#d95f02", "#1b9e77", "#e7298a", "#8a63d2", "#a6761d")
 _DASHES = ("", "8 3", "3 3", "10 3 3 3", "14 4", "2 5")
-_WIDE, _HIGH, _LEFT, _TOP, _STOPS = 460, 300, 52, 12, 40  # the plot in an SVG of 480 x 360
+_WIDE, _HIGH, _LEFT, _TOP, _STOPS = 460, 300, 64, 12, 40  # the plot in an SVG of 480 x 360
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ def _readings(
     for x in np.linspace(bounds[0], bounds[1], _STOPS + 1):
         found = {name: float(np.interp(x, *line, np.nan, np.nan)) for name, line in lines.items()}
         read = [f"{name} {y:.4g}" for name, y in found.items() if np.isfinite(y)]
-        texts.append(f"{x:.2f} {labels[0]}: {', '.join(read) or 'no curve'} ({labels[1]})")
+        texts.append(f"{x:.2f} {labels[0]}, {labels[1]}: {', '.join(read) or 'no curve'}")
     return texts
 
 
@@ -236,7 +236,7 @@ def _plot(
         x, y = left + share * (right - left), low + share * (high - low)
         place = at(x, y)
         parts.append(f'<text x="{place[0]:.0f}" y="320" text-anchor="middle">{x:.2f}</text>')
-        parts.append(f'<text x="48" y="{place[1] + 5:.0f}" text-anchor="end">{y:.3g}</text>')
+        parts.append(f'<text x="60" y="{place[1] + 5:.0f}" text-anchor="end">{y:.3g}</text>')
     for number, (name, (xs, ys)) in enumerate(lines.items()):
         places = [at(x, y) for x, y in zip(xs, ys, strict=True)]
         style = f'stroke="{_COLOURS[number]}" stroke-dasharray="{_DASHES[number]}"'

@@ -122,10 +122,10 @@ def explorer(lines=LINES):
 def test_the_slider_reads_every_curve_that_reaches_its_place():
     page = parsed(explorer())
     words = [item.get_text() for item in page.find_all("li")]
-    assert words[0] == "0.20 bits per pixel: JPEG 24 (PSNR (dB))"
+    assert words[0] == "0.20 bits per pixel, PSNR (dB): JPEG 24"
     assert "ours <1>" in words[10]  # 0.65 bits per pixel
     assert "ours <1>" not in words[-1]
-    assert words[-1].startswith("2.00 bits per pixel: JPEG 36")
+    assert words[-1].startswith("2.00 bits per pixel, PSNR (dB): JPEG 36")
     assert page.find("output").get_text() == words[20]
 
 
