@@ -205,7 +205,9 @@ def stage(chapters: dict[str, bytes]) -> str:
     for name, content in files.items():
         (STAGE / name).parent.mkdir(parents=True, exist_ok=True)
         (STAGE / name).write_bytes(content)
-    pages = digest([*files_under(STAGE), ROOT / "_config.yml", ROOT / "requirements.lock"])
+    docstrings = files_under(ROOT / "mrdcae_lite")
+    others = [ROOT / "_config.yml", ROOT / "requirements.lock", *docstrings]
+    pages = digest([*files_under(STAGE), *others])
     return f"{pages}-{digest([Path(__file__).resolve()])}"
 
 

@@ -1,6 +1,6 @@
-"""Pictures that a reader moves: a before/after divider and a slider over prepared states.
+"""What a reader moves: a before/after divider, a slider over prepared states, curves to read off.
 
-Both functions return an `Interactive`, which a notebook displays. What is displayed is one piece of
+All functions return an `Interactive`, which a notebook displays. What is displayed is one piece of
 HTML that holds everything it needs, so it moves in a live notebook, on a built page and in a page
 opened from disk, without a kernel and without a request:
 
@@ -13,7 +13,7 @@ opened from disk, without a kernel and without a request:
 """
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from io import BytesIO
@@ -40,6 +40,9 @@ _STYLE = """<style>
 .mr-widget label {display: block}
 .mr-widget .mr-steps {width: 100%; height: 2.5rem}
 .mr-widget figcaption {text-align: left; color: inherit !important; margin-inline: 0 !important}
+.mr-curves svg {width: 100%; height: auto; font: 14px sans-serif; fill: currentColor}
+.mr-curves svg path {fill: none; stroke-width: 2.5}
+.mr-curves svg .mr-rule {stroke: currentColor; stroke-dasharray: 4 3}
 .mr-divider .mr-right {clip-path: inset(0 0 0 var(--cut))}
 .mr-divider .mr-line {position: absolute; top: 0; bottom: 0; left: var(--cut); width: 3px;
   margin-left: -1.5px; background: #fff; box-shadow: 0 0 3px #000; pointer-events: none}
@@ -62,6 +65,14 @@ _MOVE_STEP = (
     "f.querySelectorAll('img').forEach((p,i)=>p.style.visibility=i==n?'visible':'hidden');"
     "f.querySelector('output').textContent=t;this.setAttribute('aria-valuetext',t)"
 )
+_MOVE_RULE = (
+    "const f=this.closest('figure'),n=+this.value,t=f.querySelectorAll('li')[n].textContent;"
+    "f.querySelector('.mr-rule').setAttribute('transform','translate('+n*this.dataset.step+')');"
+    "f.querySelector('output').textContent=t;this.setAttribute('aria-valuetext',t)"
+)
+_COLOURS = ("#1f77b4", "#d95f02", "#1b9e77", "#e7298a", "#8a63d2", "#a6761d")
+_DASHES = ("", "8 3", "3 3", "10 3 3 3", "14 4", "2 5")
+_WIDE, _HIGH, _LEFT, _TOP, _STOPS = 460, 300, 64, 12, 40  # the plot in an SVG of 480 x 360
 
 
 @dataclass(frozen=True)
@@ -145,6 +156,95 @@ def steps(
         f"<details><summary>All steps in words</summary><ol>{words}</ol></details>"
         "</figcaption></figure>"
     )
+
+
+def curves(
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    labels: tuple[str, str],
+    caption: str,
+) -> Interactive:
+    """Curves in one plot and a slider that reads all of them at the same place.
+
+    Args:
+        lines: for each name the x values, ascending, and the y values; at most six.
+        labels: what x and y are, with units, such as ("bits per pixel", "PSNR (dB)").
+        caption: the finding over all of them.
+    """
+    if not 1 <= len(lines) <= len(_COLOURS):
+        raise ValueError(f"lines must be 1 to {len(_COLOURS)} curves. Received: {len(lines)}.")
+    for name, (x, y) in lines.items():
+        if len(x) != len(y) or len(x) < 2 or not np.all(np.diff(x) > 0):
+            raise ValueError(
+                f"each curve must have two or more ascending x values and as many y values. "
+                f"Received for {name!r}: {len(x)} and {len(y)}. Sort the points by x."
+            )
+    every_x, every_y = (np.concatenate([line[n] for line in lines.values()]) for n in (0, 1))
+    bounds = every_x.min(), every_x.max(), every_y.min(), every_y.max()
+    words = "".join(f"<li>{escape(text)}</li>" for text in _readings(lines, labels, bounds))
+    start = escape(_readings(lines, labels, bounds)[_STOPS // 2])
+    step = (_WIDE - _LEFT) / _STOPS
+    across, up = map(escape, labels)
+    return Interactive(
+        f'{_STYLE}<figure class="mr-widget mr-curves" style="width: 560px">'
+        f'<svg viewBox="0 0 480 360" role="img" aria-label="{up} over {across}">'
+        f"{_plot(lines, labels, bounds)}"
+        f'<line class="mr-rule" x1="{_LEFT}" x2="{_LEFT}" y1="{_TOP}" y2="{_HIGH}" '
+        f'transform="translate({step * (_STOPS // 2):g})"></line></svg>'
+        f'<label><output>{start}</output><input class="mr-steps" type="range" min="0" '
+        f'max="{_STOPS}" value="{_STOPS // 2}" data-step="{step:g}" oninput="{_MOVE_RULE}" '
+        f'aria-label="{across}" aria-valuetext="{start}"></label>'
+        f"<figcaption>{escape(caption)} <em>Move the slider, or use the arrow keys.</em>"
+        f"<details><summary>All readings in words</summary><ol>{words}</ol></details>"
+        "</figcaption></figure>"
+    )
+
+
+def _readings(
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    labels: tuple[str, str],
+    bounds: tuple[float, float, float, float],
+) -> list[str]:
+    """What the curves say at each stop of the slider, in words; straight lines between points."""
+    texts = []
+    for x in np.linspace(bounds[0], bounds[1], _STOPS + 1):
+        found = {name: float(np.interp(x, *line, np.nan, np.nan)) for name, line in lines.items()}
+        read = [f"{name} {y:.4g}" for name, y in found.items() if np.isfinite(y)]
+        texts.append(f"{x:.2f} {labels[0]}, {labels[1]}: {', '.join(read) or 'no curve'}")
+    return texts
+
+
+def _plot(
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    labels: tuple[str, str],
+    bounds: tuple[float, float, float, float],
+) -> str:
+    """Axes, legend and curves as SVG."""
+    left, right, low, high = bounds
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        across = _LEFT + (x - left) / (right - left) * (_WIDE - _LEFT)
+        return across, _HIGH - (y - low) / (high - low) * (_HIGH - _TOP)
+
+    parts = [
+        f'<path stroke="currentColor" d="M{_LEFT} {_TOP}V{_HIGH}H{_WIDE}"/>',
+        f'<text x="256" y="345" text-anchor="middle">{escape(labels[0])}</text>',
+        f'<text transform="translate(13 156) rotate(-90)" text-anchor="middle">'
+        f"{escape(labels[1])}</text>",
+    ]
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        x, y = left + share * (right - left), low + share * (high - low)
+        place = at(x, y)
+        parts.append(f'<text x="{place[0]:.0f}" y="320" text-anchor="middle">{x:.2f}</text>')
+        parts.append(f'<text x="60" y="{place[1] + 5:.0f}" text-anchor="end">{y:.3g}</text>')
+    for number, (name, (xs, ys)) in enumerate(lines.items()):
+        places = [at(x, y) for x, y in zip(xs, ys, strict=True)]
+        style = f'stroke="{_COLOURS[number]}" stroke-dasharray="{_DASHES[number]}"'
+        drawn = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
+        key = _HIGH - 20 * (len(lines) - number) + 8
+        parts.append(f'<path {style} d="M{drawn}"/><path {style} d="M280 {key - 5}h30"/>')
+        parts.append(f'<text x="316" y="{key}">{escape(name)}</text>')
+    return "".join(parts)
 
 
 def _stage(zoom: int) -> str:

@@ -120,3 +120,20 @@ def test_prose_names_the_repository_only_through_pyproject(root, chapters):
     for name, notebook in chapters.items():
         for link in re.findall(r"https://github\.com/[\w-]*mrdcae[\w./-]*", str(notebook)):
             assert link.startswith(address), name
+
+
+def test_a_quiz_answers_every_choice_and_needs_no_script(chapters):
+    """A blank line inside would end the HTML, and show the answer."""
+    for name, notebook in chapters.items():
+        for cell in (c for c in notebook.cells if "## A short quiz" in c.source):
+            questions = re.split(r"^\*\*\d\. ", cell.source, flags=re.MULTILINE)[1:]
+            assert len(questions) >= 2, name
+            for question in questions:
+                choices = re.findall(
+                    r'^<details class="quiz"><summary>(.+)</summary>(.+)</details>$',
+                    question,
+                    re.MULTILINE,
+                )
+                assert len(choices) >= 2, (name, question)
+                assert question.count("<details") == len(choices), (name, question)
+                assert all(text.endswith((".", "?")) for _, text in choices), (name, question)

@@ -7,7 +7,7 @@ import pytest
 from bs4 import BeautifulSoup
 from PIL import Image
 
-from mrdcae_lite.widgets import compare, steps
+from mrdcae_lite.widgets import compare, curves, steps
 
 
 @pytest.fixture
@@ -110,3 +110,44 @@ def test_pictures_of_two_shapes_are_refused(frames):
 def test_a_picture_of_another_type_is_refused(frames):
     with pytest.raises((ValueError, TypeError), match="uint8"):
         divider([frames[0] / 255, frames[1]])
+
+
+LINES = {"JPEG": ([0.2, 1.0, 2.0], [24.0, 30.0, 36.0]), "ours <1>": ([0.4, 1.0], [28.0, 33.0])}
+
+
+def explorer(lines=LINES):
+    return curves(lines, labels=("bits per pixel", "PSNR (dB)"), caption="Ours is above.")
+
+
+def test_the_slider_reads_every_curve_that_reaches_its_place():
+    page = parsed(explorer())
+    words = [item.get_text() for item in page.find_all("li")]
+    assert words[0] == "0.20 bits per pixel, PSNR (dB): JPEG 24"
+    assert "ours <1>" in words[10]  # 0.65 bits per pixel
+    assert "ours <1>" not in words[-1]
+    assert words[-1].startswith("2.00 bits per pixel, PSNR (dB): JPEG 36")
+    assert page.find("output").get_text() == words[20]
+
+
+def test_the_curves_ask_for_nothing_and_need_no_id():
+    text = explorer().html
+    assert not re.search(r"//|url\(|<script|<link", text)
+    page = parsed(explorer())
+    assert page.find_all(id=True) == []
+    control = page.find("input")
+    assert control["oninput"].startswith("const ")
+    assert control["aria-valuetext"]
+    assert page.find("svg")["aria-label"] == "PSNR (dB) over bits per pixel"
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ({}, "lines must be 1 to 6 curves. Received: 0"),
+        ({"a": ([1, 1], [2, 3])}, "Received for 'a': 2 and 2"),
+        ({"a": ([1, 2], [2])}, "Received for 'a': 2 and 1"),
+    ],
+)
+def test_impossible_curves_are_refused(lines, message):
+    with pytest.raises(ValueError, match=message):
+        explorer(lines)
