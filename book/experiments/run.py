@@ -11,6 +11,7 @@ everything it depends on by hash, so that a later change of notebook, weights or
 import argparse
 import json
 import math
+import os
 import shutil
 import sys
 import time
@@ -28,6 +29,8 @@ import papermill
 import yaml
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
+
+from mrdcae_lite.images import write_atomically
 
 HERE = Path(__file__).resolve().parent
 BOOK = HERE.parent
@@ -213,6 +216,14 @@ def execute(run: Run, to: Path, data: Path) -> dict[str, Any]:
     return result
 
 
+def quieten(folder: Path) -> None:
+    """Kernels with settings of their own, which log nothing but errors."""
+    settings = folder / "profile_default" / "ipython_kernel_config.py"
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    settings.write_text("get_config().IPKernelApp.log_level = 40\n")
+    os.environ |= {"IPYTHONDIR": str(folder), "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
 def collected(notebook: NotebookNode, name: str) -> dict[str, Any]:
     """What an executed notebook displayed as its measurements, exactly once."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
@@ -260,19 +271,25 @@ def progress(profile: str, to: Path, jobs: int) -> str:
 # --- the report -----------------------------------------------------------------------------
 
 
-def report(profile: str, results: Path, committed: Path = RESULTS) -> str:
-    """All runs of a profile and what they measured, as a Markdown page."""
-    found, earlier = read_results(results), read_results(committed)
+def report(profile: str, results: Path, committed: Path | None = None) -> str:
+    """All runs of a profile and what they measured, as Markdown; beside the committed values."""
+    found = read_results(results)
+    earlier = read_results(committed) if committed else {}
+    titles = ["value", "measured", "spread", "n", *(["committed"] if committed else [])]
     lines = ["# All runs and their values", "", _introduction(profile, grid(profile), found), ""]
     for name, result in found.items():
-        old = earlier.get(name, {}).get("values", {}) if profile == "full" else {}
-        lines += [f"## {name}", "", _made_from(result), ""]
-        lines += ["| value | measured | spread | n | committed |", "|---|---|---|---|---|"]
+        old = earlier.get(name, {}).get("values", {})
+        lines += [f"## {name}", "", _made_from(result), "", _table_row(titles)]
+        lines.append(_table_row(["---"] * len(titles)))
         for key, value in result["values"].items():
-            cells = [key, shown(value), _spread(value), str(value["n"]), against(value, old, key)]
-            lines.append(f"| {' | '.join(cells)} |")
+            cells = [key, shown(value), _spread(value), str(value["n"])]
+            lines.append(_table_row([*cells, *([against(value, old, key)] if committed else [])]))
         lines.append("")
     return "\n".join(lines)
+
+
+def _table_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _introduction(profile: str, runs: Mapping[str, Run], found: Mapping[str, Any]) -> str:
@@ -326,7 +343,7 @@ def agrees(value: Mapping[str, Any], committed: Mapping[str, Any]) -> bool:
     return abs(new - then) <= committed["tolerance"]
 
 
-def differing(results: Path, committed: Path = RESULTS) -> list[str]:
+def differing(results: Path, committed: Path) -> list[str]:
     """The values of new results that lie outside the tolerance of the committed ones."""
     found, earlier = read_results(results), read_results(committed)
     return [
@@ -343,10 +360,11 @@ def differing(results: Path, committed: Path = RESULTS) -> list[str]:
 
 def _one(options: argparse.Namespace) -> None:
     run = grid(options.profile)[options.run]
+    quieten(options.to.resolve() / "ipython")
     result = execute(run, options.to.resolve(), options.data.resolve())
     out = options.to / "results" / f"{run.name}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(to_text(result))
+    write_atomically(out, to_text(result).encode())  # others read it to estimate what is left
     state = progress(options.profile, options.to, options.jobs)
     print(f"{run.name}: {result['seconds']} s; {state}", file=sys.stderr, flush=True)
 
@@ -354,9 +372,10 @@ def _one(options: argparse.Namespace) -> None:
 def _report(options: argparse.Namespace) -> None:
     results = options.to / "results"
     page = options.to / "report.md"
-    page.write_text(report(options.profile, results))
+    committed = RESULTS if options.profile == "full" else None
+    page.write_text(report(options.profile, results, committed))
     missing = [name for name in grid(options.profile) if name not in read_results(results)]
-    for line in differing(results) if options.profile == "full" else []:
+    for line in differing(results, committed) if committed else []:
         print(f"differs: {line}")
     for name in missing:
         print(f"failed or not run: {name}, see {options.to / 'executed' / name}.ipynb")
