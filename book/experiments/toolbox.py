@@ -218,7 +218,7 @@ class Measured:
             "tolerance": plain(abs(mean or 0) / 100 if tolerance is None else tolerance),
         }
 
-    def columns(self, name: str, **columns: Iterable[Any]) -> None:
+    def columns(self, name: str, /, **columns: Iterable[Any]) -> None:
         """Note columns of numbers or words for a figure."""
         self.series[name] = {key: [plain(v) for v in values] for key, values in columns.items()}
 
