@@ -23,7 +23,9 @@ COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "below": operator.lt,
 }
 LOOKED_UP = re.compile(r"\{([\w-]+:\w+)\}")
-HOLDS, FAILS, DEPENDS, OPEN = "holds", "does not hold", "holds if", "not measured"
+HOLDS, FAILS, DEPENDS = "holds", "does not hold", "holds if"
+PARTLY, OPEN = "not fully measured", "not measured"
+WORDS = (HOLDS, DEPENDS, FAILS, PARTLY, OPEN)
 
 Results = Mapping[str, Mapping[str, Any]]
 
@@ -65,12 +67,12 @@ def judge(claim: Mapping[str, Any], results: Results) -> Verdict:
         missing = None in sides
         outcome[None if missing else COMPARISONS[comparison](*sides)].append(case)
     held, failed, missing_cases = outcome[True], outcome[False], outcome[None]
-    if not held and not failed:
-        word = OPEN
-    elif held and not failed:
-        word = HOLDS if not missing_cases else DEPENDS
+    if missing_cases:
+        word = PARTLY if held or failed else OPEN
+    elif held and failed:
+        word = DEPENDS
     else:
-        word = DEPENDS if held else FAILS
+        word = HOLDS if held else FAILS
     return Verdict(word, held, failed, missing_cases)
 
 
@@ -85,7 +87,7 @@ def page(results: Results) -> str:
     """The ledger as Markdown."""
     entries = claims()
     verdicts = [judge(claim, results) for claim in entries]
-    counts = {w: sum(v.word == w for v in verdicts) for w in (HOLDS, DEPENDS, FAILS, OPEN)}
+    counts = {w: sum(v.word == w for v in verdicts) for w in WORDS}
     lines = [INTRODUCTION, "| verdict | claims |", "|---|---|"]
     lines += [f"| {word} | {number} |" for word, number in counts.items() if number]
     lines += ["", "| | claim | verdict |", "|---|---|---|"]
@@ -113,7 +115,7 @@ def _entry(claim: Mapping[str, Any], verdict: Verdict, results: Results) -> list
         lines += ["| experiment | value | measured | spread | n |", "|---|---|---|---|---|"]
         lines += [_row(place, results) for place in claim["shows"]]
         lines.append("")
-    labels = ("It holds for", "It does not hold for", "Not measured yet")
+    labels = ("It holds for", "It does not hold for", "Not measured")
     groups = (verdict.held, verdict.failed, verdict.missing)
     lines += [f"- {label}: {'; '.join(g)}." for label, g in zip(labels, groups, strict=True) if g]
     return [*lines, "", f"**Beyond.** {_filled(claim['beyond'], results)}"]
@@ -154,7 +156,7 @@ that fails is shown like one that holds.
 - **Holds**: every test of the claim is passed.
 - **Holds if**: some are; the entry says in which cases.
 - **Does not hold**: none is.
-- **Not measured**: no result is there yet.
+- **Not measured**, or not fully: there is no result for it, or for a part of it, yet.
 
 The number after a measured value is its standard deviation over the pictures, and *n* says how many
 there were. Names such as `codecs-kodak` are those of the runs; {doc}`runs` lists all their

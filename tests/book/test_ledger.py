@@ -75,7 +75,7 @@ def test_the_verdict_follows_from_the_values(values, word):
 
 def test_a_claim_is_not_said_to_hold_while_a_part_of_it_is_not_measured():
     verdict = ledger.judge(CLAIM, result_of(a=4, b=None))
-    assert (verdict.word, verdict.missing) == ("holds if", ["the second"])
+    assert (verdict.word, verdict.missing) == ("not fully measured", ["the second"])
 
 
 def test_an_entry_shows_measured_values_with_spread_and_the_cases(monkeypatch):
@@ -98,7 +98,7 @@ def test_the_search_for_typed_numbers_finds_them(text):
     assert typed(text)
 
 
-@pytest.mark.parametrize("text", ["pictures of 256 x 256", "{codecs-kodak:psnr} at `0.5`", "section 3"])
+@pytest.mark.parametrize("text", ["of 256 x 256 pixels", "{codecs-kodak:psnr} at `0.5`"])
 def test_the_search_for_typed_numbers_leaves_others_alone(text):
     assert typed(text) == []
 
