@@ -21,7 +21,7 @@ export UV_HTTP_TIMEOUT ?= 180
 .PHONY: help setup test lint book experiments results bench lock data clean
 
 help: ## print this help
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## install the locked, hash-checked environment into .venv
 
@@ -58,7 +58,7 @@ experiments: $(INSTALLED) ## run all experiments that changed, PROFILE=smoke or 
 	  $(SNAKEMAKE); status=$$?; \
 	$(PY) -m book.experiments.run report --profile $(PROFILE) --to $(EXPERIMENTS) && exit $$status
 
-results: ## keep the results of the full profile in book/results, to be committed
+results: $(INSTALLED) ## keep the results of the full profile in book/results, to be committed
 	$(PY) -m book.experiments.run keep --to _build/experiments/full
 
 bench: $(INSTALLED) ## time all codecs side by side on one thread into book/results/bench.json

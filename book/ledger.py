@@ -162,5 +162,6 @@ The number after a measured value is its standard deviation over the pictures, a
 there were. Names such as `codecs-kodak` are those of the runs; {doc}`runs` lists all their
 values, and one command repeats them: `make experiments PROFILE=full DATA=data`. What was measured
 is this project's system, as the report's own is not published: a verdict says whether the
-statement is true of a codec built as the report describes.
+statement is true of a codec built as the report describes. What it proposes for the future
+(transformers, video, special hardware) cannot be checked and is left out.
 """
