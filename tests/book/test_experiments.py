@@ -89,6 +89,19 @@ def test_every_run_of_the_grid_has_a_notebook_that_declares_its_parameters():
     assert {run.experiment for run in full.values()} == notebooks
 
 
+def test_an_experiment_is_committed_without_outputs_and_says_what_its_figures_show():
+    for path in experiments.HERE.glob("*.ipynb"):
+        notebook = nbformat.read(path, as_version=4)
+        assert notebook.cells[0].source.startswith("# "), path.name
+        for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
+            assert not cell.outputs, path.name
+            assert cell.execution_count is None, path.name
+            if "plt.subplots" in cell.source or "draw_curves" in cell.source:
+                about = cell.metadata["mystnb"]
+                assert len(about["image"]["alt"].split()) > 5, path.name
+                assert about["figure"]["caption"], path.name
+
+
 def test_a_parameter_that_the_notebook_does_not_declare_is_an_error(here):
     write_notebook(here, "one")
     grid = write_grid(here, one={"runs": {"a": {"strat": 3}}})
