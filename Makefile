@@ -4,6 +4,10 @@ DATA ?= data
 # A folder or server that holds flowers17/ and kodak/, instead of the official addresses.
 MIRROR ?=
 JOBS ?= 2
+# smoke takes minutes and no data; full measures what the book states.
+PROFILE ?= smoke
+# Further arguments of Snakemake, such as an executor for a cluster.
+SNAKEMAKE ?=
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -14,10 +18,10 @@ UV := $(PY) -m uv pip
 export UV_HTTP_TIMEOUT ?= 180
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint book bench lock data clean
+.PHONY: help setup test lint book experiments results bench lock data clean
 
 help: ## print this help
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## install the locked, hash-checked environment into .venv
 
@@ -45,12 +49,24 @@ data: $(INSTALLED) ## download the public data sets into $(DATA), checked by the
 	$(PY) -m data_scripts.flowers17 --to $(DATA)/flowers17 $(if $(MIRROR),--mirror "$(MIRROR)/flowers17")
 	$(PY) -m data_scripts.kodak --to $(DATA)/kodak $(if $(MIRROR),--mirror "$(MIRROR)/kodak")
 
+EXPERIMENTS = _build/experiments/$(PROFILE)
+experiments: $(INSTALLED) ## run all experiments that changed, PROFILE=smoke or full, and report
+	@mkdir -p $(EXPERIMENTS)
+	export PYTHONPATH="$(CURDIR)" XDG_CACHE_HOME="$(CURDIR)/_build/cache" OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1; \
+	$(PY) -m snakemake --snakefile book/experiments/Snakefile --directory $(EXPERIMENTS) --cores $(JOBS) \
+	  --config profile=$(PROFILE) data="$(abspath $(DATA))" --keep-going --rerun-incomplete --quiet rules \
+	  $(SNAKEMAKE); status=$$?; \
+	$(PY) -m book.experiments.run report --profile $(PROFILE) --to $(EXPERIMENTS) && exit $$status
+
+results: $(INSTALLED) ## keep the results of the full profile in book/results, to be committed
+	$(PY) -m book.experiments.run keep --to _build/experiments/full
+
 bench: $(INSTALLED) ## time all codecs side by side on one thread into book/results/bench.json
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(PY) -m data_scripts.benchmark_codecs --out book/results/bench.json
 
 lock: $(INSTALLED) ## resolve pyproject.toml again into requirements.lock and environment.yml
 	$(UV) compile pyproject.toml --universal --python-version 3.11 --extra tensorflow --extra jax \
-	  --group setup --group data --group book --group test --group lint \
+	  --group setup --group data --group book --group experiments --group test --group lint \
 	  --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" \
 	  --quiet --output-file requirements.lock
 	@{ printf '%s\n' '# Read by Binder. Written by `make lock`: the versions of requirements.lock.' \

@@ -7,8 +7,8 @@
    again until the notebook, the package with its weights, the data manifests, the results, the
    locked environment or this script changes.
 2. _build/stage gets the other files of book/, the package's cards (its Markdown files) in package/,
-   MathJax from its installed package, and the executed chapters, each with a line that says what
-   it took.
+   MathJax from its installed package, the ledger of claims and the drawings of the model, and the
+   executed chapters, each with a line that says what it took.
 3. Jupyter Book turns the stage into pages. A warning is an error.
 """
 
@@ -28,6 +28,10 @@ import nbformat
 from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # when it runs as a script
+
+from book import diagrams, ledger  # noqa: E402
+
 BOOK = ROOT / "book"
 BUILD = ROOT / "_build"
 EXECUTED = BUILD / "executed"
@@ -35,7 +39,8 @@ STAGE = BUILD / "stage"
 HTML = BUILD / "html"
 HTML_KEY = BUILD / "html.key"
 MATHJAX = "mathjax/tex-svg.js"
-NOT_STAGED = {"build.py", "__pycache__", ".ipynb_checkpoints"}
+PROGRAMS = {"build.py", "claims.yml", "diagrams.py", "experiments", "ledger.py"}
+NOT_STAGED = {*PROGRAMS, "__pycache__", ".ipynb_checkpoints"}
 NOT_HASHED = {"__pycache__", ".ipynb_checkpoints"}
 
 
@@ -200,7 +205,7 @@ def stage(chapters: dict[str, bytes]) -> str:
     cards = [path for path in files_under(ROOT / "mrdcae_lite") if path.suffix == ".md"]
     files = {path.relative_to(BOOK).as_posix(): path.read_bytes() for path in others}
     files |= {f"package/{c.relative_to(ROOT / 'mrdcae_lite')}": c.read_bytes() for c in cards}
-    files |= chapters | {f"assets/{MATHJAX}": mathjax()}
+    files |= chapters | {f"assets/{MATHJAX}": mathjax()} | ledger.pages() | diagrams.pages()
     shutil.rmtree(STAGE, ignore_errors=True)
     for name, content in files.items():
         (STAGE / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,13 +1,10 @@
 """What each idea is worth: twins trained without it, and other ways to route.
 
-    python -m data_scripts.ablations --training data/training --to runs/twins [--jobs 2]
-
 Every twin sees the same crops for the same number of steps and differs in one idea; `standard`
-lacks all three and has more blocks instead, to be of about the same size. A twin that stands in
-the folder already is not trained again. All are compared on the bundled photographs.
+lacks all three and has more blocks instead, to be of about the same size. The experiments `twins`
+and `routing` use this.
 """
 
-import json
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,24 +15,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_scripts import DataError
-from data_scripts.fetch import Parser, guarded
-from data_scripts.results import BOOK
 from mrdcae_lite import cli, evaluation
-from mrdcae_lite.codec import Codec, load
-from mrdcae_lite.evaluation import Entrant, Settings
-from mrdcae_lite.images import read_image, write_atomically
+from mrdcae_lite.codec import Codec
+from mrdcae_lite.evaluation import Entrant
+from mrdcae_lite.images import read_image
 from mrdcae_lite.patches import to_patches
 from mrdcae_lite.quality import TEXTURED_ABOVE
 
 Pixels = NDArray[np.uint8]
 Routing = NDArray[np.uint8]
 
-BUDGET = ("--epochs", "2", "--steps", "200", "--batch", "8", "--learning-rate", "0.003", "--mixed")
 TWINS = {
     "all-three": (),
     "no-switching": ("--without", "switching"),
     "no-resolutions": ("--without", "resolutions"),
     "no-attention": ("--without", "attention"),
+    "no-augmentation": ("--without", "augmentation"),
     "standard": (
         *("--without", "resolutions", "--without", "attention", "--without", "switching"),
         *("--blocks", "5"),
@@ -44,13 +39,16 @@ TWINS = {
 ROUTED_AT = (5, 20, 35, 50, 65, 80)
 
 
-def trained(name: str, training: Path, folder: Path) -> Path:
-    """The codec file of a twin, trained if it is not there."""
+def trained(name: str, training: Path, folder: Path, budget: Sequence[str] = ()) -> Path:
+    """The codec file of a twin, trained on the folder `data_scripts.training_set` made.
+
+    `budget` are further arguments of `mrdcae train`. A twin that is in `folder` already is not
+    trained again.
+    """
     file = folder / name / "trained.keras-codec"
     if not file.exists():
-        print(f"training {name}", file=sys.stderr, flush=True)
         sets = [str(training / "train"), "--validation", str(training / "validation")]
-        if cli.main(["train", *sets, "--to", str(file.parent), *BUDGET, *TWINS[name]]):
+        if cli.main(["train", *sets, "--to", str(file.parent), *budget, *TWINS[name]]):
             raise DataError(f"{name} could not be trained; mend that and run again")
     return file
 
@@ -122,37 +120,3 @@ def routers(codec: Codec, paths: Sequence[Path]) -> dict[str, Any]:
         "share_of_levels": (total / total.sum()).round(4).tolist(),
         "qualities": list(ROUTED_AT),
     }
-
-
-def _run(training: Path, folder: Path, jobs: int) -> None:
-    if not (training / "train").is_dir():
-        raise DataError(
-            f"expected train/ and validation/ in {training}; run data_scripts.training_set"
-        )
-    files = {name: trained(name, training, folder) for name in TWINS}
-    codecs = ("jpeg", *(f"{name}={file}" for name, file in files.items()))
-    paths = evaluation.bundled()
-    report = evaluation.evaluate(paths, Settings(codecs), jobs=jobs)
-    logs = {
-        name: (file.parent / "log.csv").read_text().splitlines() for name, file in files.items()
-    }
-    report |= {"budget": " ".join(BUDGET), "logs": logs, "routing": routers(load("lite"), paths)}
-    out = BOOK / "results" / "ablations.json"
-    write_atomically(out, evaluation.to_json(report).encode())
-    print(evaluation.table(report))
-    print(json.dumps(report["routing"], indent=1))
-    print(out)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Train what is missing, compare all, write the report."""
-    parser = Parser(prog="data_scripts.ablations")
-    parser.add_argument("--training", type=Path, required=True, help="made by training_set")
-    parser.add_argument("--to", type=Path, required=True, help="folder for the twins")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (1)")
-    options = parser.parse_args(argv)
-    return guarded(parser.prog, partial(_run, options.training, options.to, options.jobs))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

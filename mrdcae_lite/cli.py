@@ -148,7 +148,7 @@ def _add_train(commands: Any) -> None:
         "--without",
         action="append",
         default=[],
-        choices=("resolutions", "attention", "switching"),
+        choices=("resolutions", "attention", "switching", "augmentation"),
         help="train a twin without this idea, to see what it is worth; may be repeated",
     )
     train.set_defaults(run=_train)
@@ -279,6 +279,7 @@ def _train(options: argparse.Namespace) -> None:
         batch=options.batch,
         size=options.size,
         learning_rate=options.learning_rate,
+        augment="augmentation" not in without,
         seed=options.seed,
     )
     print("fitting the coding tables", file=sys.stderr)

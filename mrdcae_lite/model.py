@@ -244,9 +244,12 @@ class MRDCAE(keras.Model):
         known = [ops.stop_gradient(s) for s in symbols]
         bits = [symbol_bits(s, j) * m for s, j, m in zip(known, indices, ones, strict=True)]
         restored = self.synthesise(symbols, masks, quality)
-        if training and logits is not None:
-            shown = [[x[::2] for x in group] for group in ((images, restored), symbols, bits)]
-            attention_loss = self._attention_loss(*shown, logits[::2], quality[::2])
+        if training and self.attention is not None:
+            pictures = [images[::2], restored[::2]]
+            shown = [[x[::2] for x in group] for group in (symbols, bits)]
+            attention_loss = self._attention_loss(
+                pictures, shown[0], shown[1], logits[::2], self.attention.spread, quality[::2]
+            )
         else:
             attention_loss = ops.zeros(())
         return {
@@ -285,6 +288,7 @@ class MRDCAE(keras.Model):
         symbols: list[Tensor],
         bits: list[Tensor],
         logits: Tensor,
+        spread: Tensor,
         quality: Tensor,
     ) -> Tensor:
         """Cross-entropy of the routing against the best one, found by trying all three.
@@ -297,6 +301,7 @@ class MRDCAE(keras.Model):
             pictures: originals and their reconstructions from all levels.
             symbols, bits: of all levels, nothing switched off.
             logits, quality: of the same images.
+            spread: what lies between zero and the logit of either threshold.
         """
         images, restored = pictures
         low, medium, high = symbols
@@ -318,7 +323,6 @@ class MRDCAE(keras.Model):
         gain_high = ops.minimum(gain_high, gain_medium)
         gains = ops.stop_gradient(ops.stack([gain_medium, gain_high], axis=-1))
         stakes = ops.abs(gains) / (ops.mean(ops.abs(gains)) + 1e-6)
-        spread = self.attention.spread
         votes = ops.stack([logits + spread, logits - spread], axis=-1)
         agreed = ops.softplus(-votes * ops.sign(gains))
         return ops.mean(stakes * agreed)

@@ -155,6 +155,7 @@ def train(
     batch: int = 8,
     size: int = 128,
     learning_rate: float = 3e-3,
+    augment: bool = True,
     seed: int = 0,
 ) -> MRDCAE:
     """Train `model`, going on from `folder` if it holds a run that stopped before `epochs`.
@@ -165,6 +166,7 @@ def train(
         folder: receives `best.weights.h5`, `log.csv` and a checkpoint to go on from.
         epochs, steps, batch, size: epochs, batches an epoch, crops a batch, pixels a side.
         learning_rate: its peak.
+        augment: rotate, flip and change the illumination of the crops to learn from.
         seed: of the crops.
 
     Returns the model with the best averaged weights found.
@@ -173,7 +175,9 @@ def train(
     model.build()
     model.compile(optimizer=make_optimizer(epochs * steps, learning_rate), jit_compile=False)
     model.optimizer.build(model.trainable_variables)
-    crops = Photographs(photographs, size=size, batch=batch, steps=steps, seed=seed)
+    crops = Photographs(
+        photographs, size=size, batch=batch, steps=steps, augment=augment, seed=seed
+    )
     judged = Photographs(validation, size=size, batch=16, steps=16, augment=False, fixed=True)
     keep = KeepBest(folder, crops, judged)
     resume = keras.callbacks.BackupAndRestore(folder / "checkpoint", delete_checkpoint=False)

@@ -51,5 +51,9 @@ def test_version_and_licence_are_the_same_everywhere(root, project):
 
 def test_ci_runs_exactly_what_a_reader_runs(root):
     script = (root / ".ci" / "run").read_text().splitlines()
-    assert [line for line in script if line.startswith("make")] == ["make test", "make book"]
+    assert [line for line in script if line.startswith("make")] == [
+        "make test",
+        "make book",
+        "make experiments",
+    ]
     assert (root / ".ci" / "run").stat().st_mode & 0o111

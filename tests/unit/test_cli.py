@@ -373,6 +373,7 @@ def test_training_writes_a_log_weights_and_a_codec_and_goes_on(command, capsys):
         (["attention"], 3, False, "ssim"),
         (["resolutions"], 1, False, "ssim"),
         (["attention", "switching"], 3, False, "mse"),
+        (["augmentation"], 3, True, "ssim"),
     ],
 )
 def test_a_twin_without_an_idea_can_be_trained(
@@ -380,16 +381,16 @@ def test_a_twin_without_an_idea_can_be_trained(
 ):
     trained = []
 
-    def train(model, _photographs, _judges, folder, **_options):
+    def train(model, _photographs, _judges, folder, *, augment, **_options):
         folder.mkdir()
         model.build()
-        trained.append(model.textured_loss)
+        trained.append((model.textured_loss, augment))
         return model
 
     monkeypatch.setattr("mrdcae_lite.training.train", train)
     for idea in without:
         command += ["--without", idea]
     assert main(command) == 0
-    assert trained == [loss]
+    assert trained == [(loss, "augmentation" not in without)]
     found = mr.load("run/trained.keras-codec").architecture
     assert found == Architecture(4, 1, 4, resolutions, attention)

@@ -165,7 +165,9 @@ def attention_loss(model, images, symbols, bits, logits):
     for y, total in zip(symbols[1:], bits, strict=True):
         places = (y.shape[1] // logits.shape[1]) ** 2 * y.shape[3]  # of a patch
         spent.append(ops.full(y.shape, total / places))
-    return model._attention_loss([images, restored], symbols, spent, logits, quality)
+    return model._attention_loss(
+        [images, restored], symbols, spent, logits, model.attention.spread, quality
+    )
 
 
 @pytest.mark.parametrize(

@@ -187,6 +187,17 @@ def test_each_epoch_trains_on_crops_of_its_own_and_is_judged_by_the_same(
     assert {epoch for size, epoch in seen if size != 3} == {0}
 
 
+@pytest.mark.parametrize("augment", [True, False])
+def test_crops_are_turned_only_if_they_are_to_be_augmented(
+    tmp_path, pictures, monkeypatch, augment
+):
+    turned = []
+    monkeypatch.setattr(training, "rotate", lambda image, rng: turned.append(image) or image)
+    sizes = {"epochs": 1, "steps": 2, "batch": 1, "size": 32}
+    training.train(MeanColour(), pictures, pictures, tmp_path, augment=augment, **sizes)
+    assert bool(turned) == augment
+
+
 def test_the_learning_rate_warms_up_and_falls_to_two_percent():
     schedule = training.make_optimizer(1000, 3e-3)._learning_rate
     rates = np.array([float(schedule(step)) for step in range(0, 1001, 50)])

@@ -1,4 +1,4 @@
-"""The committed measurements: what is measured, how it is drawn, what twins and routers are."""
+"""What each idea is worth: how twins are trained, and what other routers do."""
 
 from pathlib import Path
 
@@ -6,46 +6,7 @@ import numpy as np
 import pytest
 
 import mrdcae_lite as mr
-from data_scripts import DataError, ablations, results
-from mrdcae_lite import evaluation
-
-CURVE = {"bpp": [0.2, 0.5, 1.0, 3.0], "psnr": [28, 31, 34, 40], "ssim": [0.8, 0.9, 0.95, 0.99]}
-
-
-def test_kodak_is_compared_with_every_codec_and_the_standard_autoencoder(tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "registry", lambda: {"lite": {}, "standard": {}})
-    (tmp_path / "kodak").mkdir()
-    (tmp_path / "kodak" / "kodim01.png").write_bytes(b"")
-    paths, settings = results.chosen("kodak", tmp_path)
-    assert [path.name for path in paths] == ["kodim01.png"]
-    assert set(settings.codecs) == {*evaluation.CODECS, "standard"}
-
-
-def test_the_bundled_photographs_show_the_prefixes_too(tmp_path):
-    paths, settings = results.chosen("bundled", tmp_path)
-    assert paths == evaluation.bundled()
-    assert {"mrdcae:1", "mrdcae:2"} <= set(settings.codecs)
-
-
-def test_missing_pictures_are_named(tmp_path):
-    with pytest.raises(DataError, match="run make data"):
-        results.chosen("kodak", tmp_path)
-
-
-def test_the_figure_has_a_curve_for_every_codec_and_published_ones_in_psnr_alone():
-    codecs = {name: {"title": name, "mean_curve": CURVE} for name in ("jpeg", "mrdcae", "mrdcae:1")}
-    published = {
-        "curves": {
-            "hyperprior": {"title": "Hyperprior", "learned": True, "bpp": [1], "psnr": [35]},
-            "bpg": {"title": "BPG", "learned": False, "bpp": [1], "psnr": [35]},
-        }
-    }
-    figure = results.draw({"n": 1, "codecs": codecs}, published)
-    psnr, ssim = figure.axes
-    assert [line.get_label() for line in ssim.lines] == list(codecs)
-    assert [line.get_label() for line in psnr.lines] == [*codecs, "Hyperprior"]
-    assert psnr.get_ylim() == (28, 35)  # what lies beyond 2 bpp does not stretch the axis
-    np.testing.assert_allclose(ssim.lines[0].get_ydata()[:2], [6.9897, 10], rtol=1e-4)
+from data_scripts import DataError, ablations
 
 
 def test_a_rank_router_gives_the_levels_in_the_shares_of_another_map():
@@ -77,8 +38,9 @@ def test_a_twin_that_is_there_is_not_trained_again(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(ablations.cli, "main", lambda arguments: calls.append(arguments) or 0)
     file = tmp_path / "standard" / "trained.keras-codec"
-    assert ablations.trained("standard", Path("training"), tmp_path) == file
-    assert calls[0][-2:] == ["--blocks", "5"]
+    assert ablations.trained("standard", Path("training"), tmp_path, ["--blocks", "1"]) == file
+    assert calls[0][-2:] == ["--blocks", "5"]  # a twin's own choice has the last word
+    assert "1" in calls[0]
     file.parent.mkdir()
     file.write_bytes(b"")
     ablations.trained("standard", Path("training"), tmp_path)

@@ -1,0 +1,141 @@
+"""The architecture of the shipped codec as vector drawings, with the numbers of the model itself.
+
+Strides, channels and blocks come from `pyramid.levels` and from the codec's architecture: another
+model gives another drawing.
+"""
+
+from collections.abc import Sequence
+from html import escape
+from itertools import pairwise
+from typing import NamedTuple
+
+from mrdcae_lite import pyramid
+from mrdcae_lite.codec import load
+from mrdcae_lite.transforms import Architecture
+
+NAMES = ("low", "medium", "high")
+FILL = {"data": "#f3ede4", "step": "#dbe9f6", "level": "#fbe3d6", "file": "#e3f0dc"}
+LINE = 16  # pixels between two lines of text
+
+
+class Box(NamedTuple):
+    """A rectangle with words in it; the first line is set in bold."""
+
+    x: int
+    y: int
+    width: int
+    lines: Sequence[str]
+    kind: str = "step"
+
+    @property
+    def height(self) -> int:
+        return LINE * len(self.lines) + 14
+
+    def draw(self) -> str:
+        """The rectangle and its words as SVG."""
+        middle = self.x + self.width // 2
+        weights = ["bold", *["normal"] * (len(self.lines) - 1)]
+        words = "".join(
+            f'<text x="{middle}" y="{self.y + 20 + LINE * number}" text-anchor="middle" '
+            f'font-weight="{weight}">{escape(line)}</text>'
+            for number, (line, weight) in enumerate(zip(self.lines, weights, strict=True))
+        )
+        return (
+            f'<rect x="{self.x}" y="{self.y}" width="{self.width}" height="{self.height}" rx="6" '
+            f'fill="{FILL[self.kind]}" stroke="#555"/>{words}'
+        )
+
+
+def arrow(x1: int, y1: int, x2: int, y2: int, word: str = "") -> str:
+    """A straight arrow, with a word beside its middle."""
+    x, y = (x1 + x2) // 2, (y1 + y2) // 2
+    beside = f'<text x="{x + 6}" y="{y - 4}" font-size="11">{escape(word)}</text>' if word else ""
+    ends = f'x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}"'
+    return f'<line {ends} stroke="#555" stroke-width="1.5" marker-end="url(#head)"/>{beside}'
+
+
+def drawing(width: int, height: int, title: str, parts: Sequence[str]) -> str:
+    """A whole SVG file."""
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        f'width="{width}" height="{height}" font-family="sans-serif" font-size="12" role="img">'
+        f"<title>{escape(title)}</title>"
+        f'<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" '
+        'markerHeight="7" orient="auto"><path d="M0 0L8 4L0 8z" fill="#555"/></marker></defs>'
+        f'<rect width="{width}" height="{height}" fill="#fff"/>{"".join(parts)}</svg>\n'
+    )
+
+
+def chain(boxes: Sequence[Box]) -> list[str]:
+    """Boxes one below the other, with arrows between them."""
+    arrows = [
+        arrow(a.x + a.width // 2, a.y + a.height, b.x + b.width // 2, b.y)
+        for a, b in pairwise(boxes)
+    ]
+    return [*(box.draw() for box in boxes), *arrows]
+
+
+def system(model: Architecture) -> str:
+    """The whole way of a picture: prepared, scored, encoded, written, and back."""
+    levels = pyramid.levels(model.resolutions)
+    steps: list[tuple[str, list[str]]] = [
+        ("data", ["picture", "8 bits, any size"]),
+        ("step", ["preparation", f"pad to multiples of {pyramid.PATCH}, scale to 0 to 1"]),
+        ("step", ["encoder", f"{len(levels)} levels, {model.blocks} blocks a grid"]),
+        ("step", ["patch attention", f"a score for each {pyramid.PATCH} x {pyramid.PATCH} patch"]),
+        ("step", ["routing", "one, two or three levels a patch"]),
+        ("step", ["quantisation and range coding", f"context model, {model.prior_width} channels"]),
+        ("file", ["file", "header, routing map, one section a level"]),
+        ("step", ["decoder", "mirrors the encoder, over the whole grid"]),
+        ("data", ["restored picture", "back to 8 bits"]),
+    ]
+    boxes = [Box(40, 20 + 72 * i, 360, lines, kind) for i, (kind, lines) in enumerate(steps)]
+    return drawing(440, 72 * len(steps) + 10, "From a picture to a file and back", chain(boxes))
+
+
+def encoder(model: Architecture) -> str:
+    """The nested pathways: what each grid holds, passes on and keeps as a level."""
+    levels = pyramid.levels(model.resolutions)
+    carried = f"{pyramid.CARRIED} channels passed on"
+    parts = [Box(20, 20, 200, ["picture", "3 colours"], "data").draw()]
+    for step, (level, name) in enumerate(zip(reversed(levels), reversed(NAMES), strict=False)):
+        y = 110 + 120 * step
+        words = "block transform" if step == 0 else "merge 2 x 2 neighbours"
+        grid = [f"grid at 1/{level.stride}", words, f"{model.blocks} residual blocks"]
+        box = Box(20, y, 200, [*grid, f"of {model.width} channels"])
+        kept = [f"{name} level", f"{len(level.bands)} channels", f"every {level.stride} pixels"]
+        parts += [box.draw(), Box(320, y + 8, 180, kept, "level").draw()]
+        parts.append(arrow(120, y - 38 if step else 66, 120, y))
+        parts.append(arrow(220, y + 38, 320, y + 38, "kept"))
+        if step:
+            parts.append(f'<text x="128" y="{y - 14}" font-size="11">{carried}</text>')
+    return drawing(520, 110 + 120 * len(levels), "The multi-resolution encoder", parts)
+
+
+def mirrored(model: Architecture) -> str:
+    """Encoder and decoder face to face, the levels between them."""
+    levels = list(reversed(pyramid.levels(model.resolutions)))
+    parts = [
+        Box(20, 20, 170, ["picture"], "data").draw(),
+        Box(470, 20, 170, ["restored picture"], "data").draw(),
+    ]
+    for step, (level, name) in enumerate(zip(levels, reversed(NAMES), strict=False)):
+        y = 90 + 100 * step
+        kept = [name, f"{len(level.bands)} channels at 1/{level.stride}"]
+        parts += [
+            Box(20, y, 170, [f"analysis 1/{level.stride}", f"{model.blocks} blocks"]).draw(),
+            Box(240, y, 180, kept, "level").draw(),
+            Box(470, y, 170, [f"synthesis 1/{level.stride}", f"{model.blocks} blocks"]).draw(),
+            arrow(190, y + 23, 240, y + 23),
+            arrow(420, y + 23, 470, y + 23),
+            arrow(105, y - (54 if step else 40), 105, y),
+            arrow(555, y, 555, y - (54 if step else 40)),
+        ]
+    return drawing(660, 90 + 100 * len(levels), "Encoder and mirrored decoder", parts)
+
+
+def pages() -> dict[str, bytes]:
+    """All drawings of the shipped codec, by their path in the book."""
+    model = load("lite").architecture
+    drawn = {"system": system, "encoder": encoder, "mirrored": mirrored}
+    return {f"assets/architecture-{name}.svg": f(model).encode() for name, f in drawn.items()}

@@ -1,0 +1,272 @@
+"""What the experiment notebooks share: pictures, codecs at equal bytes, artefacts, measurements.
+
+    python -m book.experiments.toolbox stand-ins
+
+makes a folder of tiny pictures that stand in for the data sets, so that every notebook runs
+without any download. What is measured on them means nothing.
+"""
+
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pooch
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.ndimage import binary_dilation
+from skimage import data as skimage_data
+from skimage.color import deltaE_ciede2000, gray2rgb, rgb2gray, rgb2lab
+from skimage.filters import sobel
+
+import mrdcae_lite as mr
+from data_scripts import DataError, flowers17
+from data_scripts.fetch import load as listed
+from mrdcae_lite import evaluation
+from mrdcae_lite.baselines import BASELINES, encode_to_size
+from mrdcae_lite.evaluation import OURS, Point
+from mrdcae_lite.images import read_image, write_image
+from mrdcae_lite.metrics import ssim_db
+from mrdcae_lite.preparation import standardise
+
+Pixels = NDArray[np.uint8]
+
+STAND_INS = "STAND-INS"  # the file that marks a folder of them
+STAND_IN_SIDE = 192
+EVERY = 10  # of flowers17's test split
+COLOURS = {
+    "jpeg": "#888888",
+    "jpeg2000": "#8c6d31",
+    "webp": "#3182bd",
+    "avif": "#31a354",
+    "jpegxl": "#756bb1",
+    OURS: "#d62728",
+    "standard": "#e7969c",
+}
+DOMAINS = {
+    "medical": ("retina", "immunohistochemistry", "cell"),
+    "sky": ("hubble_deep_field", "moon"),
+    "text": ("page", "text"),
+    "face": ("astronaut",),
+    "surface": ("brick", "grass", "gravel"),
+}
+EDGE = 0.1  # Sobel magnitude of grey values in [0, 1] above which a pixel lies on an edge
+NEAR_EDGE = 4  # pixels beside an edge in which ringing is looked for
+
+
+# --- pictures -------------------------------------------------------------------------------
+
+
+def paths(name: str, data: str, limit: int | None = None) -> list[Path]:
+    """The pictures of a set: bundled, kodak, flowers17 (every tenth of its test split), training.
+
+    Pictures of a data set are compared with its list of checksums, unless the folder is one of
+    stand-ins.
+    """
+    folder = Path(data) / name
+    if (Path(data) / STAND_INS).exists():
+        return evaluation.pictures([folder], limit)
+    if name == "bundled":
+        return evaluation.bundled()[:limit]
+    if not folder.is_dir():
+        raise DataError(f"expected pictures in {folder}, found none; run make data, or give DATA=")
+    if name == "kodak":
+        return _verified("kodak", evaluation.pictures([folder], limit))
+    test = flowers17.splits(folder).test[::EVERY]
+    return _verified("flowers17", evaluation.pictures(test, limit))
+
+
+def _verified(name: str, found: list[Path]) -> list[Path]:
+    sums = listed(name).files
+    for path in found:
+        if pooch.file_hash(str(path)) != sums.get(path.name):
+            raise DataError(f"{path} is not the file that is listed; run data_scripts.{name} again")
+    return found
+
+
+def pictures(name: str, data: str, limit: int | None = None) -> dict[str, Pixels]:
+    """The same as arrays by name; a name that ends in -256 stands for squares of that side."""
+    base, _, side = name.partition("-")
+    found = {path.name: read_image(path) for path in paths(base, data, limit)}
+    return {key: standardise(image, int(side)) for key, image in found.items()} if side else found
+
+
+def domain(name: str, side: int | None = None) -> dict[str, Pixels]:
+    """Pictures of another kind, which come with scikit-image; at most `side` pixels a side."""
+    found = {key: getattr(skimage_data, key)() for key in DOMAINS[name]}
+    if name == "face":
+        found = {key: image[:256, 96:352] for key, image in found.items()}
+    return {
+        key: np.ascontiguousarray((gray2rgb(image) if image.ndim == 2 else image)[:side, :side])
+        for key, image in found.items()
+    }
+
+
+def stand_ins(folder: Path) -> None:
+    """Write tiny pictures for every data set: corners of the bundled photographs."""
+    for number, name in enumerate(mr.sample_names()):
+        image = mr.sample(name)
+        corners = (image[:STAND_IN_SIDE, :STAND_IN_SIDE], image[-STAND_IN_SIDE:, -STAND_IN_SIDE:])
+        first, last = (np.ascontiguousarray(corner) for corner in corners)
+        part = "validation" if number % 4 == 0 else "train"
+        for target in (f"bundled/{name}", f"kodak/{name}", f"training/{part}/{name}"):
+            (folder / target).parent.mkdir(parents=True, exist_ok=True)
+            write_image(folder / f"{target}.png", first)
+        (folder / "flowers17").mkdir(exist_ok=True)
+        Image.fromarray(last).save(folder / "flowers17" / f"{name}.jpg", quality=75)
+    (folder / STAND_INS).touch()
+
+
+# --- codecs at equal bytes ------------------------------------------------------------------
+
+
+def within(name: str, image: Pixels, size: int, codec: mr.Codec) -> tuple[bytes, Pixels]:
+    """The largest file of a codec that has at most `size` bytes, and the picture in it."""
+    if name == OURS:
+        data = codec.compress(image, target_bpp=8 * size / (image.shape[0] * image.shape[1]))
+        return data, codec.decompress(data)
+    data = encode_to_size(BASELINES[name], image, size)
+    return data, BASELINES[name].decode(data)
+
+
+def points(columns: Mapping[str, Sequence[float | None]]) -> tuple[Point, ...]:
+    """The points of a codec on a picture, from the columns of an evaluation's report."""
+    rows = zip(*(columns[key] for key in evaluation.COLUMNS), strict=True)
+    return tuple(Point(*(math.nan if v is None else v for v in row)) for row in rows)
+
+
+def at_rate(report: Mapping[str, Any], codec: str, measure: str, bpp: float) -> list[float]:
+    """A measure of a codec at a rate on each picture; NaN where its curve does not reach it."""
+    each = report["photographs"]
+    return [evaluation.value_at(points(p["points"][codec]), measure, bpp) for p in each]
+
+
+def rate_for(curve: Mapping[str, Sequence[float]], measure: str, wanted: float) -> float:
+    """The bits per pixel at which a mean curve reaches a value; NaN where it does not."""
+    values, rates = np.array(curve[measure]), np.log(curve["bpp"])
+    order = np.argsort(values)
+    found = np.interp(wanted, values[order], rates[order], left=math.nan, right=math.nan)
+    return float(np.exp(found))
+
+
+# --- artefacts ------------------------------------------------------------------------------
+
+
+def edges(image: Pixels) -> NDArray[np.float64]:
+    """Strength of the edges, by Sobel's filter, of the grey picture in [0, 1]."""
+    return np.asarray(sobel(rgb2gray(image)))
+
+
+def blockiness(image: Pixels, restored: Pixels) -> float:
+    """How much more the error jumps at borders of 8 x 8 blocks than elsewhere; 1 is not at all."""
+    height, width = image.shape[:2]
+    return mr.seam_ratio(image, restored, range(8, height, 8), range(8, width, 8))
+
+
+def ringing(image: Pixels, restored: Pixels) -> float:
+    """Mean absolute error in grey values on flat pixels near an edge: where ripples show."""
+    strength = edges(image)
+    near = binary_dilation(strength > EDGE, iterations=NEAR_EDGE) & (strength < EDGE / 4)
+    error = abs(image.astype(float) - restored).mean(axis=2)
+    return float(error[near].mean()) if near.any() else math.nan
+
+
+def sharpness(image: Pixels, restored: Pixels) -> float:
+    """Strength of the restored edges over that of the original ones; below 1 is blurred."""
+    before, after = edges(image), edges(restored)
+    there = before > EDGE
+    return float(after[there].mean() / before[there].mean()) if there.any() else math.nan
+
+
+def colour_error(image: Pixels, restored: Pixels) -> float:
+    """Mean colour difference by CIEDE2000; about 1 can just be seen."""
+    return float(np.mean(deltaE_ciede2000(rgb2lab(image), rgb2lab(restored))))
+
+
+# --- measurements ---------------------------------------------------------------------------
+
+
+@dataclass
+class Measured:
+    """The measurements of a run; shown as the last value of a notebook, they are its result."""
+
+    values: dict[str, dict[str, Any]] = field(default_factory=dict)
+    series: dict[str, dict[str, list[Any]]] = field(default_factory=dict)
+
+    def value(
+        self, name: str, values: float | Iterable[float], unit: str, tolerance: float | None = None
+    ) -> None:
+        """Note a number, or the mean of several with their standard deviation.
+
+        `tolerance` says how far a repetition on another machine may lie off, in the same unit;
+        without it that is one hundredth of the value. What is not finite is left out of a mean.
+        """
+        several = np.atleast_1d(np.asarray(values, np.float64))
+        finite = several[np.isfinite(several)]
+        mean = plain(finite.mean()) if len(finite) else None
+        self.values[name] = {
+            "value": mean,
+            "unit": unit,
+            "n": len(finite),
+            "spread": plain(finite.std(ddof=1)) if len(finite) > 1 else None,
+            "tolerance": plain(abs(mean or 0) / 100 if tolerance is None else tolerance),
+        }
+
+    def columns(self, name: str, /, **columns: Iterable[Any]) -> None:
+        """Note columns of numbers or words for a figure."""
+        self.series[name] = {key: [plain(v) for v in values] for key, values in columns.items()}
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        lines = [f"{key}: {v['value']} {v['unit']}, n = {v['n']}" for key, v in self.values.items()]
+        content = {"values": self.values, "series": self.series}
+        return {"application/vnd.mrdcae.measured+json": content, "text/plain": "\n".join(lines)}
+
+
+def plain(value: Any) -> Any:
+    """A word as it is; a number with six digits, None if it is not finite."""
+    if isinstance(value, str):
+        return value
+    return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+# --- figures --------------------------------------------------------------------------------
+
+
+def draw_curves(report: Mapping[str, Any], published: Mapping[str, Any] | None = None) -> Figure:
+    """Mean rate-distortion curves, PSNR left and SSIM right."""
+    labels = {"psnr": "PSNR (dB)", "ssim_db": "SSIM (dB)"}
+    figure, axes = plt.subplots(1, 2, figsize=(11, 5), layout="constrained")
+    for axis, measure in zip(axes, labels, strict=True):
+        for name, codec in report["codecs"].items():
+            curve = codec["mean_curve"]
+            values = curve[measure] if measure in curve else list(map(ssim_db, curve["ssim"]))
+            style: dict[str, Any] = {"lw": 2.5, "zorder": 3} if name == OURS else {"lw": 1.4}
+            if ":" in name:
+                style = {"lw": 1.2, "ls": ":"}
+            colour = COLOURS.get(name.partition(":")[0])
+            axis.plot(curve["bpp"], values, marker=".", color=colour, label=codec["title"], **style)
+        if published and measure == "psnr":
+            _draw_published(axis, published)
+        axis.set(xlabel="bits per pixel", ylabel=labels[measure], xlim=(0, 2))
+        axis.grid(alpha=0.3)
+        visible = [y for line in axis.lines for x, y in zip(*line.get_data(), strict=True) if x < 2]
+        axis.set_ylim(min(visible), max(visible))
+        axis.legend(fontsize=8, loc="lower right")
+    axes[0].set_title(f"mean of {report['n']} pictures")
+    return figure
+
+
+def _draw_published(axis: Axes, published: Mapping[str, Any]) -> None:
+    for curve in published["curves"].values():
+        if curve["learned"]:
+            axis.plot(curve["bpp"], curve["psnr"], "--", lw=1, label=curve["title"])
+
+
+if __name__ == "__main__":
+    stand_ins(Path(sys.argv[1]))

@@ -1,0 +1,148 @@
+"""The ledger: claims that can be judged, verdicts that follow from results, no typed numbers."""
+
+import re
+import xml.etree.ElementTree as ElementTree
+
+import nbformat
+import pytest
+
+from book import diagrams, ledger
+from book.experiments import run as experiments
+from mrdcae_lite import pyramid
+from mrdcae_lite.transforms import Architecture
+
+FIELDS = {"id", "where", "statement", "check", "shows", "tests", "beyond"}
+UNITS = r"dB|%|percent|bits? per pixel|bpp|kB|MB|ms|seconds?|times|megapixels?|to 1"
+TYPED = re.compile(rf"(?<![\w.:-])(\d+\.\d+|\d+(?=\s*(?:{UNITS})(?!\w)))")
+
+
+def typed(text: str) -> list[str]:
+    """Numbers in prose that look measured: decimals, and whole numbers before a unit."""
+    without_code = re.sub(r"`[^`]*`|\{[^}]*\}|\$[^$]*\$|\]\([^)]*\)", "", text)
+    return TYPED.findall(without_code)
+
+
+def result_of(**values):
+    entries = {
+        name: {"value": v, "unit": "dB", "n": 2, "spread": 0.5, "tolerance": 0}
+        for name, v in values.items()
+    }
+    return {"run": {"values": entries}}
+
+
+CLAIM = {
+    "id": "T1",
+    "where": "1",
+    "statement": "A statement.",
+    "check": "A check.",
+    "shows": ["run:a"],
+    "tests": [["run:a", "above", 3, "the first case"], ["run:b", "below", "run:a", "the second"]],
+    "beyond": "It is {run:a}.",
+}
+
+
+def test_every_claim_is_complete_and_has_a_name_of_its_own():
+    entries = ledger.claims()
+    assert len({claim["id"] for claim in entries}) == len(entries)
+    for claim in entries:
+        assert {*claim} == FIELDS, claim["id"]
+        assert claim["tests"], claim["id"]
+
+
+def test_claims_look_only_at_runs_of_the_grid_and_values_that_are_there():
+    runs, results = experiments.grid("full"), experiments.read_results(experiments.RESULTS)
+    for claim in ledger.claims():
+        sides = [side for left, _, right, _ in claim["tests"] for side in (left, right)]
+        places = [side for side in sides if isinstance(side, str)]
+        for place in [*places, *claim["shows"], *ledger.LOOKED_UP.findall(claim["beyond"])]:
+            assert place.partition(":")[0] in runs, (claim["id"], place)
+            ledger.look_up(place, results)
+        assert {comparison for _, comparison, _, _ in claim["tests"]} <= {*ledger.COMPARISONS}
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        ({"a": 4, "b": 1}, "holds"),
+        ({"a": 4, "b": 5}, "holds if"),
+        ({"a": 2, "b": 5}, "does not hold"),
+        ({"a": None, "b": None}, "not measured"),
+    ],
+)
+def test_the_verdict_follows_from_the_values(values, word):
+    assert ledger.judge(CLAIM, result_of(**values)).word == word
+
+
+def test_a_claim_is_not_said_to_hold_while_a_part_of_it_is_not_measured():
+    verdict = ledger.judge(CLAIM, result_of(a=4, b=None))
+    assert (verdict.word, verdict.missing) == ("not fully measured", ["the second"])
+
+
+def test_an_entry_shows_measured_values_with_spread_and_the_cases(monkeypatch):
+    monkeypatch.setattr(ledger, "claims", lambda: [CLAIM])
+    page = ledger.page(result_of(a=4.25, b=5))
+    assert "## T1: holds if" in page
+    assert "| run | a | 4.25 dB | 0.5 | 2 |" in page
+    assert "- It holds for: the first case." in page
+    assert "- It does not hold for: the second." in page
+    assert "**Beyond.** It is 4.25 dB." in page
+
+
+def test_a_value_that_a_result_does_not_have_is_an_error():
+    with pytest.raises(ledger.LedgerError, match="run has no value c; it has a, b"):
+        ledger.look_up("run:c", result_of(a=1, b=2))
+
+
+@pytest.mark.parametrize("text", ["It gains 2.3 dB.", "About 12 % less", "It took 5 ms"])
+def test_the_search_for_typed_numbers_finds_them(text):
+    assert typed(text)
+
+
+@pytest.mark.parametrize("text", ["of 256 x 256 pixels", "{codecs-kodak:psnr} at `0.5`"])
+def test_the_search_for_typed_numbers_leaves_others_alone(text):
+    assert typed(text) == []
+
+
+def test_no_measured_number_is_typed_into_the_ledger():
+    """A number that the report states, or that a test demands, may stand in the words."""
+    assert typed(ledger.INTRODUCTION) == []
+    for claim in ledger.claims():
+        given = {
+            str(side) for test in claim["tests"] for side in test if isinstance(side, int | float)
+        }
+        given |= {*typed(claim["statement"])}
+        cases = [case for *_, case in claim["tests"]]
+        for text in (claim["check"], claim["beyond"], *cases):
+            assert {*typed(text)} <= given, claim["id"]
+
+
+def test_no_measured_number_is_typed_into_the_prose_of_an_experiment():
+    notebooks = [*experiments.HERE.glob("*.ipynb"), ledger.CLAIMS.parent / "chapters" / FIGURES]
+    for path in notebooks:
+        for cell in nbformat.read(path, as_version=4).cells:
+            if cell.cell_type == "markdown":
+                assert typed(cell.source) == [], path.name
+            else:
+                about = cell.metadata.get("mystnb", {})
+                words = [*about.get("figure", {}).values(), *about.get("image", {}).values()]
+                assert [typed(text) for text in words if typed(text)] == [], path.name
+
+
+FIGURES = "report-figures.ipynb"
+
+
+@pytest.mark.parametrize("resolutions", [1, 3])
+def test_the_drawings_show_the_numbers_of_the_model(resolutions):
+    model = Architecture(width=77, blocks=5, resolutions=resolutions)
+    text = diagrams.encoder(model)
+    words = ["".join(element.itertext()) for element in ElementTree.fromstring(text)]
+    assert any("77 channels" in word for word in words)
+    for level in pyramid.levels(resolutions):
+        assert f"{len(level.bands)} channels" in words
+        assert f"every {level.stride} pixels" in words
+
+
+def test_all_drawings_are_whole_and_named():
+    for name, content in diagrams.pages().items():
+        assert name.endswith(".svg")
+        assert ElementTree.fromstring(content).findtext("{http://www.w3.org/2000/svg}title")
