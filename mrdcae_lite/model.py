@@ -244,7 +244,7 @@ class MRDCAE(keras.Model):
         known = [ops.stop_gradient(s) for s in symbols]
         bits = [symbol_bits(s, j) * m for s, j, m in zip(known, indices, ones, strict=True)]
         restored = self.synthesise(symbols, masks, quality)
-        if training and self.attention is not None:
+        if training and self.attention is not None and logits is not None:
             pictures = [images[::2], restored[::2]]
             shown = [[x[::2] for x in group] for group in (symbols, bits)]
             attention_loss = self._attention_loss(
