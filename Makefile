@@ -54,7 +54,7 @@ experiments: $(INSTALLED) ## run all experiments that changed, PROFILE=smoke or 
 	@mkdir -p $(EXPERIMENTS)
 	export PYTHONPATH="$(CURDIR)" XDG_CACHE_HOME="$(CURDIR)/_build/cache" OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1; \
 	$(PY) -m snakemake --snakefile book/experiments/Snakefile --directory $(EXPERIMENTS) --cores $(JOBS) \
-	  --config profile=$(PROFILE) data="$(abspath $(DATA))" --keep-going --rerun-incomplete --quiet rules \
+	  --config profile=$(PROFILE) data="$(abspath $(DATA))" --quiet rules --keep-going --rerun-incomplete \
 	  $(SNAKEMAKE); status=$$?; \
 	$(PY) -m book.experiments.run report --profile $(PROFILE) --to $(EXPERIMENTS) && exit $$status
 

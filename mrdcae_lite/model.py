@@ -31,7 +31,7 @@ from mrdcae_lite.quality import (
     LAGRANGE,
     QUALITIES,
     ROUNDING,
-    TEXTURED_ABOVE,
+    SWITCH_ABOVE,
     polynomials,
 )
 
@@ -112,7 +112,7 @@ class MRDCAE(keras.Model):
         textured_loss: str = "ssim",
         mse_share: float = 0.6,
         structure: float = 14.0,
-        threshold: float = TEXTURED_ABOVE,
+        threshold: float = SWITCH_ABOVE,
         seed: int = 0,
         block_dtype: str = "float32",
         **kwargs: Any,

@@ -33,6 +33,14 @@ TEXTURED_ABOVE = 0.015
 """Mean gradient of luma, in units of the full range a pixel, above which a patch is textured."""
 
 
+SWITCH_ABOVE = 0.005
+"""The same, above which training judges a patch by its structure, too.
+
+Far less than "textured": what little structure calm patches have is soon lost, and counts as
+much in structural similarity as that of busy ones.
+"""
+
+
 def check_quality(quality: int) -> int:
     """Return `quality` as an int, or raise `ValueError` when it is not a whole 0 to 100."""
     whole = isinstance(quality, int | np.integer) and not isinstance(quality, bool)

@@ -1,5 +1,4 @@
 import hashlib
-import inspect
 import json
 import math
 from dataclasses import replace
@@ -98,10 +97,6 @@ def test_complexity_is_that_of_the_loss(photograph):
     expected = losses.complexity(photograph[None].astype(np.float32) / 255)
     np.testing.assert_allclose(complexity(photograph), np.asarray(expected)[0], atol=2e-6)
     assert REGION_PATCH == losses.SWITCH_PATCH
-
-
-def test_the_switch_is_thrown_where_training_throws_it():
-    assert inspect.signature(MRDCAE).parameters["threshold"].default == TEXTURED_ABOVE
 
 
 def test_a_point_holds_the_package_s_metrics_of_the_real_file(photograph):
