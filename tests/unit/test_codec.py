@@ -50,8 +50,9 @@ def test_the_search_for_cheaper_symbols_only_moves_them_one_step_toward_zero(tin
     plain, _, _ = tiny_codec.read_symbols(tiny_codec.compress(image, 60, fast=True))
     cheap, _, _ = tiny_codec.read_symbols(tiny_codec.compress(image, 60))
     moved = [p - c for p, c in zip(plain, cheap, strict=True)]
-    for before, step in zip(plain, moved, strict=True):
-        assert set(np.unique(step * np.sign(before))) == {0, 1}
+    steps = [step * np.sign(before) for before, step in zip(plain, moved, strict=True)]
+    assert all(set(np.unique(step)) <= {0, 1} for step in steps)
+    assert any(step.any() for step in steps)
     smaller, larger = (len(tiny_codec.compress(image, 60, fast=f)) for f in (False, True))
     assert smaller < larger
 
@@ -157,7 +158,7 @@ def test_a_picture_of_several_tiles_comes_back(tiny_codec):
     assert header.width > header.tile
     assert routing.shape == (2, 35)
     for found, y, mask in zip(symbols, latents.levels, level_masks(routing), strict=True):
-        np.testing.assert_allclose(found, y * mask[..., None], atol=0.5001)
+        np.testing.assert_allclose(found, y * mask[..., None], atol=1.0001 - ROUNDING)
 
 
 @pytest.fixture(scope="module")

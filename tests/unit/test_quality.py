@@ -12,7 +12,7 @@ def test_the_scale_runs_from_the_coarsest_to_the_finest_step():
 
 def test_one_quality_more_makes_the_step_smaller_by_the_same_factor():
     steps = np.array([quantisation_step(quality) for quality in range(101)])
-    np.testing.assert_allclose(steps[1:] / steps[:-1], (5 / 120) ** 0.01)
+    np.testing.assert_allclose(steps[1:] / steps[:-1], (5 / 200) ** 0.01)
 
 
 def test_the_features_are_chebyshev_polynomials():
