@@ -24,8 +24,8 @@ class Photographs(keras.utils.PyDataset):
     """Endless variety from a list of photographs: batches of augmented crops for `fit`.
 
     A photograph is drawn as often as the root of its area says: a large one has more to show, but
-    does not crowd out the small ones. Batch i of epoch e depends on (seed, e, i) alone. Epochs follow one another by themselves;
-    `epoch` can be set to resume exactly.
+    does not crowd out the small ones. Batch i of epoch e depends on (seed, e, i) alone. Epochs
+    follow one another by themselves; `epoch` can be set to resume exactly.
 
     Args:
         images: uint8 (height, width, 3) each, both sides at least `size`.
