@@ -181,8 +181,8 @@ def curves(
             )
     every_x, every_y = (np.concatenate([line[n] for line in lines.values()]) for n in (0, 1))
     bounds = every_x.min(), every_x.max(), every_y.min(), every_y.max()
-    words = "".join(f"<li>{escape(text)}</li>" for text in _readings(lines, labels, bounds))
-    start = escape(_readings(lines, labels, bounds)[_STOPS // 2])
+    readings = [escape(text) for text in _readings(lines, labels, bounds)]
+    words, start = "".join(f"<li>{text}</li>" for text in readings), readings[_STOPS // 2]
     step = (_WIDE - _LEFT) / _STOPS
     across, up = map(escape, labels)
     return Interactive(

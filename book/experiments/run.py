@@ -30,6 +30,7 @@ import yaml
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
+from mrdcae_lite.codec import registry
 from mrdcae_lite.images import write_atomically
 
 HERE = Path(__file__).resolve().parent
@@ -123,13 +124,12 @@ def code_hash(notebook: Path) -> str:
 
 def weights_hash(name: str) -> str:
     """The hash of a shipped codec file as it lies there."""
-    registry = json.loads((PACKAGE / "weights" / "registry.json").read_text())
-    return sha256((PACKAGE / "weights" / registry[name]["file"]).read_bytes()).hexdigest()
+    return sha256((PACKAGE / "weights" / registry()[name]["file"]).read_bytes()).hexdigest()
 
 
 def model_id(name: str) -> str:
     """The id of a shipped codec as `.mrdc` files name it."""
-    return json.loads((PACKAGE / "weights" / "registry.json").read_text())[name]["id"]
+    return registry()[name]["id"]
 
 
 def data_hash(name: str) -> str:
