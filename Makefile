@@ -66,7 +66,7 @@ bench: $(INSTALLED) ## time all codecs side by side on one thread into book/resu
 
 lock: $(INSTALLED) ## resolve pyproject.toml again into requirements.lock and environment.yml
 	$(UV) compile pyproject.toml --universal --python-version 3.11 --extra tensorflow --extra jax \
-	  --group setup --group data --group book --group experiments --group test --group lint \
+	  --group setup --group data --group book --group course --group experiments --group test --group lint \
 	  --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" \
 	  --quiet --output-file requirements.lock
 	@{ printf '%s\n' '# Read by Binder. Written by `make lock`: the versions of requirements.lock.' \
