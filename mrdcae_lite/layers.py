@@ -102,7 +102,7 @@ class BlockTransform(keras.layers.Layer):
         self.offset = self.add_weight(name="offset", shape=(192, 192), initializer="zeros")
 
     def call(self, x: Tensor) -> Tensor:
-        kernel = ops.cast(self.basis, self.compute_dtype) + self.pace * self.offset
+        kernel = ops.cast(self.basis, self.compute_dtype) + self.offset * self.pace
         if self.inverse:
             return depth_to_space(ops.matmul(x, kernel), self.factor)
         return ops.matmul(space_to_depth(x, self.factor), kernel)
