@@ -95,12 +95,7 @@ class Codec:
             raise ValueError("the model has no weights yet. Call model.build() or fit it first.")
         config = model.get_config()
         architecture = Architecture(*(config[name] for name in Architecture._fields))
-        named = {weight.path.partition("/")[2]: weight for weight in model.trainable_variables}
-        transforms = {
-            name: np.asarray(weight.numpy()).astype(np.float16)
-            for name, weight in named.items()
-            if not name.startswith("prior/")
-        }
+        transforms = {name: w.astype(np.float16) for name, w in model.frozen_transforms().items()}
         prior = model.prior.freeze(quality_features(np.arange(QUALITIES)))
         return cls(architecture, transforms, prior, tables or entropy.laplace_tables())
 

@@ -111,7 +111,7 @@ class MRDCAE(keras.Model):
         attention: bool = True,
         textured_loss: str = "ssim",
         mse_share: float = 0.6,
-        structure: float = 14.0,
+        structure: float = 18.0,
         threshold: float = SWITCH_ABOVE,
         seed: int = 0,
         block_dtype: str = "float32",
@@ -179,6 +179,15 @@ class MRDCAE(keras.Model):
             gain.build((batch, 4, 4, len(gain.start)))
         self.prior.build()
         self.built = True
+
+    def frozen_transforms(self) -> dict[str, np.ndarray]:
+        """All weights but the prior's by name, in the form that a codec file keeps."""
+        named = {w.path.partition("/")[2]: w for w in self.trainable_variables}
+        frozen = {name: ops.convert_to_numpy(weight) for name, weight in named.items()}
+        for layers in (self.analysis, self.synthesis, self.analysis_blocks, self.synthesis_blocks):
+            for layer in keras.tree.flatten(layers):
+                frozen |= {f"{layer.name}/{name}": array for name, array in layer.frozen().items()}
+        return {name: array for name, array in frozen.items() if not name.startswith("prior/")}
 
     # The three stages, used alike by training, by the codec and by the chapters.
 

@@ -19,9 +19,8 @@ TINY = {"width": 8, "blocks": 1, "prior_width": 16}
 
 def transforms_of(model):
     config = model.get_config()
-    named = {v.path.partition("/")[2]: np.asarray(v.value) for v in model.trainable_variables}
-    weights = {name: value for name, value in named.items() if not name.startswith("prior/")}
-    return Transforms(Architecture(*(config[name] for name in Architecture._fields)), weights)
+    architecture = Architecture(*(config[name] for name in Architecture._fields))
+    return Transforms(architecture, model.frozen_transforms())
 
 
 def levels_of(transforms):
