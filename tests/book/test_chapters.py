@@ -34,6 +34,11 @@ def test_a_chapter_is_committed_without_outputs_but_for_those_that_are_compared(
             assert cell.execution_count == (1 if compared else None), (name, cell.source)
 
 
+def test_every_chapter_has_an_output_that_is_compared(chapters):
+    for name, notebook in chapters.items():
+        assert any("nbval-check-output" in tags(cell) for cell in code_cells(notebook)), name
+
+
 def test_a_committed_output_is_short_text(chapters):
     for name, notebook in chapters.items():
         for output in (output for cell in code_cells(notebook) for output in cell.outputs):
@@ -125,7 +130,9 @@ def test_prose_names_the_repository_only_through_pyproject(root, chapters):
 def test_a_quiz_answers_every_choice_and_needs_no_script(chapters):
     """A blank line inside would end the HTML, and show the answer."""
     for name, notebook in chapters.items():
-        for cell in (c for c in notebook.cells if "## A short quiz" in c.source):
+        quizzes = [cell for cell in notebook.cells if "## A short quiz" in cell.source]
+        assert len(quizzes) == 1, name
+        for cell in quizzes:
             questions = re.split(r"^\*\*\d\. ", cell.source, flags=re.MULTILINE)[1:]
             assert len(questions) >= 2, name
             for question in questions:
@@ -137,3 +144,30 @@ def test_a_quiz_answers_every_choice_and_needs_no_script(chapters):
                 assert len(choices) >= 2, (name, question)
                 assert question.count("<details") == len(choices), (name, question)
                 assert all(text.endswith((".", "?")) for _, text in choices), (name, question)
+
+
+def test_the_ablations_say_which_twins_are_not_measured(chapters, tmp_path, monkeypatch):
+    """The cells from the twins' names to their figure run on results made up here."""
+    code = [cell.source for cell in code_cells(chapters["ablations"])]
+    first = next(n for n, source in enumerate(code) if source.startswith("built = "))
+    last = next(n for n, source in enumerate(code) if source.startswith("known = "))
+    for folder in ("chapters", "results/experiments"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "chapters")
+    for twin, rate in {"all-three": -30.0, "no-attention": -20.0, "standard": None}.items():
+        entry = {"value": rate, "unit": "%", "n": 8, "spread": rate and 4.0, "tolerance": 3}
+        measures = ("psnr_smooth_at_ratio", "ssim_complex_at_ratio", "sharpness_at_ratio")
+        values = dict.fromkeys(("bd_rate_psnr", "bd_rate_ssim_db", *measures), entry)
+        path = tmp_path / "results" / "experiments" / f"twins-{twin}.json"
+        path.write_text(json.dumps({"values": values}))
+    names = {}
+    imports = [line for line in "\n".join(code).splitlines() if re.match(r"(from|import) ", line)]
+    exec("\n".join([*imports, *code[first : last + 1]]), names)
+    names["plt"].close()
+    lines = {line.split(" | ")[0]: line for line in names["lines"]}
+    assert "-20 ± 4 %" in lines["| no-attention"]
+    for twin in ("no-resolutions", "no-switching", "standard"):
+        assert set(lines[f"| {twin}"].strip("| ").split(" | ")[1:]) == {"not measured yet"}
+    assert "- Without attention: **+14.3 % bits at equal PSNR**." in names["words"]
+    assert "- Without all three: **not measured yet**." in names["words"]
+    assert names["known"] == ["all-three", "no-attention"]
