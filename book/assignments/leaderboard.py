@@ -1,6 +1,6 @@
 """Rank hand-made codecs by their real files: BD-rate against JPEG, the lower the better.
 
-A submission is a Python file, or a folder with a `codec.py`, that has two functions:
+A submission is a file, or a folder with a `codec.py` and what it needs. It has two functions:
 
     encode(image, quality) -> bytes   # image: uint8 (height, width, 3); quality: 0 (smallest) to 4
     decode(data) -> image             # the same shape again, from nothing but the bytes
@@ -161,22 +161,22 @@ class Submission:
 
     def __init__(self, path: Path, limits: Limits, closed: Sequence[str]) -> None:
         self.source = (path / "codec.py" if path.is_dir() else path).resolve()
-        alone = self.source.name != "codec.py"
-        self.name = self.source.stem if alone else self.source.parent.name
-        self._files = [self.source] if alone else sorted(self.source.parent.glob("*.py"))
-        self._alone, self._limits, self._closed = alone, limits, closed
+        unnamed = self.source.name == "codec.py"
+        self.name = self.source.parent.name if unnamed else self.source.stem
+        self._parts = sorted(path.rglob("*")) if path.is_dir() else [self.source]
+        self._limits, self._closed = limits, closed
 
     def check(self) -> None:
         """Refuse what is missing, too large, or imports more than tools."""
         if not self.source.is_file():
             raise SubmissionError(f"expected a file {self.source.name}, found none")
         limit = self._limits.source_bytes
-        parts = [self.source] if self._alone else self.source.parent.rglob("*")
-        size = sum(part.stat().st_size for part in parts if part.is_file())
+        size = sum(part.stat().st_size for part in self._parts if part.is_file())
         if size > limit:
             raise SubmissionError(f"is {size:,} bytes large, its tables included; {limit:,} may be")
-        own = {file.stem for file in self._files}
-        for name in _imported(self._files):
+        files = [part for part in self._parts if part.suffix == ".py"]
+        own = {file.stem for file in files}
+        for name in _imported(files):
             inside = any(f"{name}.".startswith(f"{allowed}.") for allowed in ALLOWED)
             if not inside and name.split(".")[0] not in own | sys.stdlib_module_names:
                 raise SubmissionError(f"imports {name}; allowed are {', '.join(ALLOWED)}")

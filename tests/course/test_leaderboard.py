@@ -197,3 +197,13 @@ def test_a_missing_file_and_a_folder_without_pictures_are_said_in_a_line(
     assert "expected a file no.py, found none" in capsys.readouterr().out
     assert leaderboard.main(["codec.py", "--pictures", str(tmp_path)]) == 2
     assert "expected at least one picture" in capsys.readouterr().err
+
+
+def test_a_file_is_scored_without_what_lies_beside_it(tmp_path, pictures, capsys):
+    folder = tmp_path / "bob"
+    folder.mkdir()
+    (folder / "codec.py").write_text(HONEST, "utf-8")
+    (folder / "notes.py").write_text("from PIL import Image\n", "utf-8")
+    np.save(folder / "photographs.npy", np.zeros(100_000))
+    assert leaderboard.main([str(folder / "codec.py"), "--pictures", str(pictures)]) == 0
+    assert " bob " in capsys.readouterr().out
