@@ -294,10 +294,13 @@ def rank(
     paths: Sequence[Path], images: Sequence[RGB], closed: Sequence[str], limits: Limits
 ) -> tuple[list[Score], dict[str, str]]:
     """Scores, best first, and for each submission that failed the reason."""
+    submissions = [Submission(path, limits, closed) for path in paths]
+    names = [submission.name for submission in submissions]
+    if len(set(names)) < len(names):
+        raise ValueError(f"expected a name for each submission. Received: {', '.join(names)}.")
     anchors = [jpeg_curve(image) for image in images]
     scores, failures = [], {}
-    for path in paths:
-        submission = Submission(path, limits, closed)
+    for submission in submissions:
         try:
             scores.append(score(submission, images, anchors))
         except SubmissionError as error:
@@ -351,6 +354,13 @@ def _middle(image: RGB, side: int | None) -> RGB:
     return image[top : top + side, left : left + side].copy()
 
 
+def _closed(paths: Sequence[Path]) -> list[str]:
+    """Folders that a codec may not read: pictures, trained weights, other processes."""
+    package = Path(mr.__file__).resolve().parent
+    folders = {path.resolve().parent for path in paths} | {package / "samples", package / "weights"}
+    return [*map(str, sorted(folders)), "/proc", "/dev/shm"]
+
+
 def main(given: Sequence[str] | None = None) -> int:
     """The command line: 0 if at least one submission got a score."""
     arguments = _arguments(given)
@@ -361,14 +371,11 @@ def main(given: Sequence[str] | None = None) -> int:
     try:
         paths = pictures(sources, arguments.limit)
         images = [_middle(mr.read_image(path), arguments.side) for path in paths]
+        limits = Limits(seconds=arguments.seconds, mebibytes=arguments.memory)
+        scores, failures = rank(arguments.submissions, images, _closed(paths), limits)
     except (OSError, ValueError) as error:
         print(f"leaderboard: {error}", file=sys.stderr)
         return 2
-    package = Path(mr.__file__).parent
-    folders = {path.resolve().parent for path in paths} | {package / "samples", package / "weights"}
-    closed = [*map(str, folders), "/proc", "/dev/shm"]
-    limits = Limits(seconds=arguments.seconds, mebibytes=arguments.memory)
-    scores, failures = rank(arguments.submissions, images, closed, limits)
     print(table(scores, failures))
     if arguments.to:
         save(arguments.to, scores, failures)

@@ -197,6 +197,8 @@ def test_a_missing_file_and_a_folder_without_pictures_are_said_in_a_line(
     assert "expected a file no.py, found none" in capsys.readouterr().out
     assert leaderboard.main(["codec.py", "--pictures", str(tmp_path)]) == 2
     assert "expected at least one picture" in capsys.readouterr().err
+    assert leaderboard.main(["ada.py", "ada/ada.py", "--pictures", str(pictures)]) == 2
+    assert "expected a name for each submission. Received: ada, ada." in capsys.readouterr().err
 
 
 def test_a_file_is_scored_without_what_lies_beside_it(tmp_path, pictures, capsys):
