@@ -10,6 +10,7 @@
    MathJax from its installed package, the ledger of claims and the drawings of the model, and the
    executed chapters, each with a line that says what it took.
 3. Jupyter Book turns the stage into pages. A warning is an error.
+4. The pages go into _build/mrdcae-lite-book.zip as well, to be unpacked and read from disk.
 """
 
 import hashlib
@@ -20,6 +21,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -38,10 +40,20 @@ EXECUTED = BUILD / "executed"
 STAGE = BUILD / "stage"
 HTML = BUILD / "html"
 HTML_KEY = BUILD / "html.key"
+ARCHIVE = BUILD / "mrdcae-lite-book.zip"
 MATHJAX = "mathjax/tex-svg.js"
 PROGRAMS = {"build.py", "claims.yml", "diagrams.py", "experiments", "ledger.py"}
 NOT_STAGED = {*PROGRAMS, "__pycache__", ".ipynb_checkpoints"}
 NOT_HASHED = {"__pycache__", ".ipynb_checkpoints"}
+LIVE = "application/vnd.jupyter.widget-view+json"
+MENDED = {
+    # Who has no mouse scrolls a wide table with the arrow keys, once it can have the focus.
+    '<div class="pst-scrollable-table-container">': (
+        '<div class="pst-scrollable-table-container" tabindex="0">'
+    ),
+    # Docutils calls the bibliography a list, though its entries are no list items.
+    '<div role="list" class="citation-list">': '<div class="citation-list">',
+}
 
 
 class BookError(Exception):
@@ -161,10 +173,13 @@ def execute(source: Path, key: str) -> Run:
 
 
 def readable(notebook: NotebookNode, run: Run) -> NotebookNode:
-    """Add the measured line below the title and drop papermill's notes, which name local paths."""
-    notebook.metadata.pop("papermill", None)
+    """Add the measured line below the title; drop papermill's notes and what needs a kernel."""
+    for notes in ("papermill", "widgets"):
+        notebook.metadata.pop(notes, None)
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop(LIVE, None)
     title, _, rest = notebook.cells[0].source.partition("\n")
     if not title.startswith("# "):
         raise BookError(f"expected a chapter to begin with a '# Title' cell, found {title!r}")
@@ -218,7 +233,7 @@ def stage(chapters: dict[str, bytes]) -> str:
 
 def make_pages(key: str) -> None:
     """Let Jupyter Book make the pages, unless they are made from the same bytes already."""
-    if HTML_KEY.exists() and HTML_KEY.read_text() == key:
+    if HTML_KEY.exists() and HTML_KEY.read_text() == key and ARCHIVE.exists():
         print("pages: nothing changed")
         return
     HTML_KEY.unlink(missing_ok=True)
@@ -228,7 +243,24 @@ def make_pages(key: str) -> None:
     command += ["--config", str(ROOT / "_config.yml"), "--path-output", str(ROOT)]
     if subprocess.run([*command, "-W", "-n", "--keep-going"], cwd=ROOT).returncode != 0:
         raise BookError("the pages have warnings, named above; mend them and run again")
+    for page in HTML.rglob("*.html"):
+        page.write_text(mended(page.read_text(encoding="utf-8")), encoding="utf-8")
+    pack(HTML, ARCHIVE)
     HTML_KEY.write_text(key)
+
+
+def mended(page: str) -> str:
+    """Mend what keeps a page from those who read it without eyes or without a mouse."""
+    for found, better in MENDED.items():
+        page = page.replace(found, better)
+    return page
+
+
+def pack(folder: Path, archive: Path) -> None:
+    """Put the pages into one file; unpacked, they are a folder of its name."""
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        for path in files_under(folder):
+            packed.write(path, Path(archive.stem) / path.relative_to(folder))
 
 
 def main() -> int:
@@ -238,7 +270,7 @@ def main() -> int:
     except BookError as error:
         print(f"book: {error}", file=sys.stderr)
         return 1
-    print(f"open {(HTML / 'index.html').relative_to(ROOT)}")
+    print(f"open {(HTML / 'index.html').relative_to(ROOT)}, or pass on {ARCHIVE.relative_to(ROOT)}")
     return 0
 
 

@@ -1,3 +1,5 @@
+import zipfile
+
 import nbformat
 import pytest
 
@@ -60,6 +62,29 @@ def test_the_measured_line_stands_below_the_title():
     text = build.readable(notebook, run).cells[0].source
     line = "*Measured when this page was built: 12 s, 640 MB on 2 cores.*"
     assert text == f"# A title\n\n{line}\n\nProse."
+
+
+def test_what_needs_a_kernel_does_not_reach_a_page_and_its_static_form_does():
+    new = nbformat.v4
+    both = {"text/html": "<p>static</p>", build.LIVE: {"model_id": "0"}}
+    shown = new.new_code_cell("x", outputs=[new.new_output("display_data", both)])
+    notebook = new.new_notebook(cells=[new.new_markdown_cell("# A title"), shown])
+    notebook.metadata["widgets"] = {"state": {}}
+    readable = build.readable(notebook, build.Run("", 1.0, 1.0, 1))
+    assert readable.cells[1].outputs[0].data == {"text/html": "<p>static</p>"}
+    assert "widgets" not in readable.metadata
+
+
+def test_the_archive_unpacks_to_one_folder_with_every_page(tmp_path):
+    pages = {"index.html": b"<p>one</p>", "chapters/two.html": b"<p>two</p>"}
+    for name, content in pages.items():
+        (tmp_path / "html" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "html" / name).write_bytes(content)
+    build.pack(tmp_path / "html", tmp_path / "book.zip")
+    with zipfile.ZipFile(tmp_path / "book.zip") as packed:
+        assert {name: packed.read(name) for name in packed.namelist()} == {
+            f"book/{name}": content for name, content in pages.items()
+        }
 
 
 def test_a_chapter_without_a_title_is_refused():
