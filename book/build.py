@@ -2,14 +2,16 @@
 
     python book/build.py
 
-1. Every notebook in book/chapters is copied without its cells tagged `solution` and run once by
-   papermill. The result is kept in _build/executed with the time and memory it took, and is used
-   again until the notebook, the package with its weights, the data manifests, the results, the
-   locked environment or this script changes.
+1. Every notebook in book/chapters is run once by papermill. The result is kept in _build/executed
+   with the time and memory it took, and is used again until the notebook, the package with its
+   weights, the data manifests, the results, the locked environment or this script changes.
+   Solutions of the exercises stand in book/solutions; no chapter and no page holds one. Only the
+   tests run them, from _build/answered/chapters, where the chapters have them in their places.
 2. _build/stage gets the other files of book/, the package's cards (its Markdown files) in package/,
    MathJax from its installed package, the ledger of claims and the drawings of the model, and the
    executed chapters, each with a line that says what it took.
 3. Jupyter Book turns the stage into pages. A warning is an error.
+4. The pages go into _build/mrdcae-lite-book.zip as well, to be unpacked and read from disk.
 """
 
 import hashlib
@@ -20,6 +22,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,13 +38,24 @@ from book import diagrams, ledger  # noqa: E402
 BOOK = ROOT / "book"
 BUILD = ROOT / "_build"
 EXECUTED = BUILD / "executed"
+ANSWERED = BUILD / "answered"
 STAGE = BUILD / "stage"
 HTML = BUILD / "html"
 HTML_KEY = BUILD / "html.key"
+ARCHIVE = BUILD / "mrdcae-lite-book.zip"
 MATHJAX = "mathjax/tex-svg.js"
-PROGRAMS = {"build.py", "claims.yml", "diagrams.py", "experiments", "ledger.py"}
+PROGRAMS = {"build.py", "claims.yml", "diagrams.py", "experiments", "ledger.py", "solutions"}
 NOT_STAGED = {*PROGRAMS, "__pycache__", ".ipynb_checkpoints"}
 NOT_HASHED = {"__pycache__", ".ipynb_checkpoints"}
+LIVE = "application/vnd.jupyter.widget-view+json"
+MENDED = {
+    # Who has no mouse scrolls a wide table with the arrow keys, once it can have the focus.
+    '<div class="pst-scrollable-table-container">': (
+        '<div class="pst-scrollable-table-container" tabindex="0">'
+    ),
+    # Docutils calls the bibliography a list, though its entries are no list items.
+    '<div role="list" class="citation-list">': '<div class="citation-list">',
+}
 
 
 class BookError(Exception):
@@ -90,11 +104,31 @@ def shared_inputs() -> list[Path]:
     ]
 
 
-def without_solutions(notebook: NotebookNode) -> NotebookNode:
-    """Drop the cells tagged `solution`, so that nothing a reader can download holds them."""
-    cells = notebook.cells
-    notebook.cells = [cell for cell in cells if "solution" not in cell.metadata.get("tags", [])]
-    return notebook
+def answered(chapter: NotebookNode, solutions: NotebookNode) -> NotebookNode:
+    """Put each solution behind the cell that its metadata names."""
+    known = {cell.id for cell in chapter.cells}
+    for solution in solutions.cells:
+        if solution.metadata.get("after") not in known:
+            raise BookError(
+                f"expected the solution {solution.id} to name a cell of its chapter in its "
+                f"metadata, found after={solution.metadata.get('after')!r}"
+            )
+    cells: list[NotebookNode] = []
+    for cell in chapter.cells:
+        cells += [cell, *(one for one in solutions.cells if one.metadata.after == cell.id)]
+    return NotebookNode({**chapter, "cells": cells})
+
+
+def write_answered() -> None:
+    """Write every chapter with its solutions, beside the results that chapters read."""
+    shutil.rmtree(ANSWERED, ignore_errors=True)
+    shutil.copytree(BOOK / "results", ANSWERED / "results")
+    (ANSWERED / "chapters").mkdir()
+    for source in sorted((BOOK / "chapters").glob("*.ipynb")):
+        chapter, solutions = nbformat.read(source, as_version=4), BOOK / "solutions" / source.name
+        if solutions.exists():
+            chapter = answered(chapter, nbformat.read(solutions, as_version=4))
+        nbformat.write(chapter, ANSWERED / "chapters" / source.name)
 
 
 def run_papermill(source: Path, target: Path) -> tuple[float, float]:
@@ -149,22 +183,23 @@ def remembered(source: Path, key: str) -> Run | None:
 def execute(source: Path, key: str) -> Run:
     """Run one chapter and remember what it took."""
     target, record = EXECUTED / source.name, EXECUTED / f"{source.stem}.json"
-    stripped = BUILD / "stripped" / source.name
-    for path in (target, record, stripped):
+    for path in (target, record):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
-    nbformat.write(without_solutions(nbformat.read(source, as_version=4)), stripped)
-    seconds, megabytes = run_papermill(stripped, target)
+    seconds, megabytes = run_papermill(source, target)
     run = Run(key, round(seconds, 1), round(megabytes, 1), os.cpu_count() or 1)
     record.write_text(json.dumps(asdict(run), indent=1) + "\n")
     return run
 
 
 def readable(notebook: NotebookNode, run: Run) -> NotebookNode:
-    """Add the measured line below the title and drop papermill's notes, which name local paths."""
-    notebook.metadata.pop("papermill", None)
+    """Add the measured line below the title; drop papermill's notes and what needs a kernel."""
+    for notes in ("papermill", "widgets"):
+        notebook.metadata.pop(notes, None)
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop(LIVE, None)
     title, _, rest = notebook.cells[0].source.partition("\n")
     if not title.startswith("# "):
         raise BookError(f"expected a chapter to begin with a '# Title' cell, found {title!r}")
@@ -218,7 +253,7 @@ def stage(chapters: dict[str, bytes]) -> str:
 
 def make_pages(key: str) -> None:
     """Let Jupyter Book make the pages, unless they are made from the same bytes already."""
-    if HTML_KEY.exists() and HTML_KEY.read_text() == key:
+    if HTML_KEY.exists() and HTML_KEY.read_text() == key and ARCHIVE.exists():
         print("pages: nothing changed")
         return
     HTML_KEY.unlink(missing_ok=True)
@@ -228,17 +263,35 @@ def make_pages(key: str) -> None:
     command += ["--config", str(ROOT / "_config.yml"), "--path-output", str(ROOT)]
     if subprocess.run([*command, "-W", "-n", "--keep-going"], cwd=ROOT).returncode != 0:
         raise BookError("the pages have warnings, named above; mend them and run again")
+    for page in HTML.rglob("*.html"):
+        page.write_text(mended(page.read_text(encoding="utf-8")), encoding="utf-8")
+    pack(HTML, ARCHIVE)
     HTML_KEY.write_text(key)
+
+
+def mended(page: str) -> str:
+    """Mend what keeps a page from those who read it without eyes or without a mouse."""
+    for found, better in MENDED.items():
+        page = page.replace(found, better)
+    return page
+
+
+def pack(folder: Path, archive: Path) -> None:
+    """Put the pages into one file; unpacked, they are a folder of its name."""
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        for path in files_under(folder):
+            packed.write(path, Path(archive.stem) / path.relative_to(folder))
 
 
 def main() -> int:
     """Build the book; return 0, or 1 after saying what is wrong."""
     try:
+        write_answered()
         make_pages(stage(run_chapters()))
     except BookError as error:
         print(f"book: {error}", file=sys.stderr)
         return 1
-    print(f"open {(HTML / 'index.html').relative_to(ROOT)}")
+    print(f"open {(HTML / 'index.html').relative_to(ROOT)}, or pass on {ARCHIVE.relative_to(ROOT)}")
     return 0
 
 

@@ -1,6 +1,6 @@
 """What a reader moves: a before/after divider, a slider over prepared states, curves to read off.
 
-All functions return an `Interactive`, which a notebook displays. What is displayed is one piece of
+All functions return an `Interactive`, which a notebook displays. Its static form is one piece of
 HTML that holds everything it needs, so it moves in a live notebook, on a built page and in a page
 opened from disk, without a kernel and without a request:
 
@@ -10,14 +10,20 @@ opened from disk, without a kernel and without a request:
 - the script is in the input's own event handler and finds its pictures from there. No element needs
   an id, so two widgets on a page cannot clash and the same call always gives the same bytes;
 - what the pictures show is said in visible text as well.
+
+`explore` has a live form besides: with a kernel, a control of ipywidgets computes any state, not
+only the prepared ones. Both forms are in the same output, and whoever shows it takes the one it can
+show: a live notebook prefers the control, the build of the book keeps the HTML alone.
 """
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from io import BytesIO
+from typing import Any
 
+import ipywidgets
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -75,14 +81,25 @@ _DASHES = ("", "8 3", "3 3", "10 3 3 3", "14 4", "2 5")
 _WIDE, _HIGH, _LEFT, _TOP, _STOPS = 460, 300, 64, 12, 40  # the plot in an SVG of 480 x 360
 
 
+LIVE = "application/vnd.jupyter.widget-view+json"
+
+
 @dataclass(frozen=True)
 class Interactive:
-    """Something a notebook displays; `html` is all of it."""
+    """Something a notebook displays: `html`, and what `live` makes where there is a kernel."""
 
     html: str = field(repr=False)
+    live: Callable[[], ipywidgets.DOMWidget] | None = field(default=None, repr=False, compare=False)
 
     def _repr_html_(self) -> str:
         return self.html
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        """Name the control to ipywidgets 7 and 8 alike; HTML and plain text come by themselves."""
+        if self.live is None:
+            return {}
+        model = self.live().model_id
+        return {LIVE: {"version_major": 2, "version_minor": 0, "model_id": model}}
 
 
 def compare(
@@ -145,17 +162,80 @@ def steps(
         _picture(frame, f"{label}: {text}", hidden=number != start)
         for number, (frame, text) in enumerate(zip(frames, captions, strict=True))
     )
-    words = "".join(f"<li>{escape(text)}</li>" for text in captions)
+    move = f'oninput="{_MOVE_STEP}"'
     return Interactive(
         f'{_STYLE}<figure class="mr-widget" style="width: {frames[0].shape[1] * zoom}px">'
         f'<div class="{_stage(zoom)}">{pictures}</div>'
-        f'<label>{escape(label)}: <output>{escape(captions[start])}</output><input class="mr-steps"'
-        f' type="range" min="0" max="{len(frames) - 1}" value="{start}" oninput="{_MOVE_STEP}"'
-        f' aria-label="{escape(label)}" aria-valuetext="{escape(captions[start])}"></label>'
-        f"<figcaption>{escape(caption)} <em>Move the slider, or use the arrow keys.</em>"
-        f"<details><summary>All steps in words</summary><ol>{words}</ol></details>"
-        "</figcaption></figure>"
+        f"<label>{escape(label)}: {_slider(captions, start, label, move)}</label>"
+        f"{_words(caption, 'All steps in words', captions)}</figure>"
     )
+
+
+def explore(
+    show: Callable[[Any], tuple[RGB, str]],
+    stops: Sequence[Any],
+    *,
+    every: Sequence[Any],
+    label: str,
+    caption: str,
+    start: Any = None,
+    zoom: int = 1,
+) -> Interactive:
+    """A slider over what a function shows: its stops on a page, every value where a kernel runs.
+
+    Args:
+        show: takes a value, returns its picture and what to say about it.
+        stops: the values that are computed at once, for the page; two or more.
+        every: the values that a live slider offers, the stops among them, in order.
+        label: what the slider changes, such as "Quality".
+        caption: the finding over all stops.
+        start: the stop to begin with, by default the first.
+        zoom: how many pixels of the screen a pixel gets, where there is room.
+    """
+    first = stops[0] if start is None else start
+    if not {first} <= set(stops) <= set(every):
+        raise ValueError(
+            "start must be one of the stops, and the stops must be among every value. "
+            f"Received: start {first!r}, stops {list(stops)!r}."
+        )
+    prepared = {stop: show(stop) for stop in stops}
+    frames, captions = zip(*prepared.values(), strict=True)
+    place = list(prepared).index(first)
+    page = steps(frames, label=label, captions=captions, caption=caption, start=place, zoom=zoom)
+
+    def live() -> ipywidgets.DOMWidget:
+        return _live(lambda value: prepared.get(value) or show(value), every, first, label, zoom)
+
+    return Interactive(page.html, live)
+
+
+def _live(
+    show: Callable[[Any], tuple[RGB, str]], every: Sequence[Any], start: Any, label: str, zoom: int
+) -> ipywidgets.DOMWidget:
+    """A control and below it what `show` returns for its value, or how it failed."""
+
+    def drawn(value: Any) -> str:
+        try:
+            frame, text = show(value)
+        except Exception as error:  # a callback has no cell to show it in
+            return f"<p>{escape(f'{label} {value}: {type(error).__name__}: {error}')}</p>"
+        return (
+            f'{_STYLE}<figure class="mr-widget" style="width: {frame.shape[1] * zoom}px">'
+            f'<div class="{_stage(zoom)}">{_picture(frame, f"{label}: {text}")}</div>'
+            f"<figcaption>{escape(text)}</figcaption></figure>"
+        )
+
+    control = ipywidgets.SelectionSlider(
+        options=list(every),
+        value=start,
+        description=label,
+        continuous_update=False,  # a state may take a second to compute
+        style={"description_width": "initial"},
+        layout={"width": "100%"},
+    )
+    picture = ipywidgets.HTML(drawn(start))
+    control.observe(lambda change: setattr(picture, "value", drawn(change["new"])), "value")
+    return ipywidgets.VBox([control, picture])
 
 
 def curves(
@@ -181,22 +261,37 @@ def curves(
             )
     every_x, every_y = (np.concatenate([line[n] for line in lines.values()]) for n in (0, 1))
     bounds = every_x.min(), every_x.max(), every_y.min(), every_y.max()
-    readings = [escape(text) for text in _readings(lines, labels, bounds)]
-    words, start = "".join(f"<li>{text}</li>" for text in readings), readings[_STOPS // 2]
+    readings = _readings(lines, labels, bounds)
     step = (_WIDE - _LEFT) / _STOPS
     across, up = map(escape, labels)
+    move = f'data-step="{step:g}" oninput="{_MOVE_RULE}"'
     return Interactive(
         f'{_STYLE}<figure class="mr-widget mr-curves" style="width: 560px">'
         f'<svg viewBox="0 0 480 360" role="img" aria-label="{up} over {across}">'
         f"{_plot(lines, labels, bounds)}"
         f'<line class="mr-rule" x1="{_LEFT}" x2="{_LEFT}" y1="{_TOP}" y2="{_HIGH}" '
         f'transform="translate({step * (_STOPS // 2):g})"></line></svg>'
-        f'<label><output>{start}</output><input class="mr-steps" type="range" min="0" '
-        f'max="{_STOPS}" value="{_STOPS // 2}" data-step="{step:g}" oninput="{_MOVE_RULE}" '
-        f'aria-label="{across}" aria-valuetext="{start}"></label>'
+        f"<label>{_slider(readings, _STOPS // 2, labels[0], move)}</label>"
+        f"{_words(caption, 'All readings in words', readings)}</figure>"
+    )
+
+
+def _slider(texts: Sequence[str], start: int, name: str, move: str) -> str:
+    """What is shown now, in words, and the input that moves through all of it."""
+    now = escape(texts[start])
+    return (
+        f'<output>{now}</output><input class="mr-steps" type="range" min="0" '
+        f'max="{len(texts) - 1}" value="{start}" {move} aria-label="{escape(name)}" '
+        f'aria-valuetext="{now}">'
+    )
+
+
+def _words(caption: str, title: str, texts: Sequence[str]) -> str:
+    """The caption of a slider; its list is also where the slider finds its texts."""
+    items = "".join(f"<li>{escape(text)}</li>" for text in texts)
+    return (
         f"<figcaption>{escape(caption)} <em>Move the slider, or use the arrow keys.</em>"
-        f"<details><summary>All readings in words</summary><ol>{words}</ol></details>"
-        "</figcaption></figure>"
+        f"<details><summary>{title}</summary><ol>{items}</ol></details></figcaption>"
     )
 
 

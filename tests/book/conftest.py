@@ -32,6 +32,13 @@ def chapters() -> dict[str, NotebookNode]:
 
 
 @pytest.fixture(scope="session")
+def solutions() -> dict[str, NotebookNode]:
+    """The solutions of every chapter that has exercises, by its name."""
+    sources = sorted((ROOT / "book" / "solutions").glob("*.ipynb"))
+    return {path.stem: nbformat.read(path, as_version=4) for path in sources}
+
+
+@pytest.fixture(scope="session")
 def pages(html) -> dict[str, BeautifulSoup]:
     """Every page of the built book, parsed, by its path."""
     found = sorted(html.rglob("*.html"))

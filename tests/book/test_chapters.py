@@ -4,6 +4,7 @@ import re
 import sys
 import tomllib
 
+import nbformat
 import yaml
 
 LONGEST_CELL = 15
@@ -76,10 +77,35 @@ def test_a_chapter_names_no_person_machine_or_kernel_of_its_own(chapters):
         assert set(notebook.metadata) <= {"kernelspec", "language_info"}, name
 
 
-def test_a_worked_answer_stands_only_in_a_cell_that_is_taken_out(chapters):
+def test_a_chapter_holds_no_solution(chapters, solutions):
+    """What Binder, Colab and the download button open is the chapter as it is committed."""
+    assert solutions
     for name, notebook in chapters.items():
-        for cell in (cell for cell in notebook.cells if "{solution" in cell.source):
-            assert "solution" in tags(cell), (name, cell.source)
+        text = "\n".join(cell.source for cell in notebook.cells)
+        assert "{solution" not in text, name
+        assert not any("solution" in tags(cell) for cell in notebook.cells), name
+        own = solutions[name].cells if name in solutions else []
+        assert [cell.source for cell in own if cell.source in text] == [], name
+
+
+def test_every_solution_is_run_in_its_chapter(root, html, chapters, solutions):
+    """The notebooks that pytest collects are those that the build has put together last."""
+    collected = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["pytest"]
+    folder = root / collected["ini_options"]["testpaths"][1]
+    assert set(solutions) <= set(chapters)
+    for name, chapter in chapters.items():
+        whole = {
+            cell.source for cell in nbformat.read(folder / f"{name}.ipynb", as_version=4).cells
+        }
+        own = solutions[name].cells if name in solutions else []
+        assert {cell.source for cell in [*chapter.cells, *own]} == whole, name
+
+
+def test_a_solution_is_committed_without_outputs(solutions):
+    for name, notebook in solutions.items():
+        assert set(notebook.metadata) <= {"kernelspec", "language_info"}, name
+        for cell in code_cells(notebook):
+            assert (cell.outputs, cell.execution_count) == ([], None), (name, cell.source)
 
 
 def test_the_bibliography_holds_only_what_is_cited(root, chapters):

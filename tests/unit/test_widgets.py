@@ -5,9 +5,10 @@ from io import BytesIO
 import numpy as np
 import pytest
 from bs4 import BeautifulSoup
+from IPython.core.formatters import DisplayFormatter
 from PIL import Image
 
-from mrdcae_lite.widgets import compare, curves, steps
+from mrdcae_lite.widgets import LIVE, compare, curves, explore, steps
 
 
 @pytest.fixture
@@ -151,3 +152,73 @@ def test_the_curves_ask_for_nothing_and_need_no_id():
 def test_impossible_curves_are_refused(lines, message):
     with pytest.raises(ValueError, match=message):
         explorer(lines)
+
+
+def explorer_of(seen, **changes):
+    """Shows a grey as bright as the value, and remembers what it was asked for."""
+
+    def grey(value):
+        seen.append(value)
+        if value == 13:
+            raise RuntimeError("no <luck>")
+        return np.full((20, 30, 3), value, np.uint8), f"{value}: grey"
+
+    options = {"every": range(101), "label": "Level", "caption": "It brightens."} | changes
+    return explore(grey, (0, 50, 100), **options)
+
+
+def test_on_a_page_explore_shows_its_stops_as_steps_do():
+    seen = []
+    shown = explorer_of(seen, start=50)
+    frames = [np.full((20, 30, 3), value, np.uint8) for value in (0, 50, 100)]
+    captions = [f"{value}: grey" for value in (0, 50, 100)]
+    same = steps(frames, label="Level", captions=captions, caption="It brightens.", start=1)
+    assert shown._repr_html_() == same.html
+    assert seen == [0, 50, 100]
+
+
+def test_with_a_kernel_explore_computes_any_value_and_each_stop_once():
+    seen = []
+    control, picture = explorer_of(seen).live().children
+    for value in (50, 37):
+        control.value = value
+        page = BeautifulSoup(picture.value, "html.parser")
+        assert pixels(page.find("img")).max() == value
+        assert page.find("figcaption").get_text() == f"{value}: grey"
+    assert seen == [0, 50, 100, 37]
+
+
+def test_a_live_control_has_a_name_and_waits_until_it_is_let_go():
+    control, _ = explorer_of([], start=100).live().children
+    assert control.description == "Level"
+    assert control.value == 100
+    assert list(control.options) == list(range(101))
+    assert not control.continuous_update
+
+
+def test_a_live_control_says_how_a_state_failed_and_goes_on():
+    control, picture = explorer_of([]).live().children
+    control.value = 13
+    assert picture.value == "<p>Level 13: RuntimeError: no &lt;luck&gt;</p>"
+    control.value = 12
+    assert "12: grey" in picture.value
+
+
+def test_a_notebook_is_offered_the_control_and_the_page_at_once():
+    formats, _ = DisplayFormatter().format(explorer_of([]))
+    assert formats["text/html"] == explorer_of([]).html
+    view = formats[LIVE]
+    assert (view["version_major"], view["version_minor"]) == (2, 0)
+    assert len(view["model_id"]) == 32
+
+
+@pytest.mark.parametrize("make", [divider, slider])
+def test_what_a_page_can_do_alone_needs_no_control(make, frames):
+    formats, _ = DisplayFormatter().format(make(frames))
+    assert set(formats) == {"text/html", "text/plain"}
+
+
+@pytest.mark.parametrize("changes", [{"start": 7}, {"every": range(50)}])
+def test_a_stop_that_a_live_slider_does_not_offer_is_refused(changes):
+    with pytest.raises(ValueError, match=r"must be among every value. Received: start \d, stops"):
+        explorer_of([], **changes)
