@@ -32,7 +32,7 @@ import nbformat
 import yaml
 from nbformat import NotebookNode
 
-from book import grading, slides
+from book import grading
 
 ROOT = Path(__file__).resolve().parent.parent
 MASTERS = ROOT / "book" / "assignments"
@@ -50,7 +50,7 @@ class CourseError(Exception):
 def masters() -> list[Path]:
     """All masters, in the order of the course."""
     found = sorted(MASTERS.glob("*.ipynb"))
-    return sorted(found, key=lambda path: (ORDER + (path.stem,)).index(path.stem))
+    return sorted(found, key=lambda path: (*ORDER, path.stem).index(path.stem))
 
 
 def mistakes(master: Path) -> dict[str, Any]:
@@ -176,7 +176,9 @@ def with_requirements(notebook: NotebookNode) -> NotebookNode:
 def assign(master: Path, folder: Path) -> Path:
     """Let Otter Assign cut a master, in a copy of its folder; return where the two halves are."""
     copy = folder / "masters"
-    shutil.copytree(MASTERS, copy, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+    shutil.copytree(
+        MASTERS, copy, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
+    )
     nbformat.write(with_requirements(nbformat.read(master, as_version=4)), copy / master.name)
     command = [sys.executable, "-m", "otter", "assign", "--no-run-tests", master.name, "made"]
     done = subprocess.run(command, cwd=copy, capture_output=True, text=True)
@@ -233,19 +235,26 @@ def make(master: Path) -> Path:
         blank = for_students(nbformat.read(student / master.name, as_version=4), name, version)
         files[master.name] = nbformat.writes(blank).encode()
         archive_of(files, target / f"{name}.zip")
+        description = described(master, made / "autograder" / "tests", version)
     if found := leaks([target / f"{name}.zip"], secrets(master)):
-        (target / f"{name}.zip").unlink()
+        shutil.rmtree(target)
         raise CourseError(f"{name}: students would see {found[0]}")
-    about.write_text(json.dumps({"key": key, **described(master, version)}, indent=1) + "\n")
+    about.write_text(json.dumps({"key": key, **description}, indent=1) + "\n")
     return target
 
 
-def described(master: Path, version: str) -> dict[str, Any]:
+def described(master: Path, tests: Path, version: str) -> dict[str, Any]:
     """What grading has to know of an assignment."""
+    from otter.nbmeta_config import NBMetadataConfig
+    from otter.test_files import create_test_file
+
+    files = [create_test_file(str(path), NBMetadataConfig()) for path in sorted(tests.glob("*.py"))]
+    points = {file.name: round(file.possible, 4) for file in files}
     asked = questions(nbformat.read(master, as_version=4))
+    order = [q["name"] for q in asked if q["name"] in points]
     hand = {q["name"]: q["points"] for q in asked if q.get("manual")}
-    points = {q["name"]: q["points"] for q in asked if not q.get("manual")}
-    return {"name": master.stem, "version": version, "points": points, "by_hand": hand}
+    in_order = {name: points[name] for name in order}
+    return {"name": master.stem, "version": version, "points": in_order, "by_hand": hand}
 
 
 def check_solution(folder: Path) -> None:
@@ -269,36 +278,47 @@ def check_solution(folder: Path) -> None:
 def title_of(master: Path) -> str:
     """The heading of an assignment."""
     cells = nbformat.read(master, as_version=4).cells
-    source = next(cell.source for cell in cells if cell.source.startswith("# ") and cell.cell_type == "markdown")
+    source = next(
+        cell.source
+        for cell in cells
+        if cell.source.startswith("# ") and cell.cell_type == "markdown"
+    )
     return source.partition("\n")[0].removeprefix("# ")
+
+
+def offered(about: grading.Assignment, master: Path) -> str:
+    """A line of the table for students."""
+    total = sum(about.points.values()) + sum(about.by_hand.values())
+    link = f"{{download}}`{about.name}.zip </assignments/{about.name}.zip>`"
+    return f"| {title_of(master)} | {mistakes(master)['minutes']} | {total:g} | {link} |"
+
+
+def answered(master: Path) -> list[str]:
+    """The typical mistakes of one assignment and what the checks say to them, as a table."""
+    lines = [f"**{title_of(master)}**", "", "| mistake | why | the check |", "|---|---|---|"]
+    for mistake in mistakes(master)["mistakes"]:
+        says = f"“{mistake['says']}”" if "says" in mistake else "only hidden tests see it"
+        lines.append(f"| {mistake['name']} | {mistake['why']} | {says} |")
+    return [*lines, ""]
 
 
 def pages() -> dict[str, bytes]:
     """What the book shows of the course: archives for students, and three tables."""
-    files = {}
+    made = [(grading.Assignment.read(make(master).name), master) for master in masters()]
     offers = ["| assignment | minutes | points | |", "|---|---|---|---|"]
-    wrong = []
-    for master in masters():
-        folder = make(master)
-        about = grading.Assignment.read(master.stem, folder.parent)
-        known = mistakes(master)
-        total = sum(about.points.values()) + sum(about.by_hand.values())
-        link = f"{{download}}`{master.stem}.zip </assignments/{master.stem}.zip>`"
-        offers.append(f"| {title_of(master)} | {known['minutes']} | {total:g} | {link} |")
-        files[f"assignments/{master.stem}.zip"] = about.student.read_bytes()
-        wrong += [f"**{title_of(master)}**", "", "| mistake | why | the check answers |", "|---|---|---|"]
-        for mistake in known["mistakes"]:
-            says = f"“{mistake['says']}”" if "says" in mistake else "only hidden tests see it"
-            wrong.append(f"| {mistake['name']} | {mistake['why']} | {says} |")
-        wrong.append("")
+    offers += [offered(about, master) for about, master in made]
+    wrong = [line for _, master in made for line in answered(master)]
     words = ["| status | what it means |", "|---|---|"]
     words += [f"| {status} | {meaning} |" for status, meaning in grading.STATUSES.items()]
     tables = {"table": offers, "mistakes": wrong, "statuses": words}
-    return files | {f"assignments/{n}.md": ("\n".join(t) + "\n").encode() for n, t in tables.items()}
+    files = {f"assignments/{name}.md": "\n".join(t).encode() for name, t in tables.items()}
+    return files | {f"assignments/{a.name}.zip": a.student.read_bytes() for a, _ in made}
 
 
 def main() -> int:
     """Make the course; return 0, or 1 after saying what is wrong."""
+    from book import slides  # it needs book/build.py, which needs this module
+
     found = masters()
     try:
         for number, master in enumerate(found, start=1):

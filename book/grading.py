@@ -42,6 +42,7 @@ LARGEST_NOTEBOOK = 30 * MEGABYTE
 LARGEST_FILE = 256 * MEGABYTE  # that a submission may write
 RESERVED = 4096 * MEGABYTE  # libraries reserve addresses that they never use
 MOST_PROCESSES = 40
+CHECK = re.compile(r"""grader\.check\(["']([\w-]+)["']""")
 PAUSE = 0.3  # seconds between two looks at a submission
 LONGEST_MESSAGE, LONGEST_FEEDBACK = 300, 10_000
 
@@ -70,7 +71,7 @@ class GradingError(Exception):
 
 
 class RefusedError(Exception):
-    """This submission is not graded; `status` is the word for it and the message says why."""
+    """A submission is not graded; `status` is the word for it and the message says why."""
 
     def __init__(self, status: str, message: str) -> None:
         super().__init__(message)
@@ -400,7 +401,9 @@ def refuse_strangers(notebook: Any, assignment: Assignment, blank: Any) -> None:
     """Refuse what is not a filled-in copy of this version of the assignment."""
     about = notebook.metadata.get("course", {})
     name, version = about.get("assignment"), about.get("version")
-    checked = set(re.findall(r"""grader\.check\(["']([\w-]+)["']""", "\n".join(filled_in(notebook))))
+    checked = set(
+        re.findall(r"""grader\.check\(["']([\w-]+)["']""", "\n".join(filled_in(notebook)))
+    )
     if name not in (None, assignment.name):
         raise RefusedError(OTHER, f"expected {assignment.name}, got {name}")
     if version is None and not checked & assignment.points.keys():
