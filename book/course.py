@@ -298,7 +298,8 @@ def answered(master: Path) -> list[str]:
     lines = [f"**{title_of(master)}**", "", "| mistake | why | the check |", "|---|---|---|"]
     for mistake in mistakes(master)["mistakes"]:
         says = f"“{mistake['says']}”" if "says" in mistake else "only hidden tests see it"
-        lines.append(f"| {mistake['name']} | {mistake['why']} | {says} |")
+        cells = (text.replace("|", r"\|") for text in (mistake["name"], mistake["why"], says))
+        lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
 
 

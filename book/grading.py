@@ -175,7 +175,7 @@ def grade(submission: Path, assignment: Assignment, limits: Limits) -> dict[str,
         finally:
             end(token)
             process.wait()
-        with os.fdopen(reading, encoding="utf-8") as answer:
+        with os.fdopen(reading, encoding="utf-8", errors="replace") as answer:
             said = answer.read()
     result = broken or understood(said, assignment)
     return result | {"seconds": round(time.monotonic() - start, 1)}
@@ -342,7 +342,7 @@ def limit_resources(limits: Limits) -> None:
     wanted = {
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_FSIZE: LARGEST_FILE,
-        resource.RLIMIT_CPU: int(limits.seconds) + 1,
+        resource.RLIMIT_CPU: 4 * int(limits.seconds) + 4,  # threads count each
         resource.RLIMIT_AS: limits.megabytes * MEGABYTE + RESERVED,
         resource.RLIMIT_NPROC: running + 10 * MOST_PROCESSES,
     }
@@ -446,7 +446,7 @@ def grade_one(submission: Path, assignment: Assignment) -> dict[str, Any]:
             raise RefusedError(CRASHED, "a cell ended the process of the notebook") from error
     if results.has_catastrophic_failure():
         raise RefusedError(CRASHED, f"no results were left: {results.catastrophic_error}")
-    error = first_error(results.notebook)
+    failed_cell = first_error(results.notebook)
     points = {name: round(result.score, 4) for name, result in results.results.items()}
     failed = {
         name: [result.passed for result in file.test_case_results].count(False)
@@ -454,10 +454,10 @@ def grade_one(submission: Path, assignment: Assignment) -> dict[str, Any]:
     }
     lost = ", ".join(f"{name} ({count})" for name, count in failed.items() if count)
     return {
-        "status": ERRORS if error else GRADED,
+        "status": ERRORS if failed_cell else GRADED,
         "points": points,
-        "message": error or (f"failed checks: {lost}" if lost else ""),
-        "feedback": results.summary(public_only=True)[:LONGEST_FEEDBACK],
+        "message": failed_cell or (f"failed checks: {lost}" if lost else ""),
+        "feedback": results.summary(public_only=True),
     }
 
 
@@ -476,7 +476,9 @@ def one(arguments: list[str]) -> None:
         result = refusal(LARGE, f"grading ran out of {megabytes} MB")
     except Exception as error:
         result = refusal(FAILED, f"{type(error).__name__}: {error}")
-    with os.fdopen(int(answer), "w", encoding="utf-8") as parent:
+    for field, most in (("message", LONGEST_MESSAGE), ("feedback", LONGEST_FEEDBACK)):
+        result[field] = result[field][:most]  # what a pipe holds before somebody reads
+    with os.fdopen(int(answer), "w", encoding="utf-8", errors="replace") as parent:
         json.dump(result, parent, ensure_ascii=False)
 
 
