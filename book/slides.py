@@ -60,7 +60,7 @@ SKIPPED = {"solution", "parameters"}
 
 
 def groups(notebook: NotebookNode) -> list[list[NotebookNode]]:
-    """The cells of a chapter, slide by slide, without exercises and what follows them."""
+    """The cells of a chapter, slide by slide, without its installation and its exercises."""
     found: list[list[NotebookNode]] = []
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and cell.source.startswith("## Your turn"):
@@ -71,7 +71,7 @@ def groups(notebook: NotebookNode) -> list[list[NotebookNode]]:
             if part.cell_type == "markdown" or not found:
                 found.append([])
             found[-1].append(part)
-    return found
+    return [cells for cells in found if not any("%pip" in cell.source for cell in cells)]
 
 
 def parts_of(cell: NotebookNode) -> list[NotebookNode]:
@@ -84,7 +84,7 @@ def parts_of(cell: NotebookNode) -> list[NotebookNode]:
 
 def plain_markdown(source: str) -> str:
     """Prose without what only the book understands: citations, and links to other notebooks."""
-    source = re.sub(r" ?\{cite:\w+\}`[^`]*`", "", source)
+    source = re.sub(r"\s*\{cite:\w+\}`[^`]*`", "", source)
     source = re.sub(r"\{(?:doc|ref)\}`([^<`]*?) ?(?:<[^>]*>)?`", r"\1", source)
     source = re.sub(r"^```\{figure\}.*?^```$", "", source, flags=re.MULTILINE | re.DOTALL)
     return re.sub(r"\((?:\.\./chapters/)?([\w-]+)\.ipynb\)", r"(\1.html)", source)
@@ -93,7 +93,7 @@ def plain_markdown(source: str) -> str:
 def exporter() -> HTMLExporter:
     """Bare HTML of cells, without the page around them."""
     settings = Config()
-    settings.HTMLExporter.exclude_input_prompt = True
+    settings.HTMLExporter.exclude_input = True  # `slide` shows the code, folded
     settings.HTMLExporter.exclude_output_prompt = True
     return HTMLExporter(template_name="basic", config=settings)
 
@@ -105,7 +105,6 @@ def slide(cells: Iterable[NotebookNode], convert: HTMLExporter) -> str:
         if cell.cell_type == "code":
             code = f"<pre><code>{html.escape(cell.source)}</code></pre>"
             pieces.append(f"<details><summary>code</summary>{code}</details>")
-            cell = nbformat.from_dict({**cell, "source": ""})
         body, _ = convert.from_notebook_node(nbformat.v4.new_notebook(cells=[cell]))
         alt = html.escape(cell.metadata.get("mystnb", {}).get("image", {}).get("alt", ""))
         pieces.append(
