@@ -40,6 +40,7 @@ COURSE = grading.COURSE
 ORDER = ("metrics", "patches", "entropy", "attention", "study")  # as the chapters come
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # equal files make equal archives
 SHORTEST_SECRET = 16  # letters; shorter lines are found everywhere
+SEEDED = re.compile(r"\s*\w+ = np\.random\.default_rng\(\d+\)$")  # betrays nothing, and is common
 READABLE = {".html", ".ipynb", ".js", ".json", ".md", ".py", ".txt", ".yml", ".zip"}
 
 
@@ -122,7 +123,8 @@ def secrets(master: Path) -> dict[str, str]:
     """Lines of solutions and hidden tests that stand nowhere in public, by their squeezed form."""
     secret, public = split(nbformat.read(master, as_version=4))
     seen = squeezed("\n".join(public)) + published()
-    found = {squeezed(re.sub(r"#.*", "", line)): line.strip() for line in secret}
+    lines = [line.strip() for line in secret if not SEEDED.match(line)]
+    found = {squeezed(re.sub(r"#.*", "", line)): line for line in lines}
     return {k: v for k, v in found.items() if len(k) >= SHORTEST_SECRET and k not in seen}
 
 
@@ -235,12 +237,17 @@ def make(master: Path) -> Path:
         blank = for_students(nbformat.read(student / master.name, as_version=4), name, version)
         files[master.name] = nbformat.writes(blank).encode()
         archive_of(files, target / f"{name}.zip")
+        refuse_leaks(target, master)
         description = described(master, made / "autograder" / "tests", version)
-    if found := leaks([target / f"{name}.zip"], secrets(master)):
-        shutil.rmtree(target)
-        raise CourseError(f"{name}: students would see {found[0]}")
     about.write_text(json.dumps({"key": key, **description}, indent=1) + "\n")
     return target
+
+
+def refuse_leaks(folder: Path, master: Path) -> None:
+    """Remove what was made if students would see what they must not."""
+    if found := leaks([folder / f"{master.stem}.zip"], secrets(master)):
+        shutil.rmtree(folder)
+        raise CourseError(f"{master.stem}: students would see {found[0]}")
 
 
 def described(master: Path, tests: Path, version: str) -> dict[str, Any]:
