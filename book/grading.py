@@ -42,6 +42,7 @@ LARGEST_NOTEBOOK = 30 * MEGABYTE
 LARGEST_FILE = 256 * MEGABYTE  # that a submission may write
 RESERVED = 4096 * MEGABYTE  # libraries reserve addresses that they never use
 MOST_PROCESSES = 40
+NOTEBOOKS = {".ipynb", ".zip"}
 CHECK = re.compile(r"""grader\.check\(["']([\w-]+)["']""")
 PAUSE = 0.3  # seconds between two looks at a submission
 LONGEST_MESSAGE, LONGEST_FEEDBACK = 300, 10_000
@@ -128,14 +129,19 @@ class Assignment:
 
 
 def submissions_in(folder: Path) -> list[Path]:
-    """List the files below a folder; hidden ones, and copies that Jupyter keeps, do not count."""
+    """List the files below a folder.
+
+    Hidden ones, copies that Jupyter keeps, and what lies beside the notebook in a student's own
+    folder do not count.
+    """
     if not folder.is_dir():
         raise GradingError(f"expected a folder of submissions, found none at {folder}")
     found = (path for path in sorted(folder.rglob("*")) if path.is_file())
     kept = [p for p in found if not any(n[0] in "._" for n in p.relative_to(folder).parts)]
     if not kept:
         raise GradingError(f"expected submissions (.ipynb or .zip) in {folder}, found no file")
-    return kept
+    answered = {path.parent for path in kept if path.suffix in NOTEBOOKS} - {folder}
+    return [p for p in kept if p.suffix in NOTEBOOKS or p.parent not in answered]
 
 
 def key_of(submission: Path, assignment: Assignment) -> str:
@@ -355,7 +361,7 @@ def read_submission(submission: Path) -> Any:
     """Read the notebook in a file, of any format version, as one of version 4."""
     import nbformat
 
-    if submission.suffix not in (".ipynb", ".zip"):
+    if submission.suffix not in NOTEBOOKS:
         raise RefusedError(NO_NOTEBOOK, f"expected .ipynb or .zip, got {submission.name}")
     try:
         text = notebook_in_zip(submission) if submission.suffix == ".zip" else limited(submission)
@@ -502,6 +508,8 @@ def main(argv: list[str] | None = None) -> int:
     """Grade a folder; return 0, or 1 after saying what is wrong."""
     options = arguments_of(argv)
     try:
+        if sys.platform == "win32":
+            raise GradingError("expected Linux or macOS, got Windows; run it in WSL")
         assignment = Assignment.read(options.assignment, options.course)
         rows = grade_folder(
             options.submissions,

@@ -223,6 +223,14 @@ def test_another_kind_of_file_is_no_notebook(tmp_path, name):
         grading.read_submission(tmp_path / name)
 
 
+def test_a_student_may_hand_in_a_folder_with_further_files(tmp_path):
+    for name in ("ada/study.ipynb", "ada/codec.py", "ada/.OTTER_LOG", "bob/notes.txt", "codec.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = [path.relative_to(tmp_path).as_posix() for path in grading.submissions_in(tmp_path)]
+    assert found == ["ada/study.ipynb", "bob/notes.txt", "codec.py"]
+
+
 def test_points_that_cannot_be_are_not_believed(metrics):
     said = {"status": "graded", "message": "", "feedback": "", "points": dict(metrics.points)}
     assert grading.understood(json.dumps(said), metrics)["status"] == "graded"
