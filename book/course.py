@@ -199,24 +199,25 @@ def tests_version(autograder: Path) -> str:
     return total.hexdigest()[:8]
 
 
-def for_students(notebook: NotebookNode, name: str, version: str) -> NotebookNode:
-    """The student's notebook with the mark that grading looks for, and the same at each call."""
-    notebook.metadata["course"] = {"assignment": name, "version": version}
+def archive(student: Path, master: Path, version: str, target: Path) -> None:
+    """Pack what students get; the same assignment gives the same bytes.
+
+    The notebook carries a mark by which grading knows its assignment and version.
+    """
+    files = {p.relative_to(student).as_posix(): p for p in student.rglob("*") if p.is_file()}
+    notebook = nbformat.read(student / master.name, as_version=4)
+    notebook.metadata["course"] = {"assignment": master.stem, "version": version}
     for number, cell in enumerate(notebook.cells):
-        cell["id"] = f"{name}-{number:02d}"
-    return notebook
-
-
-def archive_of(files: dict[str, bytes], target: Path) -> None:
-    """Write an archive; the same files give the same bytes."""
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        cell["id"] = f"{master.stem}-{number:02d}"
+    nbformat.write(notebook, student / master.name)
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as packed:
         for name in sorted(files):
-            archive.writestr(zipfile.ZipInfo(name, FIXED_TIME), files[name])
+            packed.writestr(zipfile.ZipInfo(name, FIXED_TIME), files[name].read_bytes())
 
 
 def make(master: Path) -> Path:
     """Make one assignment, unless it is made from the same bytes already; return its folder."""
-    name, target, key = master.stem, COURSE / master.stem, key_of(master)
+    target, key = COURSE / master.stem, key_of(master)
     about = target / "assignment.json"
     if about.exists() and json.loads(about.read_text())["key"] == key:
         return target
@@ -228,15 +229,7 @@ def make(master: Path) -> Path:
         shutil.copy(autograder, target / "autograder.zip")
         shutil.copy(made / "autograder" / master.name, target / "solution.ipynb")
         version = tests_version(autograder)
-        student = made / "student"
-        files = {
-            path.relative_to(student).as_posix(): path.read_bytes()
-            for path in student.rglob("*")
-            if path.is_file()
-        }
-        blank = for_students(nbformat.read(student / master.name, as_version=4), name, version)
-        files[master.name] = nbformat.writes(blank).encode()
-        archive_of(files, target / f"{name}.zip")
+        archive(made / "student", master, version, target / f"{master.stem}.zip")
         refuse_leaks(target, master)
         description = described(master, made / "autograder" / "tests", version)
     about.write_text(json.dumps({"key": key, **description}, indent=1) + "\n")
