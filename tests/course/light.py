@@ -1,15 +1,17 @@
 """Run variants of one assignment in one process and print the points and messages of each, as JSON.
 
-    python light.py TESTS NOTEBOOK...
+    python light.py AUTOGRADER NOTEBOOK...
 
 The same tests as in Otter's grading, by Otter's own classes; only the kernel for each notebook and
-its start are saved. What it says of the solution is compared with Otter's word in the tests.
+its start are saved. Every variant has a folder of its own, with the files of the autograder.
 """
 
 import contextlib
 import io
 import json
+import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -41,9 +43,27 @@ def run(notebook, tests):
     return results
 
 
+@contextlib.contextmanager
+def folder_of_its_own(path, files):
+    """The working folder of one variant; modules imported from it are forgotten afterwards."""
+    work = path.with_suffix("")
+    work.mkdir()
+    if files.exists():
+        shutil.copytree(files, work, dirs_exist_ok=True)
+    os.chdir(work)
+    before = set(sys.modules)
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield
+    for name in set(sys.modules) - before:
+        if str(work) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
 if __name__ == "__main__":
+    autograder, *notebooks = map(Path, sys.argv[1:])
+    sys.path.insert(0, "")  # the working folder, as in a kernel
     said = {}
-    for path in map(Path, sys.argv[2:]):
-        with contextlib.redirect_stdout(io.StringIO()):
-            said[path.stem] = run(nbformat.read(path, as_version=4), Path(sys.argv[1]))
+    for path in notebooks:
+        with folder_of_its_own(path, autograder / "files"):
+            said[path.stem] = run(nbformat.read(path, as_version=4), autograder / "tests")
     print(json.dumps(said))
