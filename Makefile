@@ -18,7 +18,7 @@ UV := $(PY) -m uv pip
 export UV_HTTP_TIMEOUT ?= 180
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint book experiments results bench lock data clean
+.PHONY: help setup test lint book course experiments results bench lock data clean
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,7 +42,10 @@ lint: $(INSTALLED) ## check style, format and types
 book: $(INSTALLED) ## run the chapters that changed and build the book into _build/html
 	$(PY) book/build.py
 
-test: lint book ## run every check: style, types, code, chapters, built pages
+course: book ## make student versions, solutions, autograders and slides in _build/course
+	$(PY) -m book.course
+
+test: lint book course ## run every check: style, types, code, chapters, built pages
 	IPYTHONDIR="$(CURDIR)/_build/ipython" $(PY) -m pytest --numprocesses $(JOBS) --dist loadfile
 
 data: $(INSTALLED) ## download the public data sets into $(DATA), checked by their sums

@@ -8,8 +8,8 @@
    Solutions of the exercises stand in book/solutions; no chapter and no page holds one. Only the
    tests run them, from _build/answered/chapters, where the chapters have them in their places.
 2. _build/stage gets the other files of book/, the package's cards (its Markdown files) in package/,
-   MathJax from its installed package, the ledger of claims and the drawings of the model, and the
-   executed chapters, each with a line that says what it took.
+   MathJax from its installed package, the ledger of claims, the drawings of the model, what the
+   course offers to students, and the executed chapters, each with a line that says what it took.
 3. Jupyter Book turns the stage into pages. A warning is an error.
 4. The pages go into _build/mrdcae-lite-book.zip as well, to be unpacked and read from disk.
 """
@@ -33,7 +33,7 @@ from nbformat import NotebookNode
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # when it runs as a script
 
-from book import diagrams, ledger  # noqa: E402
+from book import course, diagrams, ledger  # noqa: E402
 
 BOOK = ROOT / "book"
 BUILD = ROOT / "_build"
@@ -44,7 +44,18 @@ HTML = BUILD / "html"
 HTML_KEY = BUILD / "html.key"
 ARCHIVE = BUILD / "mrdcae-lite-book.zip"
 MATHJAX = "mathjax/tex-svg.js"
-PROGRAMS = {"build.py", "claims.yml", "diagrams.py", "experiments", "ledger.py", "solutions"}
+PROGRAMS = {
+    "assignments",  # the masters hold solutions; what students may see comes from course.py
+    "build.py",
+    "claims.yml",
+    "course.py",
+    "diagrams.py",
+    "experiments",
+    "grading.py",
+    "ledger.py",
+    "slides.py",
+    "solutions",
+}
 NOT_STAGED = {*PROGRAMS, "__pycache__", ".ipynb_checkpoints"}
 NOT_HASHED = {"__pycache__", ".ipynb_checkpoints"}
 LIVE = "application/vnd.jupyter.widget-view+json"
@@ -241,6 +252,7 @@ def stage(chapters: dict[str, bytes]) -> str:
     files = {path.relative_to(BOOK).as_posix(): path.read_bytes() for path in others}
     files |= {f"package/{c.relative_to(ROOT / 'mrdcae_lite')}": c.read_bytes() for c in cards}
     files |= chapters | {f"assets/{MATHJAX}": mathjax()} | ledger.pages() | diagrams.pages()
+    files |= course.pages()
     shutil.rmtree(STAGE, ignore_errors=True)
     for name, content in files.items():
         (STAGE / name).parent.mkdir(parents=True, exist_ok=True)
@@ -288,7 +300,7 @@ def main() -> int:
     try:
         write_answered()
         make_pages(stage(run_chapters()))
-    except BookError as error:
+    except (BookError, course.CourseError) as error:
         print(f"book: {error}", file=sys.stderr)
         return 1
     print(f"open {(HTML / 'index.html').relative_to(ROOT)}, or pass on {ARCHIVE.relative_to(ROOT)}")

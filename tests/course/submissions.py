@@ -1,0 +1,40 @@
+"""Submissions made from the master of an assignment."""
+
+import zipfile
+
+import nbformat
+from nbformat import NotebookNode
+
+from book import course, grading
+
+NAMES = [path.stem for path in course.masters()]
+
+
+def blank(assignment: grading.Assignment) -> NotebookNode:
+    """The notebook that students get."""
+    with zipfile.ZipFile(assignment.student) as archive:
+        return nbformat.reads(archive.read(f"{assignment.name}.ipynb").decode(), as_version=4)
+
+
+def submission(assignment: grading.Assignment, replace: dict[str, str]) -> NotebookNode:
+    """The solution as a student would hand it in, but with other code for some questions."""
+    notebook = nbformat.read(course.MASTERS / f"{assignment.name}.ipynb", as_version=4)
+    new, cells, question, left = nbformat.v4, [], "", dict(replace)
+    for inside, cell in course.blocks(notebook):
+        if cell.cell_type == "raw":
+            head = cell.source.partition("\n")[0]
+            if "BEGIN QUESTION" in head:
+                question = course.questions(new.new_notebook(cells=[cell]))[0]["name"]
+            if "END TESTS" in head:
+                cells.append(new.new_code_cell(f'grader.check("{question}")'))
+        elif "TESTS" in inside:
+            continue
+        elif question in replace and "SOLUTION" in inside and "SOLUTION" in cell.source:
+            cells += [new.new_code_cell(left.pop(question))] if question in left else []
+        else:
+            cells.append(new.new_code_cell(cell.source) if cell.cell_type == "code" else cell)
+    assert left == {}, f"no question with a solution of its own: {', '.join(left)}"
+    start = new.new_code_cell("import otter\n\ngrader = otter.Notebook()")
+    made = new.new_notebook(cells=[start, *cells])
+    made.metadata = blank(assignment).metadata
+    return made

@@ -1,0 +1,69 @@
+"""What `make course` and the book's pages are made of."""
+
+import json
+import shutil
+
+import nbformat
+import pytest
+
+from book import course, grading
+from tests.course.submissions import NAMES
+
+new = nbformat.v4
+
+
+def write_student(folder):
+    (folder / "tests").mkdir(parents=True)
+    (folder / "tests" / "mse.py").write_text("name = 'mse'\n")
+    nbformat.write(new.new_notebook(cells=[new.new_code_cell("1")]), folder / "metrics.ipynb")
+
+
+def test_the_same_assignment_gives_students_the_same_bytes(tmp_path):
+    packed = []
+    for again in ("one", "two"):
+        write_student(tmp_path / again)
+        target = tmp_path / f"{again}.zip"
+        course.archive(tmp_path / again, course.MASTERS / "metrics.ipynb", "abc", target)
+        packed.append(target.read_bytes())
+    assert packed[0] == packed[1]
+
+
+def test_a_submission_is_known_by_the_mark_that_students_were_given(assignments):
+    for name, assignment in assignments.items():
+        about = json.loads((assignment.folder / "assignment.json").read_text())
+        mark = {"assignment": name, "version": about["version"]}
+        notebook = nbformat.reads(
+            grading.notebook_in_zip(assignment.student).decode(), as_version=4
+        )
+        assert notebook.metadata["course"] == mark
+
+
+def test_the_pages_offer_every_assignment_and_give_no_code_away(assignments):
+    pages = course.pages()
+    table = pages["assignments/table.md"].decode()
+    wrong = course.squeezed(pages["assignments/mistakes.md"].decode())
+    for name in NAMES:
+        known = course.mistakes(course.MASTERS / f"{name}.ipynb")
+        assert f"| {known['minutes']} |" in table
+        assert pages[f"assignments/{name}.zip"] == assignments[name].student.read_bytes()
+        for mistake in known["mistakes"]:
+            assert course.squeezed(mistake["why"]) in wrong
+            for code in mistake["replace"].values():
+                lines = [course.squeezed(line) for line in code.splitlines()]
+                assert not [line for line in lines if len(line) > 20 and line in wrong]
+
+
+def test_an_assignment_whose_solution_loses_points_is_refused(assignments, monkeypatch, tmp_path):
+    shutil.copytree(assignments["metrics"].folder, tmp_path / "metrics")
+    (tmp_path / "metrics" / "checked").unlink(missing_ok=True)
+    points = assignments["metrics"].points | {"mse": 0.5}
+    result = {"status": "graded", "points": points, "message": "failed checks: mse (1)"}
+    monkeypatch.setattr(grading, "grade", lambda *_: result)
+    with pytest.raises(course.CourseError, match="its own solution must get all points"):
+        course.check_solution(tmp_path / "metrics")
+    assert not (tmp_path / "metrics" / "checked").exists()
+
+
+def test_the_guide_names_every_assignment():
+    guide = (course.ROOT / "book" / "back" / "teachers-guide.md").read_text(encoding="utf-8")
+    assert [name for name in NAMES if f"`{name}`" not in guide] == []
