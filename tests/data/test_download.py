@@ -290,9 +290,10 @@ def test_an_interrupted_run_is_continued_by_the_next(
     server: Server, body: bytes, tmp_path: Path, stop: signal.Signals
 ) -> None:
     page = server.pages["/a.bin"] = Page(body, pause=0.1)
-    program = (
-        "import sys; from pathlib import Path; from data_scripts.download import fetch;"
+    program = (  # a shell that starts the tests in the background has them ignore the interrupt
+        "import signal, sys; from pathlib import Path; from data_scripts.download import fetch;"
         "from data_scripts.fetch import guarded;"
+        "signal.signal(signal.SIGINT, signal.default_int_handler);"
         "url, sum, target = sys.argv[1:];"
         "sys.exit(guarded('test', lambda: fetch(url, sum, Path(target))))"
     )
