@@ -202,11 +202,16 @@ def tests_version(autograder: Path) -> str:
 def archive(student: Path, master: Path, version: str, target: Path) -> None:
     """Pack what students get; the same assignment gives the same bytes.
 
-    The notebook carries a mark by which grading knows its assignment and version.
+    The notebook carries a mark by which grading knows its assignment and version. Otter imports
+    itself in the first cell, before the master's own has installed it where it is missing: that
+    one goes first.
     """
     files = {p.relative_to(student).as_posix(): p for p in student.rglob("*") if p.is_file()}
     notebook = nbformat.read(student / master.name, as_version=4)
     notebook.metadata["course"] = {"assignment": master.stem, "version": version}
+    loading = notebook.cells.pop(0)
+    installs = next(n for n, cell in enumerate(notebook.cells) if "find_spec" in cell.source)
+    notebook.cells.insert(installs + 1, loading)
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"{master.stem}-{number:02d}"
     nbformat.write(notebook, student / master.name)

@@ -15,7 +15,8 @@ new = nbformat.v4
 def write_student(folder):
     (folder / "tests").mkdir(parents=True)
     (folder / "tests" / "mse.py").write_text("name = 'mse'\n")
-    nbformat.write(new.new_notebook(cells=[new.new_code_cell("1")]), folder / "metrics.ipynb")
+    cells = [new.new_code_cell(source) for source in ("import otter", 'find_spec("otter")', "1")]
+    nbformat.write(new.new_notebook(cells=cells), folder / "metrics.ipynb")
 
 
 def test_the_same_assignment_gives_students_the_same_bytes(tmp_path):
@@ -26,6 +27,14 @@ def test_the_same_assignment_gives_students_the_same_bytes(tmp_path):
         course.archive(tmp_path / again, course.MASTERS / "metrics.ipynb", "abc", target)
         packed.append(target.read_bytes())
     assert packed[0] == packed[1]
+
+
+def test_otter_is_installed_before_it_is_imported(assignments):
+    for assignment in assignments.values():
+        made = nbformat.reads(grading.notebook_in_zip(assignment.student).decode(), as_version=4)
+        code = [cell.source for cell in made.cells if cell.cell_type == "code"]
+        assert "otter-grader" in code[0]
+        assert "otter.Notebook" in code[1]
 
 
 def test_a_submission_is_known_by_the_mark_that_students_were_given(assignments):
