@@ -8,11 +8,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-SCREENS = {
-    "desktop": (1280, 900, "light"),
-    "phone": (390, 844, "light"),
-    "dark": (390, 844, "dark"),
-}
+SCREENS = {"desktop by day": (1280, 900, "light"), "phone by night": (390, 844, "dark")}
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 
