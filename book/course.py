@@ -111,18 +111,21 @@ def squeezed(text: str) -> str:
 
 @cache
 def published() -> str:
-    """All code and prose that readers of the book see anyway."""
-    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "mrdcae_lite").glob("*.py")]
+    """All code and prose that readers of the book and students of any assignment see anyway."""
+    programs = [*(ROOT / "mrdcae_lite").glob("*.py"), *MASTERS.glob("*.py")]
+    texts = [path.read_text(encoding="utf-8") for path in programs]
+    for master in masters():
+        texts += split(nbformat.read(master, as_version=4))[1]
     for path in sorted((ROOT / "book" / "chapters").glob("*.ipynb")):
         cells = nbformat.read(path, as_version=4).cells
-        texts += [c.source for c in cells if "solution" not in c.metadata.get("tags", [])]
+        texts += [cell.source for cell in cells]
     return squeezed("\n".join(texts))
 
 
 def secrets(master: Path) -> dict[str, str]:
     """Lines of solutions and hidden tests that stand nowhere in public, by their squeezed form."""
-    secret, public = split(nbformat.read(master, as_version=4))
-    seen = squeezed("\n".join(public)) + published()
+    secret, _ = split(nbformat.read(master, as_version=4))
+    seen = published()
     lines = [line.strip() for line in secret if not SEEDED.match(line)]
     found = {squeezed(re.sub(r"#.*", "", line)): line for line in lines}
     return {k: v for k, v in found.items() if len(k) >= SHORTEST_SECRET and k not in seen}

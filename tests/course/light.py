@@ -8,6 +8,7 @@ its start are saved. Every variant has a folder of its own, with the files of th
 
 import contextlib
 import io
+import itertools
 import json
 import linecache
 import os
@@ -21,12 +22,13 @@ from IPython.core.inputtransformer2 import TransformerManager
 from otter.nbmeta_config import NBMetadataConfig
 from otter.test_files import create_test_file
 
+NUMBERS = itertools.count()
 CHECK = re.compile(r"""^grader\.check\(["']([\w-]+)["']\)""")
 
 
 def execute(source, names):
     """Run a cell; its functions can be asked for their source, as in a kernel."""
-    place = f"<cell {len(linecache.cache)}>"
+    place = f"<cell {next(NUMBERS)}>"
     linecache.cache[place] = (len(source), None, source.splitlines(keepends=True), place)
     exec(compile(source, place, "exec"), names)
 
@@ -42,7 +44,7 @@ def run(notebook, tests):
     for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
         if found := CHECK.match(cell.source):
             check(tests / f"{found[1]}.py")
-        elif "grader" not in cell.source:
+        elif "grader." not in cell.source and "otter.Notebook" not in cell.source:
             with contextlib.suppress(Exception):
                 execute(TransformerManager().transform_cell(cell.source), names)
     for path in sorted(tests.glob("*.py")):
