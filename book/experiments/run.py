@@ -390,8 +390,9 @@ def _keep(options: argparse.Namespace) -> None:
             raise ExperimentError(f"{path.name} is of profile {result['profile']}; keep only full")
         RESULTS.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, RESULTS / path.name)
-        for file in _files(options.to / "files" / path.stem):
-            target = BOOK / file.relative_to(options.to / "files" / path.stem)
+        made = options.to / "files" / path.stem
+        for file in (*_files(made / "assets"), *_files(made / "results")):  # no trained twins
+            target = BOOK / file.relative_to(made)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(file, target)
     print(f"kept in {RESULTS.relative_to(ROOT)}; commit it")
