@@ -34,6 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # when it runs as a script
 
 from book import course, diagrams, ledger  # noqa: E402
+from mrdcae_lite.widgets import LIVE  # noqa: E402
 
 BOOK = ROOT / "book"
 BUILD = ROOT / "_build"
@@ -58,7 +59,6 @@ PROGRAMS = {
 }
 NOT_STAGED = {*PROGRAMS, "__pycache__", ".ipynb_checkpoints"}
 NOT_HASHED = {"__pycache__", ".ipynb_checkpoints"}
-LIVE = "application/vnd.jupyter.widget-view+json"
 MENDED = {
     # Who has no mouse scrolls a wide table with the arrow keys, once it can have the focus.
     '<div class="pst-scrollable-table-container">': (

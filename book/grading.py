@@ -16,6 +16,7 @@ that grades can read, so grade in an account, a container or a machine that has 
 import argparse
 import csv
 import hashlib
+import io
 import json
 import os
 import re
@@ -33,6 +34,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+from mrdcae_lite.images import write_atomically
 
 ROOT = Path(__file__).resolve().parent.parent
 COURSE = ROOT / "_build" / "course"
@@ -288,10 +291,9 @@ def rows_kept(table: Path, header: list[str]) -> dict[tuple[str, str], list[str]
 
 def write_table(table: Path, header: list[str], rows: Iterable[list[str]]) -> None:
     """Write the table at one stroke, so that it is never half there."""
-    beside = table.with_name(f".{table.name}.new")
-    with beside.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([header, *rows])
-    beside.replace(table)
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([header, *rows])
+    write_atomically(table, text.getvalue().encode())
 
 
 def grade_folder(
@@ -407,9 +409,7 @@ def refuse_strangers(notebook: Any, assignment: Assignment, blank: Any) -> None:
     """Refuse what is not a filled-in copy of this version of the assignment."""
     about = notebook.metadata.get("course", {})
     name, version = about.get("assignment"), about.get("version")
-    checked = set(
-        re.findall(r"""grader\.check\(["']([\w-]+)["']""", "\n".join(filled_in(notebook)))
-    )
+    checked = set(CHECK.findall("\n".join(filled_in(notebook))))
     if name not in (None, assignment.name):
         raise RefusedError(OTHER, f"expected {assignment.name}, got {name}")
     if version is None and not checked & assignment.points.keys():

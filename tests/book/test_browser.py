@@ -1,13 +1,13 @@
 """The book in a browser: unpacked from its archive and opened from disk, moved, read by axe."""
 
-import shutil
 import zipfile
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+from tests.book.conftest import CHROMIUM
+
 SCREENS = {"desktop by day": (1280, 900, "light"), "phone by night": (390, 844, "dark")}
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")

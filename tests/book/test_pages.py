@@ -1,6 +1,5 @@
 import json
 import re
-import shutil
 import subprocess
 import threading
 from functools import partial
@@ -8,6 +7,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import nbformat
 import pytest
+
+from tests.book.conftest import CHROMIUM
 
 LOADED_FROM = {
     "audio": ["src"], "embed": ["src"], "iframe": ["src"], "img": ["src", "srcset"],
@@ -18,7 +19,6 @@ LOADING_LINKS = {"stylesheet", "preload", "modulepreload", "prefetch", "icon", "
 REMOTE = re.compile(r"^\s*(https?:)?//")
 REMOTE_IN_CSS = re.compile(r"""(?:url\(\s*|@import\s+)['"]?\s*((?:https?:)?//[^'")\s]+)""")
 REMOTE_IN_SCRIPT = re.compile(r"""['"`](https?://[^'"`]+)""")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 def remote_in_attributes(page) -> set[str]:
