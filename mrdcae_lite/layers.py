@@ -362,13 +362,13 @@ class ContextPrior(keras.layers.Layer):
     """
 
     PACE: ClassVar = {
-        "update": 0.07,
-        "mix": 0.015,
-        "up": 0.06,
-        "hidden": 0.06,
-        "index": 0.08,
-        "bias": 1.0,
-        "start": 1.0,
+        "update": 0.5,
+        "mix": 0.12,
+        "up": 0.5,
+        "hidden": 0.5,
+        "index": 0.6,
+        "bias": 4.0,
+        "start": 4.0,
     }
 
     def __init__(self, width: int = 96, resolutions: int = 3, **kwargs: Any) -> None:

@@ -111,7 +111,7 @@ class MRDCAE(keras.Model):
         attention: bool = True,
         textured_loss: str = "ssim",
         mse_share: float = 0.6,
-        structure: float = 18.0,
+        structure: float = 6.0,
         threshold: float = SWITCH_ABOVE,
         seed: int = 0,
         block_dtype: str = "float32",
