@@ -135,7 +135,7 @@ def _add_train(commands: Any) -> None:
     for name, value, text in (
         ("epochs", 10, "epochs"),
         ("steps", 200, "batches an epoch"),
-        ("batch", 8, "crops a batch"),
+        ("batch", 4, "crops a batch"),
         ("size", 128, "side of the crops in pixels"),
         ("seed", 0, "of weights, noise and crops"),
         ("width", 128, "channels of the residual blocks"),

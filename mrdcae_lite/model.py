@@ -32,6 +32,7 @@ from mrdcae_lite.quality import (
     QUALITIES,
     ROUNDING,
     SWITCH_ABOVE,
+    WORK,
     polynomials,
 )
 
@@ -303,8 +304,9 @@ class MRDCAE(keras.Model):
         """Cross-entropy of the routing against the best one, found by trying all three.
 
         Each image is decoded with the low level alone, with two levels and with all, and each
-        patch votes for the least `bits + E / (0.14 q**2)`. What is at stake weighs the vote: a
-        patch that looks and costs the same either way has little to teach.
+        patch votes for the least `bits + E / (0.14 q**2)`, with `WORK` added for either upper
+        level. What is at stake, beside other patches of the image, weighs the vote: a patch that
+        looks and costs the same either way has little to teach.
 
         Args:
             pictures: originals and their reconstructions from all levels.
@@ -323,15 +325,18 @@ class MRDCAE(keras.Model):
             ops.average_pool(e[..., None], 2, 2)[..., 0] / (LAGRANGE * step[..., 0] ** 2)
             for e in errors
         )
-        b_medium, b_high = (
+        b_low, b_medium, b_high = (
             ops.average_pool(ops.sum(b, axis=-1, keepdims=True), n, n)[..., 0] * (n / 32) ** 2
-            for b, n in zip(bits[1:], (2, 4), strict=True)
+            for b, n in zip(bits, (1, 2, 4), strict=True)
         )
-        gain_high = e_medium - e_high - b_high
-        gain_medium = e_low - e_medium - b_medium + ops.relu(gain_high)
+        spent = e_high + b_low + b_medium + b_high
+        work = WORK * ops.mean(spent, axis=(1, 2), keepdims=True)
+        gain_high = e_medium - e_high - b_high - work
+        gain_medium = e_low - e_medium - b_medium - work + ops.relu(gain_high)
         gain_high = ops.minimum(gain_high, gain_medium)
         gains = ops.stop_gradient(ops.stack([gain_medium, gain_high], axis=-1))
-        stakes = ops.abs(gains) / (ops.mean(ops.abs(gains)) + 1e-6)
+        stakes = ops.abs(gains)
+        stakes = stakes / (ops.mean(stakes, axis=(1, 2, 3), keepdims=True) + 1e-6)
         votes = ops.stack([logits + spread, logits - spread], axis=-1)
         agreed = ops.softplus(-votes * ops.sign(gains))
         return ops.mean(stakes * agreed)

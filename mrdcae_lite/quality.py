@@ -22,6 +22,12 @@ High-rate theory gives 0.1155 (D = step**2 / 12 and 6.02 dB a bit); at the low r
 the dead zone moves the best value up.
 """
 
+WORK = 0.01
+"""What a level must save in a patch to be worth the decoder's time.
+
+A share of what the patches of the picture cost on average, in bits and error. Attention learns to
+leave a level out where it would save less.
+"""
 
 ROUNDING = 0.4
 """A latent becomes the symbol sign(y) floor(|y| + 0.4).

@@ -153,7 +153,7 @@ def train(
     *,
     epochs: int = 10,
     steps: int = 200,
-    batch: int = 8,
+    batch: int = 4,
     size: int = 128,
     learning_rate: float = 3e-3,
     augment: bool = True,

@@ -156,9 +156,9 @@ def test_training_draws_qualities_and_noise_anew(tiny_model, images):
 # --- attention
 
 
-def attention_loss(model, images, symbols, bits, logits):
+def attention_loss(model, images, symbols, bits, logits, quality=None):
     """Of routing by `logits`, where each level of each patch costs `bits` = (medium, high)."""
-    quality = np.full(len(images), 50, np.float32)
+    quality = np.full(len(images), 50, np.float32) if quality is None else quality
     ones = [ops.ones_like(y[..., :1]) for y in symbols[1:]]
     restored = model.synthesise(symbols, ones, quality)
     spent = [ops.zeros_like(symbols[0])]
@@ -198,6 +198,32 @@ def test_patches_with_more_at_stake_weigh_more(tiny_model, rng):
         for logits in ([-9.0, 9.0], [9.0, -9.0])
     )
     assert busy_wrong > 2 * calm_wrong
+
+
+def test_votes_weigh_as_much_at_a_low_quality_as_at_a_high_one(tiny_model, rng):
+    """What is at stake is compared within an image, not with that of another image."""
+    noise = rng.normal(0.5, 0.1, (2, 64, 64, 3)).astype(np.float32)
+    quality = np.array([10, 90], np.float32)
+    latents, _ = tiny_model.analyse(noise, quality)
+    symbols = [ops.floor(y + 0.5) for y in latents]
+    wrong = np.full((2, 2, 2), 9.0, np.float32)
+    rights = [np.concatenate([-wrong[:1], wrong[1:]]), np.concatenate([wrong[:1], -wrong[1:]])]
+    low, high = (
+        float(attention_loss(tiny_model, noise, symbols, (1, 1), r, quality)) for r in rights
+    )
+    assert low == pytest.approx(high, rel=0.05)
+
+
+def test_a_level_that_saves_less_than_its_work_is_left_out(tiny_model):
+    """On a flat patch the upper levels neither cost nor save anything."""
+    flat = np.full((1, 64, 64, 3), 0.5, np.float32)
+    latents, _ = tiny_model.analyse(flat, np.array([50], np.float32))
+    silent = [latents[0], *(ops.zeros_like(y) for y in latents[1:])]
+    off, on = (
+        float(attention_loss(tiny_model, flat, silent, (0, 0), np.full((1, 2, 2), x, "f4")))
+        for x in (-9.0, 9.0)
+    )
+    assert off < on
 
 
 def test_in_training_every_other_image_shows_all_levels(tiny_model_with, images):
