@@ -1,3 +1,4 @@
+import json
 import re
 import shlex
 from pathlib import Path
@@ -34,3 +35,25 @@ def test_the_make_targets_in_the_readme_exist(root):
     asked = {line.split()[1] for line in lines if line.startswith("make ")}
     defined = set(re.findall(r"^(\w+):", (root / "Makefile").read_text(), re.MULTILINE))
     assert {"book", "test"} <= asked <= defined
+
+
+def test_the_figures_in_the_readme_are_the_committed_ones(root):
+    """Gain and BD-rates against JPEG, in the order of the text."""
+    text = (root / "README.md").read_text(encoding="utf-8")
+    paragraph = next(p for p in text.split("\n\n") if p.startswith("How good is it?"))
+    stated = re.findall(r"-?\d+\.\d+", paragraph)
+
+    def figure(run: str, value: str) -> float:
+        path = root / "book" / "results" / "experiments" / f"{run}.json"
+        return json.loads(path.read_text())["values"][value]["value"]
+
+    rates = [
+        f"{figure(run, f'{codec}_bd_rate_{measure}'):.1f}"
+        for run, codecs in (
+            ("codecs-bundled", ("mrdcae", "webp", "jpeg2000", "avif")),
+            ("codecs-kodak", ("mrdcae",)),
+        )
+        for codec in codecs
+        for measure in ("psnr", "ssim")
+    ]
+    assert stated == [f"{figure('codecs-bundled', 'mrdcae_gain'):.2f}", *rates]
