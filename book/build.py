@@ -18,6 +18,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -67,6 +68,14 @@ MENDED = {
     # Docutils calls the bibliography a list, though its entries are no list items.
     '<div role="list" class="citation-list">': '<div class="citation-list">',
 }
+# Jupyter Book puts Thebe's scripts on every page, twice, which is an error in the browser; they
+# would fetch a kernel from another host, and no button here asks for one.
+THEBE = re.compile(
+    r"\s*<script>const THEBE_JS_URL.*?</script>"
+    r'|\s*<script type="text/x-thebe-config">.*?</script>'
+    r"|\s*<(?:script|link)[^>]*sphinx-thebe\.[^>]*>(?:</script>)?",
+    re.DOTALL,
+)
 
 
 class BookError(Exception):
@@ -282,10 +291,10 @@ def make_pages(key: str) -> None:
 
 
 def mended(page: str) -> str:
-    """Mend what keeps a page from those who read it without eyes or without a mouse."""
+    """Mend what keeps a page from those who read it without eyes or without a mouse, or offline."""
     for found, better in MENDED.items():
         page = page.replace(found, better)
-    return page
+    return THEBE.sub("", page)
 
 
 def pack(folder: Path, archive: Path) -> None:

@@ -80,13 +80,14 @@ def test_every_step_of_a_slider_shows_another_picture_on_a_page_opened_from_disk
 
 
 @pytest.mark.parametrize("screen", SCREENS)
-def test_no_page_has_a_serious_violation_of_accessibility_or_is_wider_than_its_screen(
+def test_no_page_has_an_error_a_serious_violation_of_accessibility_or_is_wider_than_its_screen(
     page, html, pages, screen
 ):
     width, height, theme = SCREENS[screen]
     page.set_viewport_size({"width": width, "height": height})
     page.add_init_script(f"localStorage.setItem('mode', '{theme}')")
-    found = {}
+    found, errors = {}, []
+    page.on("pageerror", errors.append)
     for name in pages:
         page.goto((html / name).as_uri())
         assert page.locator("html").get_attribute("data-theme") == theme
@@ -98,6 +99,8 @@ def test_no_page_has_a_serious_violation_of_accessibility_or_is_wider_than_its_s
         ]
         if page.evaluate("document.documentElement.scrollWidth") > width:
             faults.append(("wider than the screen", ""))
+        faults += [("error", str(error)) for error in errors]
+        errors.clear()
         if faults:
             found[name] = faults
     assert found == {}
