@@ -8,13 +8,15 @@ from the type gives confidently wrong values.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import structural_similarity
+
+if TYPE_CHECKING:
+    from scipy.interpolate import PchipInterpolator
 
 SSIM_SIGMA = 1.5
 SSIM_RADIUS = 5  # an 11 x 11 window
@@ -216,7 +218,9 @@ def bd_rate(
     return BDRate(percent=100 * math.expm1(mean), low=float(low), high=float(high))
 
 
-def _rate_curve(rates: ArrayLike, qualities: ArrayLike, owner: str) -> PchipInterpolator:
+def _rate_curve(rates: ArrayLike, qualities: ArrayLike, owner: str) -> "PchipInterpolator":
+    from scipy.interpolate import PchipInterpolator  # half the time of importing all
+
     x, y = np.asarray(qualities, np.float64), np.asarray(rates, np.float64)
     if x.shape != y.shape or x.ndim != 1 or x.size < 4:
         raise ValueError(
