@@ -87,7 +87,7 @@ def test_no_page_has_an_error_a_serious_violation_of_accessibility_or_is_wider_t
     page.set_viewport_size({"width": width, "height": height})
     page.add_init_script(f"localStorage.setItem('mode', '{theme}')")
     found, errors = {}, []
-    page.on("pageerror", errors.append)
+    page.on("pageerror", lambda error: errors.append(("error", str(error))))
     for name in pages:
         page.goto((html / name).as_uri())
         assert page.locator("html").get_attribute("data-theme") == theme
@@ -99,7 +99,7 @@ def test_no_page_has_an_error_a_serious_violation_of_accessibility_or_is_wider_t
         ]
         if page.evaluate("document.documentElement.scrollWidth") > width:
             faults.append(("wider than the screen", ""))
-        faults += [("error", str(error)) for error in errors]
+        faults += errors
         errors.clear()
         if faults:
             found[name] = faults
