@@ -453,6 +453,9 @@ def main(argv: list[str] | None = None) -> int:
         if verdict.violation:
             found = {"mutation": name, "number": str(number), "what": verdict.violation}
             violations.append(found)
+        if (number + 1) % 5000 == 0:
+            state = f"{number + 1:,} of {options.count:,} mutants, {len(violations)} violations"
+            print(state, file=sys.stderr, flush=True)
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     summary = {
         "mutants": options.count,

@@ -31,7 +31,7 @@ from skimage.metrics import structural_similarity
 
 from mrdcae_lite.baselines import BASELINES
 from mrdcae_lite.bitstream import up_to_level
-from mrdcae_lite.codec import load
+from mrdcae_lite.codec import load, registry
 from mrdcae_lite.images import PICTURES, read_image, sample, sample_names
 from mrdcae_lite.metrics import SSIM_SIGMA, bd_rate, bits_per_pixel, ms_ssim, psnr, ssim_db
 from mrdcae_lite.preparation import standardise
@@ -158,6 +158,8 @@ def _learned(name: str, file: str, settings: Settings) -> Entrant:
     qualities = tuple(sorted({check_quality(quality) for quality in settings.qualities}))
     codec.decompress(codec.compress(sample("flowers")[:64, :64]))  # warm up, before times are taken
     title = f"MR-DCAE {base if file else Path(source).stem}"
+    if not file:
+        title = registry().get(source, {}).get("title", title)
     if not level:
         return Entrant(
             title,

@@ -519,6 +519,16 @@ def test_every_shipped_codec_is_what_its_registry_says():
         assert len(json.dumps(entry["about"])) > 4
 
 
+def test_the_shipped_standard_autoencoder_has_one_resolution_and_its_files_are_larger():
+    lite, standard = mr.load("lite"), mr.load("standard")
+    assert standard.architecture.resolutions == 1
+    assert not standard.architecture.attention
+    picture = mr.sample("flowers")[200:328, 200:328]
+    data = standard.compress(picture, target_psnr=34)
+    assert mr.psnr(picture, mr.load_for(data).decompress(data), data_range=255) >= 34
+    assert len(data) > len(lite.compress(picture, target_psnr=34))
+
+
 def test_the_shipped_codec_reads_what_it_wrote_and_beats_a_plain_cosine_codec():
     shipped, picture = mr.load("lite"), mr.sample("flowers")[200:328, 200:328]
     data = shipped.compress(picture, quality=50)

@@ -11,7 +11,7 @@ from skimage.metrics import structural_similarity
 from mrdcae_lite import losses
 from mrdcae_lite.baselines import BASELINES
 from mrdcae_lite.cli import main
-from mrdcae_lite.codec import Codec
+from mrdcae_lite.codec import Codec, registry
 from mrdcae_lite.evaluation import (
     REGION_PATCH,
     Entrant,
@@ -332,6 +332,15 @@ def test_one_command_compares_our_codec_with_jpeg(folder, tiny_model, capsys):
     assert table(report) + f"\n\n{out}: {out.stat().st_size} bytes\n" == said.out
     assert main([*asked, "--out", str(out)]) == 2
     assert "report.json exists" in capsys.readouterr().err
+
+
+def test_shipped_codecs_take_part_under_titles_of_their_own():
+    field = entrants(Settings(codecs=("mrdcae", "standard"), qualities=(30,)))
+    assert [entrant.title for entrant in field.values()][1:] == [
+        "MR-DCAE lite",
+        "standard autoencoder",
+    ]
+    assert field["standard"].model == registry()["standard"]["id"] != field["mrdcae"].model
 
 
 def test_files_cut_off_after_a_level_take_part_like_codecs_of_their_own(photograph, tiny_model):
