@@ -219,7 +219,7 @@ def bd_rate(
 
 
 def _rate_curve(rates: ArrayLike, qualities: ArrayLike, owner: str) -> "PchipInterpolator":
-    from scipy.interpolate import PchipInterpolator  # half the time of importing all
+    from scipy.interpolate import PchipInterpolator  # slow; few need it
 
     x, y = np.asarray(qualities, np.float64), np.asarray(rates, np.float64)
     if x.shape != y.shape or x.ndim != 1 or x.size < 4:
