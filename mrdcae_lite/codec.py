@@ -252,15 +252,25 @@ class Codec:
     ) -> None:
         """Choose the symbols of one tile and write each level's to its coder."""
         worth = self._transforms.worth(quality)
+        chosen = [np.zeros(y.shape, np.float32) for y in latents.levels]
+        scaled: list[NDArray[np.float32]] = []
+        known: list[NDArray[np.float32]] = []
 
         def answer(request: Request) -> NDArray[np.int32]:
-            y = latents.levels[request.level][request.rows, request.columns, request.channels]
+            if request.level == len(scaled):  # the first request of this level
+                if scaled:
+                    last = chosen[len(known)]
+                    known.append(self._transforms.dequantise(last, known, quality))
+                gain = self._transforms.contrast_gain(known, quality)
+                scaled.append(latents.levels[request.level] * gain)
+            y = scaled[request.level][request.rows, request.columns, request.channels]
             size = np.minimum(np.floor(abs(y) + ROUNDING), entropy.MAX_SYMBOL)
             symbols = np.copysign(size, y).astype(np.int32)
             if not fast:
                 error = worth[request.level][request.channels]
                 symbols = self._cheaper(y, symbols, request.indices, error)
             coders[request.level].write(symbols, request.indices)
+            chosen[request.level][request.rows, request.columns, request.channels] = symbols
             return symbols
 
         self._prior.run(quality, self._masks(latents.routing), answer)
@@ -341,14 +351,13 @@ class Codec:
         """Synthesis of a tile, float32 (height, width, 3), from its symbols and those around."""
         wide = picture.tiling.grown(tile, self.architecture.reach)
         inner = tile.within(wide)
-        latents = [y.astype(np.float32) for y in picture.symbols(wide)]
         masks = self._masks(picture.routing[wide.cells(1)])
         margins = self.architecture.margins()
         for mask, level, margin in zip(masks, self._levels, margins, strict=True):
             needed = np.zeros_like(mask)
             needed[inner.cells(level.scale, margin)] = True
             mask &= needed
-        restored = self._transforms.synthesise(latents, masks, picture.header.quality)
+        restored = self._transforms.synthesise(picture.symbols(wide), masks, picture.header.quality)
         if picture.header.grey:
             restored[:] = restored.mean(axis=2, keepdims=True)
         return restored[inner.pixels]

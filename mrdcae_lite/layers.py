@@ -156,6 +156,27 @@ class Gain(keras.layers.Layer):
         return {**super().get_config(), "start": self.start}
 
 
+def contrast_gain(coarser: list[Tensor], step: Tensor) -> Tensor:
+    """How much finer a level is quantised for the contrast of the place, (batch, h, w, 1).
+
+    `pyramid.contrast_gain` says why, and computes the same in NumPy.
+
+    Args:
+        coarser: the levels before it, low or low and medium, in quantisation steps.
+        step: (batch, 1, 1, 1).
+    """
+    grid, cell = coarser[0], pyramid.PATCH
+    for number in range(len(coarser)):
+        if number > 0:
+            grid = ops.concatenate([grid, coarser[number]], axis=-1)
+        basis = pyramid.basis(2 - number, coarsest=number == 0).astype(np.float32)
+        grid, cell = depth_to_space(ops.matmul(grid, basis), 2), cell // 2
+    luma = ops.take(grid, np.array(pyramid.LUMA_DETAIL), axis=-1) * step
+    variance = ops.sum(luma**2, axis=-1, keepdims=True) / (3 * cell**2)
+    ratio = (variance + pyramid.FAINTEST**2) / pyramid.USUAL**2
+    return ops.power(ratio, -pyramid.MASKING / 2)
+
+
 @register
 class ResidualBlock(keras.layers.Layer):
     """Correction of a coefficient grid by a bottleneck of three convolutions, started at zero.

@@ -23,6 +23,7 @@ from mrdcae_lite.layers import (
     ResidualBlock,
     Shape,
     Tensor,
+    contrast_gain,
     register,
 )
 from mrdcae_lite.quality import (
@@ -193,7 +194,9 @@ class MRDCAE(keras.Model):
     # The three stages, used alike by training, by the codec and by the chapters.
 
     def analyse(self, images: Tensor, quality: Tensor) -> tuple[list[Tensor], Tensor | None]:
-        """Latents in quantisation steps (low, medium, high) and attention logits.
+        """Latents in steps of their channels (low, medium, high) and attention logits.
+
+        `encode` divides the steps of medium and high further, by the contrast of the place.
 
         Shapes: (batch, h/32, w/32, 192), (batch, h/16, w/16, 144), (batch, h/8, w/8, 144) and
         (batch, h/32, w/32). Without attention the logits are None.
@@ -212,14 +215,49 @@ class MRDCAE(keras.Model):
         pairs = zip(latents, self.gains, strict=True)
         return [gain(y, condition) for y, gain in pairs], logits
 
-    def synthesise(self, latents: list[Tensor], masks: list[Tensor], quality: Tensor) -> Tensor:
-        """Image in [0, 1] (not clipped) from the latents of all levels, coarse to fine.
+    def encode(
+        self, latents: list[Tensor], masks: list[Tensor], quality: Tensor
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Symbols of all levels, coarse to fine, and the latents they were rounded from.
+
+        Args:
+            latents: as `analyse` returns them.
+            masks: where the medium and the high level are on; elsewhere the symbols are zero.
+            quality: (batch,).
+        """
+        symbols: list[Tensor] = []
+        scaled: list[Tensor] = []
+        known: list[Tensor] = []
+        for y, mask in zip(latents, [1.0, *masks], strict=True):
+            scaled.append(y * self._contrast_gain(known, quality))
+            symbols.append(quantise(scaled[-1]) * mask)
+            known.append(self._dequantise(symbols[-1], known, quality))
+        return symbols, scaled
+
+    def _dequantise(self, symbols: Tensor, coarser: list[Tensor], quality: Tensor) -> Tensor:
+        """A level in quantisation steps, from its symbols and the levels before it."""
+        _, condition = quality_condition(quality)
+        y = self.inverse_gains[len(coarser)](symbols, condition)
+        return y / self._contrast_gain(coarser, quality)
+
+    @staticmethod
+    def _contrast_gain(coarser: list[Tensor], quality: Tensor) -> Tensor | float:
+        """What the latents of the level after `coarser` are multiplied by; 1 for the first."""
+        if not coarser:
+            return 1.0
+        step, _ = quality_condition(quality)
+        return contrast_gain([ops.stop_gradient(y) for y in coarser], step)
+
+    def synthesise(self, symbols: list[Tensor], masks: list[Tensor], quality: Tensor) -> Tensor:
+        """Image in [0, 1] (not clipped) from the symbols of all levels, coarse to fine.
 
         A level that is switched off somewhere is zero there, its predicted mean, and the
         residual blocks of its grid leave that place alone: hence no hole, and no work to do.
         """
         step, condition = quality_condition(quality)
-        levels = [g(y, condition) for g, y in zip(self.inverse_gains, latents, strict=True)]
+        levels: list[Tensor] = []
+        for k in symbols:
+            levels.append(self._dequantise(k, levels, quality))
         grid, masks = levels[0], [1.0, *masks]
         for level, scale in enumerate(reversed(range(self.resolutions))):
             for block in self.synthesis_blocks[scale]:
@@ -249,7 +287,7 @@ class MRDCAE(keras.Model):
             whole = (ops.arange(batch, dtype="float32") + 1) % 2
             masks = [ops.maximum(m, whole[:, None, None, None]) for m in masks]
         ones = [1.0, *masks]
-        symbols = [quantise(y) * m for y, m in zip(latents, ones, strict=True)]
+        symbols, latents = self.encode(latents, masks, quality)
         indices = self.prior(symbols, masks, condition)
         known = [ops.stop_gradient(s) for s in symbols]
         bits = [symbol_bits(s, j) * m for s, j, m in zip(known, indices, ones, strict=True)]

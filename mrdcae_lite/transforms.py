@@ -164,24 +164,46 @@ class Transforms:
         score = hidden @ self._weights["attention/score/kernel"]
         return (score + self._weights["attention/score/bias"])[..., 0]
 
+    def contrast_gain(self, coarser: list[Grid], quality: int) -> Grid:
+        """What the latents of the level after `coarser` are multiplied by before rounding.
+
+        Args:
+            coarser: the levels before it, coarse to fine, as `dequantise` returns them.
+            quality: 0 to 100.
+
+        Returns factors (height/stride, width/stride, 1), or (1, 1, 1) for the first level.
+        """
+        if not coarser:
+            return np.ones((1, 1, 1), np.float32)
+        return pyramid.contrast_gain(coarser, float(self._at(quality).step))
+
+    def dequantise(self, symbols: NDArray, coarser: list[Grid], quality: int) -> Grid:
+        """A level in quantisation steps, from its symbols and the levels before it."""
+        gain = self._at(quality).inverse_gains[len(coarser)]
+        return symbols * gain / self.contrast_gain(coarser, quality)
+
     def worth(self, quality: int) -> list[Grid]:
-        """Squared error in the picture, in steps, of an error of one in each channel of a level."""
+        """Squared error in the picture, in steps, of an error of one in each channel of a level.
+
+        Where the usual contrast is; elsewhere it counts as the contrast lets it count.
+        """
         return [gain**2 for gain in self._at(quality).inverse_gains]
 
     # --- decoder ----------------------------------------------------------------------------
 
-    def synthesise(self, latents: list[NDArray], masks: list[Mask], quality: int) -> Grid:
+    def synthesise(self, symbols: list[NDArray], masks: list[Mask], quality: int) -> Grid:
         """Image in [0, 1] (not clipped), float32 (height, width, 3).
 
         Args:
-            latents: of all levels, coarse to fine, in quantisation steps, zero where switched
-                off.
+            symbols: of all levels, coarse to fine, zero where switched off.
             masks: (height/stride, width/stride) of each level: where it is on. Elsewhere the
                 blocks of its scale are not computed.
             quality: 0 to 100.
         """
         at = self._at(quality)
-        scaled = [y * gain for y, gain in zip(latents, at.inverse_gains, strict=True)]
+        scaled: list[Grid] = []
+        for k in symbols:
+            scaled.append(self.dequantise(k, scaled, quality))
         grid = scaled[0]
         for scale in reversed(range(self.architecture.resolutions)):
             number = self.architecture.resolutions - 1 - scale
