@@ -229,6 +229,25 @@ class Codec:
         latents = Latents(levels, scores.astype(np.float32), routing)
         return latents.at(place.within(wide))
 
+    def contrast_gains(
+        self, symbols: Sequence[NDArray[np.int16]], quality: int
+    ) -> list[NDArray[np.float32]]:
+        """What the latents of each level were multiplied by before they were rounded.
+
+        Args:
+            symbols: of all levels, as `read_symbols` returns them.
+            quality: 0 to 100.
+
+        Returns one for the low level and (rows, columns, 1) of the grid of each other level; see
+        `pyramid.contrast_gain`.
+        """
+        gains: list[NDArray[np.float32]] = []
+        known: list[NDArray[np.float32]] = []
+        for level in symbols:
+            gains.append(self._transforms.contrast_gain(known, quality))
+            known.append(self._transforms.dequantise(level.astype(np.float32), known, quality))
+        return gains
+
     def saliency(self, image: Pixels, quality: int = 50) -> NDArray[np.float32]:
         """Saliency score of every 32 x 32 patch, float32 (rows, columns) in [0, 1]."""
         return self.analyse(image, check_quality(quality)).scores

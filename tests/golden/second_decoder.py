@@ -301,10 +301,10 @@ def pixels(codec, file):
     t, last = file.quality / 50 - 1, config["resolutions"] - 1
     features = np.array([1, t, 2 * t**2 - 1, 4 * t**3 - 3 * t])
     step = 200 / 255 * (5 / 200) ** (file.quality / 100)
-    scaled = [
-        symbols * np.exp(features @ weights[f"inverse_gain{level}/curve"])
-        for level, symbols in enumerate(file.symbols)
-    ]
+    scaled = []
+    for level, symbols in enumerate(file.symbols):
+        numbers = symbols * np.exp(features @ weights[f"inverse_gain{level}/curve"])
+        scaled.append(numbers / finer(scaled, step))
     grid = scaled[0]
     for scale in range(last, -1, -1):
         order = channels(coarsest=scale == last)
@@ -322,6 +322,20 @@ def pixels(codec, file):
         picture[:] = picture.mean(axis=-1, keepdims=True)
     picture = np.clip(np.rint(255 * picture), 0, 255).astype(np.uint8)
     return picture[: file.height, : file.width]
+
+
+def finer(known, step):
+    """How much more finely the level after the `known` ones was quantised, cell by cell."""
+    if not known:
+        return 1
+    cells = spread(known[0] @ basis(2, channels(coarsest=True)), 2)
+    if len(known) == 2:
+        both = np.concatenate([cells, known[1]], axis=-1)
+        cells = spread(both @ basis(1, channels(coarsest=False)), 2)
+    side = 32 >> len(known)
+    varies = [n for n, (v, h, colour) in enumerate(np.ndindex(4, 4, 3)) if colour == 0 and v + h]
+    variance = np.sum((step * cells[..., varies]) ** 2, axis=-1, keepdims=True) / (3 * side**2)
+    return ((variance + (4 / 255) ** 2) / 0.04**2) ** -0.1
 
 
 def correction(x, features, relative, weights):

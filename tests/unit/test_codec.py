@@ -39,11 +39,26 @@ def test_the_decoder_reads_the_rounded_latents_of_the_encoder(tiny_codec, image)
     assert set(np.unique(routing)) == {1, 2, 3}
     np.testing.assert_array_equal(routing, latents.routing)
     assert (header.height, header.width, header.quality) == (90, 125, 60)
-    for found, y, mask in zip(symbols, latents.levels, level_masks(routing), strict=True):
+    gains = tiny_codec.contrast_gains(symbols, 60)
+    parts = zip(symbols, latents.levels, gains, level_masks(routing), strict=True)
+    for found, latent, gain, mask in parts:
+        y = latent * gain
         expected = np.copysign(np.floor(abs(y) + ROUNDING), y) * mask[..., None]
         np.testing.assert_array_equal(found, expected)
         assert found.any()
         assert found.dtype == np.int16
+
+
+def test_calm_places_are_quantised_more_finely_than_busy_ones(tiny_codec, rng):
+    picture = np.full((64, 64, 3), 128, np.uint8)
+    picture[:, :32] = np.kron(rng.integers(0, 256, (16, 8, 3)), np.ones((4, 4, 1)))
+    symbols, _, _ = tiny_codec.read_symbols(tiny_codec.compress(picture, 80))
+    low, medium, high = tiny_codec.contrast_gains(symbols, 80)
+    assert low == 1
+    assert (medium.shape, high.shape) == ((4, 4, 1), (8, 8, 1))
+    for gain in (medium, high):
+        busy, calm = np.split(gain[..., 0], 2, axis=1)
+        assert calm.min() > 1 > busy.mean()
 
 
 def test_the_search_for_cheaper_symbols_only_moves_them_one_step_toward_zero(tiny_codec, image):
@@ -157,8 +172,10 @@ def test_a_picture_of_several_tiles_comes_back(tiny_codec):
     latents = tiny_codec.analyse(wide, 40)
     assert header.width > header.tile
     assert routing.shape == (2, 35)
-    for found, y, mask in zip(symbols, latents.levels, level_masks(routing), strict=True):
-        np.testing.assert_allclose(found, y * mask[..., None], atol=1.0001 - ROUNDING)
+    gains = tiny_codec.contrast_gains(symbols, 40)
+    parts = zip(symbols, latents.levels, gains, level_masks(routing), strict=True)
+    for found, y, gain, mask in parts:
+        np.testing.assert_allclose(found, y * gain * mask[..., None], atol=1.0001 - ROUNDING)
 
 
 @pytest.fixture(scope="module")
