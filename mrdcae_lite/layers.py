@@ -255,6 +255,92 @@ class ResidualBlock(keras.layers.Layer):
 
 
 @register
+class Deblocking(keras.layers.Layer):
+    """Corrects the pixels on both sides of block borders, as they cannot know of one another.
+
+    Blocks are rounded apart, so their errors jump where they meet. For each place along a border
+    the layer looks at four pixels on either side, there and beside it, and says what to add to
+    them. Their distances from the border's mean are shown in quarters of a step and log scale.
+    First the borders between rows of blocks, then, by the same weights, those between columns
+    (deblocking filters: List et al., 2003; here the filter is learned).
+
+    Args:
+        period, first: which borders, as `pyramid.borders` gives them.
+        width: of the hidden layers.
+
+    Call arguments:
+        x: (batch, h, w, 3), an image; h and w multiples of 32.
+        step: (batch, 1, 1, 1), the quantisation step.
+        condition: (batch, 4).
+
+    Returns the shape of x.
+    """
+
+    PACE: ClassVar = 0.1
+
+    def __init__(self, period: int, first: int, width: int = 32, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.period, self.first, self.width = period, first, width
+        self.enter = keras.layers.Conv2D(width, (1, 3), padding="same", name="enter")
+        self.film = keras.layers.Dense(width, kernel_initializer="zeros", name="film")
+        self.mix = keras.layers.Dense(width, activation="relu", name="mix")
+        self.leave = keras.layers.Dense(
+            6 * pyramid.BESIDE, kernel_initializer="zeros", name="leave"
+        )
+
+    def build(
+        self, x_shape: Shape, step_shape: Shape | None = None, condition_shape: Shape | None = None
+    ) -> None:
+        places = (x_shape[0], None, None)
+        self.enter.build((*places, 6 * pyramid.BESIDE))
+        self.film.build((x_shape[0], 4))
+        self.mix.build((*places, self.width))
+        self.leave.build((*places, self.width))
+
+    def call(self, x: Tensor, step: Tensor, condition: Tensor) -> Tensor:
+        for _ in range(2):
+            x = ops.transpose(self._rows(x, step, condition), (0, 2, 1, 3))
+        return x
+
+    def _rows(self, x: Tensor, step: Tensor, condition: Tensor) -> Tensor:
+        """Correct what lies above and below the borders between rows of blocks."""
+        _, height, width, _ = ops.shape(x)
+        middle, beside = self.period // 2, pyramid.BESIDE
+        margin = self.first - middle  # above the first and below the last strip around a border
+        count = (height - 2 * margin) // self.period
+        if count == 0:
+            return x
+        strips = ops.reshape(x[:, margin : height - margin], (-1, count, self.period, width, 3))
+        near = ops.transpose(strips[:, :, middle - beside : middle + beside], (0, 1, 3, 2, 4))
+        centre = ops.mean(near[..., beside - 1 : beside + 1, :], axis=-2, keepdims=True)
+        seen = log_compress(4 * (near - centre) / step[..., None])
+        hidden = self.enter(ops.reshape(seen, (-1, count, width, 6 * beside)))
+        hidden = ops.relu(hidden + self.film(condition)[:, None, None, :])
+        change = self.PACE * step * self.leave(self.mix(hidden))
+        change = ops.reshape(change, (-1, count, width, 2 * beside, 3))
+        rest = ((0, 0), (0, 0), (middle - beside, middle - beside), (0, 0), (0, 0))
+        change = ops.pad(ops.transpose(change, (0, 1, 3, 2, 4)), rest)
+        change = ops.reshape(change, (-1, count * self.period, width, 3))
+        return x + ops.pad(change, ((0, 0), (margin, margin), (0, 0), (0, 0)))
+
+    def frozen(self) -> dict[str, np.ndarray]:
+        """The weights that differ in a codec file, where the last layer holds the pace."""
+        return {
+            "leave/kernel": self.PACE * ops.convert_to_numpy(self.leave.kernel),
+            "leave/bias": self.PACE * ops.convert_to_numpy(self.leave.bias),
+        }
+
+    def compute_output_shape(
+        self, x_shape: Shape, step_shape: Shape | None = None, condition_shape: Shape | None = None
+    ) -> Shape:
+        return x_shape
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"period": self.period, "first": self.first, "width": self.width}
+        return {**super().get_config(), **own}
+
+
+@register
 class PatchAttention(keras.layers.Layer):
     """Convolutional attention: one saliency score in [0, 1] for every 32 x 32 patch.
 

@@ -18,6 +18,7 @@ from mrdcae_lite import entropy, losses, pyramid
 from mrdcae_lite.layers import (
     BlockTransform,
     ContextPrior,
+    Deblocking,
     Gain,
     PatchAttention,
     ResidualBlock,
@@ -155,6 +156,10 @@ class MRDCAE(keras.Model):
         self.gains = [Gain(g, name=f"gain{n}") for n, g in enumerate(gains)]
         inverse = [[1 / factor for factor in g] for g in gains]
         self.inverse_gains = [Gain(g, name=f"inverse_gain{n}") for n, g in enumerate(inverse)]
+        self.deblocking = [
+            Deblocking(*border, name=f"deblocking{n}")
+            for n, border in enumerate(pyramid.borders(self.resolutions))
+        ]
         self.prior = ContextPrior(self.prior_width, self.resolutions, name="prior")
         bands = [pyramid.bands(coarsest=end) for _, end in steps]
         typical = [list(pyramid.typical_std(b, 8 * 2**n)) for n, b in enumerate(bands)]
@@ -179,6 +184,8 @@ class MRDCAE(keras.Model):
             self.attention.build((batch, 16, 16, 192))
         for gain in self.gains + self.inverse_gains:
             gain.build((batch, 4, 4, len(gain.start)))
+        for layer in self.deblocking:
+            layer.build((batch, 128, 128, 3))
         self.prior.build()
         self.built = True
 
@@ -186,7 +193,8 @@ class MRDCAE(keras.Model):
         """All weights but the prior's by name, in the form that a codec file keeps."""
         named = {w.path.partition("/")[2]: w for w in self.trainable_variables}
         frozen = {name: ops.convert_to_numpy(weight) for name, weight in named.items()}
-        for layers in (self.analysis, self.synthesis, self.analysis_blocks, self.synthesis_blocks):
+        transforms = (self.analysis, self.synthesis, self.analysis_blocks, self.synthesis_blocks)
+        for layers in (*transforms, self.deblocking):
             for layer in keras.tree.flatten(layers):
                 frozen |= {f"{layer.name}/{name}": array for name, array in layer.frozen().items()}
         return {name: array for name, array in frozen.items() if not name.startswith("prior/")}
@@ -266,7 +274,10 @@ class MRDCAE(keras.Model):
             if scale > 0:
                 carried = self.synthesis[scale](grid)
                 grid = ops.concatenate([carried, levels[level + 1]], axis=-1)
-        return self.synthesis[0](grid * step) + 0.5
+        image = self.synthesis[0](grid * step) + 0.5
+        for deblock in self.deblocking:
+            image = deblock(image, step, condition)
+        return image
 
     def masks(self, latents: list[Tensor], logits: Tensor | None) -> list[Tensor]:
         """Where the medium and the high level are on: (batch, h/16, w/16, 1), (batch, h/8, ...)."""

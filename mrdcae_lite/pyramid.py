@@ -167,6 +167,21 @@ def contrast_gain(coarser: list[Grid], step: float) -> Grid:
     return ((variance + FAINTEST**2) / USUAL**2) ** (-MASKING / 2)
 
 
+BESIDE = 4
+"""Pixels on either side of a block's border that deblocking looks at and changes."""
+
+
+def borders(resolutions: int = 3) -> tuple[tuple[int, int], ...]:
+    """Where blocks meet, coarse to fine: kinds of borders as (period, first), in pixels.
+
+    A border lies before the pixels first, first + period, ... of a row or column: 32 apart where
+    patches meet, then those between that only the medium or only the high level has.
+    """
+    stride = levels(resolutions)[0].stride
+    between = [(2 * stride >> n, stride >> n) for n in range(1, resolutions)]
+    return ((stride, stride), *between)
+
+
 def typical_std(order: tuple[Band, ...], stride: int) -> NDArray[np.float64]:
     """Rough standard deviation of each band for photographs in [0, 1], shape (bands,).
 

@@ -55,10 +55,10 @@ class Architecture(NamedTuple):
     def margins(self) -> list[int]:
         """Cells around a place that must be corrected with it, for each level, coarse to fine.
 
-        Every block looks one cell further than the one after it.
+        Every block looks one cell further than the one after it, and deblocking further still.
         """
         margins: list[int] = []
-        needed = 0
+        needed = self.resolutions  # deblocking: 7 pixels across and 1 along each kind of border
         for _ in range(self.resolutions):
             margins.insert(0, needed + self.blocks - 1)
             needed = -(-(needed + self.blocks) // 2)
@@ -86,6 +86,20 @@ class Architecture(NamedTuple):
         for number, level in enumerate(pyramid.levels(self.resolutions)):
             for gain in ("gain", "inverse_gain"):
                 shapes[f"{gain}{number}/curve"] = (4, len(level.bands))
+        beside = 6 * pyramid.BESIDE
+        border = {
+            "enter/kernel": (1, 3, beside, 32),
+            "enter/bias": (32,),
+            "film/kernel": (4, 32),
+            "film/bias": (32,),
+            "mix/kernel": (32, 32),
+            "mix/bias": (32,),
+            "leave/kernel": (32, beside),
+            "leave/bias": (beside,),
+        }
+        for number in range(self.resolutions):
+            path = f"deblocking{number}"
+            shapes |= {f"{path}/{name}": shape for name, shape in border.items()}
         if self.attention:
             convolution = {"kernel": (3, 3, 32, 32), "bias": (32,)}
             layers = {
@@ -211,7 +225,30 @@ class Transforms:
             if scale > 0:
                 carried = depth_to_space(grid @ self._backward[scale], 2)
                 grid = np.concatenate([carried, scaled[number + 1]], axis=-1)
-        return depth_to_space(grid @ (self._backward[0] * at.step), 8) + np.float32(0.5)
+        image = depth_to_space(grid @ (self._backward[0] * at.step), 8) + np.float32(0.5)
+        for number, border in enumerate(pyramid.borders(self.architecture.resolutions)):
+            for view in (image, image.swapaxes(0, 1)):
+                self._deblock(view, border, f"deblocking{number}", at)
+        return image
+
+    def _deblock(self, image: Grid, border: tuple[int, int], name: str, at: "_Settings") -> None:
+        """Correct the pixels above and below borders between rows of blocks, in place."""
+        period, first = border
+        middle, beside = period // 2, pyramid.BESIDE
+        height, margin = len(image), first - period // 2
+        strips = image[margin : height - margin].reshape(-1, period, *image.shape[1:])
+        near = strips[:, middle - beside : middle + beside].swapaxes(1, 2)  # (borders, w, 8, 3)
+        centre = near[:, :, beside - 1 : beside + 1].mean(axis=2, keepdims=True)
+        x = ((near - centre) * (4 / at.step)).reshape(*near.shape[:2], -1)
+        seen = np.pad(np.copysign(np.log1p(abs(x)), x), ((0, 0), (1, 1), (0, 0)))
+        before, here, after = self._weights[f"{name}/enter/kernel"][0]
+        hidden = seen[:, :-2] @ before + seen[:, 1:-1] @ here + seen[:, 2:] @ after
+        bias = self._weights[f"{name}/enter/bias"] + at.film(f"{name}/film")
+        hidden = np.maximum(hidden + bias, 0)
+        hidden = hidden @ self._weights[f"{name}/mix/kernel"] + self._weights[f"{name}/mix/bias"]
+        change = np.maximum(hidden, 0) @ (self._weights[f"{name}/leave/kernel"] * at.step)
+        change += self._weights[f"{name}/leave/bias"] * at.step
+        near += change.reshape(near.shape)
 
     @staticmethod
     def _correct(grid: Grid, mask: Mask, blocks: "list[_Block]") -> None:
@@ -273,9 +310,9 @@ class _Settings:
         self.gains = [self._gain(f"gain{n}") for n in numbers]
         self.inverse_gains = [self._gain(f"inverse_gain{n}") for n in numbers]
         if architecture.attention:
-            self.attention_bias = weights["attention/enter/bias"] + self._film("attention/film")
+            self.attention_bias = weights["attention/enter/bias"] + self.film("attention/film")
 
-    def _film(self, name: str) -> Grid:
+    def film(self, name: str) -> Grid:
         kernel, bias = self._weights[f"{name}/kernel"], self._weights[f"{name}/bias"]
         return self._features @ kernel + bias
 
@@ -283,7 +320,7 @@ class _Settings:
         return np.exp(self._features @ self._weights[f"{name}/curve"])
 
     def _block(self, name: str, typical: NDArray[np.float64]) -> _Block:
-        scale, shift = np.split(self._film(f"{name}/film"), 2)
+        scale, shift = np.split(self.film(f"{name}/film"), 2)
         enter = self._weights[f"{name}/enter/kernel"] * (1 + scale)
         relative = (self.step / typical).astype(np.float32)
         width = enter.shape[1]
