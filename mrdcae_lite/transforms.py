@@ -235,11 +235,12 @@ class Transforms:
         """Correct the pixels above and below borders between rows of blocks, in place."""
         period, first = border
         middle, beside = period // 2, pyramid.BESIDE
-        height, margin = len(image), first - period // 2
-        strips = image[margin : height - margin].reshape(-1, period, *image.shape[1:])
+        margin = first - middle  # above the first and below the last strip around a border
+        count = (len(image) - 2 * margin) // period
+        strips = image[margin : len(image) - margin].reshape(count, period, *image.shape[1:])
         near = strips[:, middle - beside : middle + beside].swapaxes(1, 2)  # (borders, w, 8, 3)
         centre = near[:, :, beside - 1 : beside + 1].mean(axis=2, keepdims=True)
-        x = ((near - centre) * (4 / at.step)).reshape(*near.shape[:2], -1)
+        x = ((near - centre) * (4 / at.step)).reshape(*near.shape[:2], 6 * beside)
         seen = np.pad(np.copysign(np.log1p(abs(x)), x), ((0, 0), (1, 1), (0, 0)))
         before, here, after = self._weights[f"{name}/enter/kernel"][0]
         hidden = seen[:, :-2] @ before + seen[:, 1:-1] @ here + seen[:, 2:] @ after

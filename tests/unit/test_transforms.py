@@ -176,10 +176,10 @@ def test_corrections_beyond_the_margins_change_no_pixel(twins, rng):
 @pytest.mark.parametrize(
     ("architecture", "margins", "reach"),
     [
-        (Architecture(), [3, 2, 1], 4),
-        (Architecture(blocks=1), [1, 1, 0], 3),
-        (Architecture(blocks=1, attention=False), [1, 1, 0], 2),
-        (Architecture(resolutions=1, attention=False), [1], 1),
+        (Architecture(), [4, 4, 4], 5),
+        (Architecture(blocks=1), [2, 2, 3], 3),
+        (Architecture(blocks=1, attention=False), [2, 2, 3], 3),
+        (Architecture(resolutions=1, attention=False), [2], 1),
     ],
 )
 def test_margins_and_reach_are_no_wider_than_they_must_be(architecture, margins, reach):
