@@ -278,7 +278,7 @@ class Deblocking(keras.layers.Layer):
 
     PACE: ClassVar = 0.1
 
-    def __init__(self, period: int, first: int, width: int = 32, **kwargs: Any) -> None:
+    def __init__(self, period: int, first: int, width: int = 64, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.period, self.first, self.width = period, first, width
         self.enter = keras.layers.Conv2D(width, (1, 3), padding="same", name="enter")

@@ -84,7 +84,7 @@ class MRDCAE(keras.Model):
     `mse_share` of it plus `structure` times the loss of structural similarity (or of edges).
 
     Args:
-        width: channels of the residual blocks.
+        width: channels of the residual blocks; deblocking has half as many.
         blocks: residual blocks per grid, on either side.
         prior_width: channels of the prior's state, at most 96 (larger sums would not be exact).
         resolutions: 3, or 1 for a single pathway at 1/8 without attention (the ablation).
@@ -157,7 +157,7 @@ class MRDCAE(keras.Model):
         inverse = [[1 / factor for factor in g] for g in gains]
         self.inverse_gains = [Gain(g, name=f"inverse_gain{n}") for n, g in enumerate(inverse)]
         self.deblocking = [
-            Deblocking(*border, name=f"deblocking{n}")
+            Deblocking(*border, max(self.width // 2, 1), name=f"deblocking{n}")
             for n, border in enumerate(pyramid.borders(self.resolutions))
         ]
         self.prior = ContextPrior(self.prior_width, self.resolutions, name="prior")

@@ -86,15 +86,15 @@ class Architecture(NamedTuple):
         for number, level in enumerate(pyramid.levels(self.resolutions)):
             for gain in ("gain", "inverse_gain"):
                 shapes[f"{gain}{number}/curve"] = (4, len(level.bands))
-        beside = 6 * pyramid.BESIDE
+        beside, half = 6 * pyramid.BESIDE, max(self.width // 2, 1)
         border = {
-            "enter/kernel": (1, 3, beside, 32),
-            "enter/bias": (32,),
-            "film/kernel": (4, 32),
-            "film/bias": (32,),
-            "mix/kernel": (32, 32),
-            "mix/bias": (32,),
-            "leave/kernel": (32, beside),
+            "enter/kernel": (1, 3, beside, half),
+            "enter/bias": (half,),
+            "film/kernel": (4, half),
+            "film/bias": (half,),
+            "mix/kernel": (half, half),
+            "mix/bias": (half,),
+            "leave/kernel": (half, beside),
             "leave/bias": (beside,),
         }
         for number in range(self.resolutions):
