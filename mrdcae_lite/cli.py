@@ -143,6 +143,7 @@ def _add_train(commands: Any) -> None:
     ):
         train.add_argument(f"--{name}", type=int, default=value, help=f"{text} ({value})")
     train.add_argument("--learning-rate", type=float, default=3e-3, help="its peak (0.003)")
+    train.add_argument("--start", type=Path, metavar="FILE", help="weights of an earlier run")
     train.add_argument("--mixed", action="store_true", help="bfloat16 in the residual blocks")
     train.add_argument(
         "--without",
@@ -256,7 +257,7 @@ def _train(options: argparse.Namespace) -> None:
         import keras
 
         from mrdcae_lite.model import MRDCAE
-        from mrdcae_lite.training import freeze, train
+        from mrdcae_lite.training import freeze, start_from, train
 
     keras.utils.set_random_seed(options.seed)
     without = set(options.without)
@@ -269,6 +270,8 @@ def _train(options: argparse.Namespace) -> None:
         block_dtype="mixed_bfloat16" if options.mixed else "float32",
         seed=options.seed,
     )
+    if options.start:
+        start_from(model, options.start)
     model = train(
         model,
         photographs,
