@@ -336,7 +336,12 @@ class Codec:
     # --- decompress -------------------------------------------------------------------------
 
     def decompress(
-        self, data: bytes, *, level: int = 3, region: tuple[int, int, int, int] | None = None
+        self,
+        data: bytes,
+        *,
+        level: int = 3,
+        region: tuple[int, int, int, int] | None = None,
+        deblock: bool = True,
     ) -> Pixels:
         """The image, uint8 (height, width, 3).
 
@@ -346,6 +351,7 @@ class Codec:
                 higher levels need not be there.
             region: (y, x, height, width) in pixels: decode only this part, from the tiles it
                 touches and their neighbours. Equal to the same part of the whole image.
+            deblock: correct the pixels at the borders of blocks; without, to see what it does.
 
         Raises:
             BitstreamError: if the bytes are damaged or were made with other weights.
@@ -359,14 +365,14 @@ class Codec:
             top, left = max(rows.start, y), max(columns.start, x)
             bottom, right = min(rows.stop, y + height), min(columns.stop, x + width)
             if top < bottom and left < right:
-                part = denormalise(self._restore(picture, tile))
+                part = denormalise(self._restore(picture, tile, deblock))
                 result[top - y : bottom - y, left - x : right - x] = part[
                     top - rows.start : bottom - rows.start,
                     left - columns.start : right - columns.start,
                 ]
         return result
 
-    def _restore(self, picture: "_Opened", tile: Place) -> NDArray[np.float32]:
+    def _restore(self, picture: "_Opened", tile: Place, deblock: bool) -> NDArray[np.float32]:
         """Synthesis of a tile, float32 (height, width, 3), from its symbols and those around."""
         wide = picture.tiling.grown(tile, self.architecture.reach)
         inner = tile.within(wide)
@@ -376,7 +382,9 @@ class Codec:
             needed = np.zeros_like(mask)
             needed[inner.cells(level.scale, margin)] = True
             mask &= needed
-        restored = self._transforms.synthesise(picture.symbols(wide), masks, picture.header.quality)
+        restored = self._transforms.synthesise(
+            picture.symbols(wide), masks, picture.header.quality, deblock=deblock
+        )
         if picture.header.grey:
             restored[:] = restored.mean(axis=2, keepdims=True)
         return restored[inner.pixels]

@@ -205,7 +205,9 @@ class Transforms:
 
     # --- decoder ----------------------------------------------------------------------------
 
-    def synthesise(self, symbols: list[NDArray], masks: list[Mask], quality: int) -> Grid:
+    def synthesise(
+        self, symbols: list[NDArray], masks: list[Mask], quality: int, *, deblock: bool = True
+    ) -> Grid:
         """Image in [0, 1] (not clipped), float32 (height, width, 3).
 
         Args:
@@ -213,6 +215,7 @@ class Transforms:
             masks: (height/stride, width/stride) of each level: where it is on. Elsewhere the
                 blocks of its scale are not computed.
             quality: 0 to 100.
+            deblock: correct the pixels at the borders of blocks.
         """
         at = self._at(quality)
         scaled: list[Grid] = []
@@ -226,7 +229,8 @@ class Transforms:
                 carried = depth_to_space(grid @ self._backward[scale], 2)
                 grid = np.concatenate([carried, scaled[number + 1]], axis=-1)
         image = depth_to_space(grid @ (self._backward[0] * at.step), 8) + np.float32(0.5)
-        for number, border in enumerate(pyramid.borders(self.architecture.resolutions)):
+        borders = pyramid.borders(self.architecture.resolutions) if deblock else ()
+        for number, border in enumerate(borders):
             for view in (image, image.swapaxes(0, 1)):
                 self._deblock(view, border, f"deblocking{number}", at)
         return image

@@ -82,6 +82,13 @@ def synthesis(model, codec, data):
     return np.rint(255 * np.asarray(restored)[0, : header.height, : header.width]).clip(0, 255)
 
 
+def test_deblocking_can_be_left_out_and_changes_pixels_near_borders_only(tiny_codec, data):
+    with_it, without = (tiny_codec.decompress(data, deblock=d) for d in (True, False))
+    changed = (with_it != without).any(axis=2)
+    assert changed.any()
+    assert not changed[:4, :4].any()  # the corner is near no border
+
+
 def test_the_picture_is_the_synthesis_of_the_symbols(tiny_codec, tiny_model, image, data):
     found = tiny_codec.decompress(data)
     assert found.dtype == np.uint8
