@@ -237,23 +237,21 @@ class Transforms:
 
     def _deblock(self, image: Grid, border: tuple[int, int], name: str, at: "_Settings") -> None:
         """Correct the pixels above and below borders between rows of blocks, in place."""
+        weights = self._weights
+        enter = weights[f"{name}/enter/kernel"].reshape(18 * pyramid.BESIDE, -1)
+        enter_bias = weights[f"{name}/enter/bias"] + at.film(f"{name}/film")
+        leave, leave_bias = (weights[f"{name}/leave/{w}"] * at.step for w in ("kernel", "bias"))
         period, first = border
-        middle, beside = period // 2, pyramid.BESIDE
-        margin = first - middle  # above the first and below the last strip around a border
-        count = (len(image) - 2 * margin) // period
-        strips = image[margin : len(image) - margin].reshape(count, period, *image.shape[1:])
-        near = strips[:, middle - beside : middle + beside].swapaxes(1, 2)  # (borders, w, 8, 3)
-        centre = near[:, :, beside - 1 : beside + 1].mean(axis=2, keepdims=True)
-        x = ((near - centre) * (4 / at.step)).reshape(*near.shape[:2], 6 * beside)
-        seen = np.pad(np.copysign(np.log1p(abs(x)), x), ((0, 0), (1, 1), (0, 0)))
-        before, here, after = self._weights[f"{name}/enter/kernel"][0]
-        hidden = seen[:, :-2] @ before + seen[:, 1:-1] @ here + seen[:, 2:] @ after
-        bias = self._weights[f"{name}/enter/bias"] + at.film(f"{name}/film")
-        hidden = np.maximum(hidden + bias, 0)
-        hidden = hidden @ self._weights[f"{name}/mix/kernel"] + self._weights[f"{name}/mix/bias"]
-        change = np.maximum(hidden, 0) @ (self._weights[f"{name}/leave/kernel"] * at.step)
-        change += self._weights[f"{name}/leave/bias"] * at.step
-        near += change.reshape(near.shape)
+        for row in range(first, len(image), period):  # one at a time: it stays in the cache
+            near = image[row - pyramid.BESIDE : row + pyramid.BESIDE].swapaxes(0, 1)
+            middle = near[:, pyramid.BESIDE - 1 : pyramid.BESIDE + 1].mean(axis=1, keepdims=True)
+            x = (near - middle).reshape(len(near), -1)
+            size = np.log(1 + abs(x) * (4 / at.step))
+            seen = np.pad(np.copysign(size, x), ((1, 1), (0, 0)))
+            hidden = np.concatenate([seen[:-2], seen[1:-1], seen[2:]], axis=1) @ enter + enter_bias
+            hidden = np.maximum(hidden, 0) @ weights[f"{name}/mix/kernel"]
+            hidden = np.maximum(hidden + weights[f"{name}/mix/bias"], 0)
+            near += (hidden @ leave + leave_bias).reshape(near.shape)
 
     @staticmethod
     def _correct(grid: Grid, mask: Mask, blocks: "list[_Block]") -> None:
