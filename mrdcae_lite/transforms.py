@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mrdcae_lite import pyramid
 from mrdcae_lite.patches import depth_to_space, space_to_depth
 from mrdcae_lite.prior import ALL_TAPS, Sites
+from mrdcae_lite.prior import shapes as prior_shapes
 from mrdcae_lite.quality import quality_features, quantisation_step
 
 Grid = NDArray[np.float32]
@@ -63,6 +64,29 @@ class Architecture(NamedTuple):
             margins.insert(0, needed + self.blocks - 1)
             needed = -(-(needed + self.blocks) // 2)
         return margins
+
+    def multiplications(self) -> float:
+        """Multiply-accumulates a pixel to decode all levels where all are on.
+
+        Each weight of a matrix is used once in every cell of its grid; where a level is off, and
+        at the borders of a picture, some are left out.
+        """
+        coarsest = 8 * 2 ** (self.resolutions - 1)  # pixels, the stride of level 0
+        total = 0.0
+        for name, shape in prior_shapes(self.prior_width, self.resolutions).items():
+            if name != "start" and not name.endswith("_bias"):
+                level = int(name[len("level")])
+                total += np.prod(shape) / (coarsest >> level) ** 2
+        for name, shape in self.shapes().items():
+            side, kind = name.split("/", 1)
+            if side.startswith("synthesis") and not kind.endswith("bias") and "film" not in kind:
+                total += np.prod(shape) / (8 << int(side[len("synthesis")])) ** 2
+            elif side.startswith("deblocking") and kind.endswith("kernel") and "film" not in kind:
+                period, _ = pyramid.borders(self.resolutions)[int(side[len("deblocking")])]
+                total += np.prod(shape) * 2 / period
+        for level in range(1, self.resolutions):  # contrast gains: all coarser levels taken apart
+            total += sum(192**2 / (coarsest >> above) ** 2 for above in range(level))
+        return float(total)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of each weight of the transforms and of attention, by name."""
