@@ -242,7 +242,7 @@ def _info(options: argparse.Namespace) -> None:
 def _models(_options: argparse.Namespace) -> None:
     for name, entry in sorted(registry().items()):
         work = load(name).architecture.multiplications() / 1000
-        print(f"{name}: {entry['id']}  {entry['about']}; {work:.1f} thousand multiply-accumulates")
+        print(f"{name}: {entry['id']}  {entry['about']} ({work:.1f} kMAC a pixel to decode)")
 
 
 def _read_folder(folder: Path) -> list[NDArray[np.uint8]]:

@@ -196,7 +196,8 @@ def test_a_file_says_what_it_is(folder, capsys, data, tiny_codec):
 
 def test_models_are_listed(folder, capsys, tiny_codec):
     assert main(["models"]) == 0
-    assert capsys.readouterr().out == f"lite: {tiny_codec.id.hex()}  a codec for tests\n"
+    cost = f"{tiny_codec.architecture.multiplications() / 1000:.1f} kMAC a pixel to decode"
+    assert capsys.readouterr().out == f"lite: {tiny_codec.id.hex()}  a codec for tests ({cost})\n"
 
 
 @pytest.mark.parametrize(
