@@ -261,21 +261,26 @@ class Transforms:
 
     def _deblock(self, image: Grid, border: tuple[int, int], name: str, at: "_Settings") -> None:
         """Correct the pixels above and below borders between rows of blocks, in place."""
-        weights = self._weights
-        enter = weights[f"{name}/enter/kernel"].reshape(18 * pyramid.BESIDE, -1)
+        weights, beside = self._weights, pyramid.BESIDE
+        enter = weights[f"{name}/enter/kernel"].reshape(3 * 6 * beside, -1)
         enter_bias = weights[f"{name}/enter/bias"] + at.film(f"{name}/film")
-        leave, leave_bias = (weights[f"{name}/leave/{w}"] * at.step for w in ("kernel", "bias"))
+        mix, mix_bias = (weights[f"{name}/mix/{part}"] for part in ("kernel", "bias"))
+        leave, leave_bias = (weights[f"{name}/leave/{p}"] * at.step for p in ("kernel", "bias"))
         period, first = border
+        width = image.shape[1]
+        around = np.zeros((width, 3, 6 * beside), np.float32)  # what is before, here and after
         for row in range(first, len(image), period):  # one at a time: it stays in the cache
-            near = image[row - pyramid.BESIDE : row + pyramid.BESIDE].swapaxes(0, 1)
-            middle = near[:, pyramid.BESIDE - 1 : pyramid.BESIDE + 1].mean(axis=1, keepdims=True)
-            x = (near - middle).reshape(len(near), -1)
-            size = np.log(1 + abs(x) * (4 / at.step))
-            seen = np.pad(np.copysign(size, x), ((1, 1), (0, 0)))
-            hidden = np.concatenate([seen[:-2], seen[1:-1], seen[2:]], axis=1) @ enter + enter_bias
-            hidden = np.maximum(hidden, 0) @ weights[f"{name}/mix/kernel"]
-            hidden = np.maximum(hidden + weights[f"{name}/mix/bias"], 0)
-            near += (hidden @ leave + leave_bias).reshape(near.shape)
+            near = image[row - beside : row + beside].swapaxes(0, 1)  # (width, 8, 3)
+            middle = (near[:, beside - 1] + near[:, beside])[:, None] / 2
+            x = (near - middle).reshape(width, -1)
+            x = np.copysign(np.log(1 + abs(x) * (4 / at.step)), x)
+            around[1:, 0], around[:, 1], around[:-1, 2] = x[:-1], x, x[1:]
+            hidden = around.reshape(width, -1) @ enter
+            hidden += enter_bias
+            hidden = np.maximum(hidden, 0, out=hidden) @ mix
+            hidden += mix_bias
+            change = np.maximum(hidden, 0, out=hidden) @ leave + leave_bias
+            near += change.reshape(near.shape)
 
     @staticmethod
     def _correct(grid: Grid, mask: Mask, blocks: "list[_Block]") -> None:
