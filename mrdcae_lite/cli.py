@@ -143,7 +143,7 @@ def _add_train(commands: Any) -> None:
     ):
         train.add_argument(f"--{name}", type=int, default=value, help=f"{text} ({value})")
     train.add_argument("--learning-rate", type=float, default=3e-3, help="its peak (0.003)")
-    train.add_argument("--start", type=Path, metavar="FILE", help="weights of an earlier run")
+    train.add_argument("--start", metavar="CODEC", help="a codec to go on from: lite, or a file")
     train.add_argument("--mixed", action="store_true", help="bfloat16 in the residual blocks")
     train.add_argument(
         "--without",
@@ -253,12 +253,13 @@ def _read_folder(folder: Path) -> list[NDArray[np.uint8]]:
 
 
 def _train(options: argparse.Namespace) -> None:
+    start = load(options.start) if options.start else None
     photographs, judges = _read_folder(options.photographs), _read_folder(options.validation)
     with _silence():
         import keras
 
         from mrdcae_lite.model import MRDCAE
-        from mrdcae_lite.training import freeze, start_from, train
+        from mrdcae_lite.training import freeze, train
 
     keras.utils.set_random_seed(options.seed)
     without = set(options.without)
@@ -271,8 +272,8 @@ def _train(options: argparse.Namespace) -> None:
         block_dtype="mixed_bfloat16" if options.mixed else "float32",
         seed=options.seed,
     )
-    if options.start:
-        start_from(model, options.start)
+    if start:
+        start.into_model(model)
     model = train(
         model,
         photographs,

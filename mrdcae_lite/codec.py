@@ -93,11 +93,24 @@ class Codec:
         """Freeze a built model: networks to float16, the prior and the tables to integers."""
         if not model.built:
             raise ValueError("the model has no weights yet. Call model.build() or fit it first.")
-        config = model.get_config()
-        architecture = Architecture(*(config[name] for name in Architecture._fields))
+        architecture = _architecture(model)
         transforms = {name: w.astype(np.float16) for name, w in model.frozen_transforms().items()}
         prior = model.prior.freeze(quality_features(np.arange(QUALITIES)))
         return cls(architecture, transforms, prior, tables or entropy.laplace_tables())
+
+    def into_model(self, model: "MRDCAE") -> None:
+        """Give `model` the weights of this codec, to train on: `from_model` backwards.
+
+        Raises `ValueError` if the model is of another architecture.
+        """
+        wanted = _architecture(model)
+        if wanted != self.architecture:
+            raise ValueError(
+                f"expected a codec like the model, {wanted}. Received: {self.architecture}. Make "
+                "the model with the options that the codec was trained with."
+            )
+        model.build()
+        model.thaw(self._transform_weights, self._prior_weights)
 
     def refined(
         self, images: Sequence[Pixels], *, qualities: Sequence[int] = (5, 30, 55, 80)
@@ -570,6 +583,11 @@ class _Opened:
 
         self._codec._prior.run(self.header.quality, masks[: self._level], answer)
         return found
+
+
+def _architecture(model: "MRDCAE") -> Architecture:
+    config = model.get_config()
+    return Architecture(*(config[name] for name in Architecture._fields))
 
 
 def _check_arrays(arrays: Mapping[str, NDArray], shapes: Mapping[str, tuple[int, ...]]) -> None:

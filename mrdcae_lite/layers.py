@@ -5,7 +5,7 @@ serves every quality; whatever must know the quality gets `condition`, the (batc
 `quality.quality_features`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypeAlias
 
 import keras
@@ -107,9 +107,10 @@ class BlockTransform(keras.layers.Layer):
             return depth_to_space(ops.matmul(x, kernel), self.factor)
         return ops.matmul(space_to_depth(x, self.factor), kernel)
 
-    def frozen(self) -> dict[str, np.ndarray]:
-        """The weights in the form that a codec file keeps: the kernel is `basis + 0.1 * offset`."""
-        return {"offset": 10 * self.pace * ops.convert_to_numpy(self.offset)}
+    @property
+    def frozen_scale(self) -> dict[str, Any]:
+        """Factors to the form of a codec file, where the kernel is `basis + 0.1 * offset`."""
+        return {"offset": 10 * self.pace}
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, height, width, channels = input_shape
@@ -237,12 +238,10 @@ class ResidualBlock(keras.layers.Layer):
         hidden = ops.relu(hidden * (1 + scale) + shift)  # (batch, h, w, width)
         return self.PACE * self.leave(self.mix(hidden))
 
-    def frozen(self) -> dict[str, np.ndarray]:
-        """The weights that differ in a codec file, where the last layer holds the pace."""
-        return {
-            "leave/kernel": self.PACE * ops.convert_to_numpy(self.leave.kernel),
-            "leave/bias": self.PACE * ops.convert_to_numpy(self.leave.bias),
-        }
+    @property
+    def frozen_scale(self) -> dict[str, Any]:
+        """Factors to the form of a codec file, where the last layer holds the pace."""
+        return {"leave/kernel": self.PACE, "leave/bias": self.PACE}
 
     def compute_output_shape(
         self, x_shape: Shape, step_shape: Shape | None = None, condition_shape: Shape | None = None
@@ -323,12 +322,10 @@ class Deblocking(keras.layers.Layer):
         change = ops.reshape(change, (-1, count * self.period, width, 3))
         return x + ops.pad(change, ((0, 0), (margin, margin), (0, 0), (0, 0)))
 
-    def frozen(self) -> dict[str, np.ndarray]:
-        """The weights that differ in a codec file, where the last layer holds the pace."""
-        return {
-            "leave/kernel": self.PACE * ops.convert_to_numpy(self.leave.kernel),
-            "leave/bias": self.PACE * ops.convert_to_numpy(self.leave.bias),
-        }
+    @property
+    def frozen_scale(self) -> dict[str, Any]:
+        """Factors to the form of a codec file, where the last layer holds the pace."""
+        return {"leave/kernel": self.PACE, "leave/bias": self.PACE}
 
     def compute_output_shape(
         self, x_shape: Shape, step_shape: Shape | None = None, condition_shape: Shape | None = None
@@ -597,16 +594,21 @@ class ContextPrior(keras.layers.Layer):
         """
         frozen = {}
         for name in self._variables:
-            value = ops.convert_to_numpy(self._value(name))
-            if name == "start" or name.endswith("_bias"):
-                bits = 12 if name.endswith(("start", "mix_bias", "up_bias")) else 11
+            value, unit = ops.convert_to_numpy(self._value(name)), np.float32(2 ** _bits(name))
+            if _is_bias(name):
                 table = np.clip(conditions.astype(np.float32) @ value, -64, 64)
-                frozen[name] = np.floor(table * 2**bits + 0.5).astype(np.int32)
+                frozen[name] = np.floor(table * unit + 0.5).astype(np.int32)
             else:
-                bits = 7 if name.endswith(("hidden", "index")) else 8
-                whole = np.clip(value * np.float32(2**bits), -127, 127)
-                frozen[name] = np.floor(whole + 0.5).astype(np.int8)
+                frozen[name] = np.floor(np.clip(value * unit, -127, 127) + 0.5).astype(np.int8)
         return frozen
+
+    def thaw(self, frozen: Mapping[str, np.ndarray], conditions: np.ndarray) -> None:
+        """Take the weights that `freeze` made integers of, as far as rounding left them."""
+        for name, variable in self._variables.items():
+            value = frozen[name] / 2.0 ** _bits(name)
+            if _is_bias(name):
+                value = np.linalg.pinv(conditions) @ value  # the curve through the rows
+            variable.assign(value / self.PACE[name.rpartition("_")[2]])
 
     def compute_output_shape(
         self,
@@ -630,6 +632,18 @@ def _listening(
     near = np.outer([0.5, 1, 0.5], [0.5, 1, 0.5])[:, :, None, None]
     heard = (rng.random((size, width)) < 4 / size) & (np.arange(width) % groups == group)
     return 0.25 * near * heard + rng.normal(0, 0.02, (3, 3, size, width))
+
+
+def _is_bias(name: str) -> bool:
+    """Whether a weight of the prior is a curve over the quality."""
+    return name == "start" or name.endswith("_bias")
+
+
+def _bits(name: str) -> int:
+    """Binary places that a weight of the prior is rounded to."""
+    if _is_bias(name):
+        return 12 if name.endswith(("start", "mix_bias", "up_bias")) else 11
+    return 7 if name.endswith(("hidden", "index")) else 8
 
 
 def checkerboard(height: int, width: int) -> np.ndarray:

@@ -7,7 +7,7 @@ image -> block DCT -> 1/8 --merge--> 1/16 --merge--> 1/32
 image <- block DCT <- 1/8 <--split-- 1/16 <--split-- 1/32
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -36,6 +36,7 @@ from mrdcae_lite.quality import (
     SWITCH_ABOVE,
     WORK,
     polynomials,
+    quality_features,
 )
 
 CHROMA_STEP = 1.6
@@ -191,13 +192,24 @@ class MRDCAE(keras.Model):
 
     def frozen_transforms(self) -> dict[str, np.ndarray]:
         """All weights but the prior's by name, in the form that a codec file keeps."""
-        named = {w.path.partition("/")[2]: w for w in self.trainable_variables}
-        frozen = {name: ops.convert_to_numpy(weight) for name, weight in named.items()}
+        return {name: scale * ops.convert_to_numpy(w) for name, w, scale in self._transforms()}
+
+    def thaw(self, transforms: Mapping[str, np.ndarray], prior: Mapping[str, np.ndarray]) -> None:
+        """Take the weights of a codec file, to train on; the model must be built."""
+        for name, weight, scale in self._transforms():
+            weight.assign(transforms[name].astype(np.float32) / scale)
+        self.prior.thaw(prior, quality_features(np.arange(QUALITIES)))
+
+    def _transforms(self) -> Iterator[tuple[str, Any, Any]]:
+        """Weights but the prior's: name, variable, and its factor to the form of a codec file."""
+        scales: dict[str, Any] = {}
         transforms = (self.analysis, self.synthesis, self.analysis_blocks, self.synthesis_blocks)
-        for layers in (*transforms, self.deblocking):
-            for layer in keras.tree.flatten(layers):
-                frozen |= {f"{layer.name}/{name}": array for name, array in layer.frozen().items()}
-        return {name: array for name, array in frozen.items() if not name.startswith("prior/")}
+        for layer in keras.tree.flatten([*transforms, self.deblocking]):
+            scales |= {f"{layer.name}/{name}": s for name, s in layer.frozen_scale.items()}
+        for weight in self.trainable_variables:
+            name = weight.path.partition("/")[2]
+            if not name.startswith("prior/"):
+                yield name, weight, scales.get(name, 1.0)
 
     # The three stages, used alike by training, by the codec and by the chapters.
 

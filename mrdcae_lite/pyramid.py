@@ -139,7 +139,7 @@ FAINTEST = 4 / 255
 USUAL = 0.04
 """Standard deviation of luma, about, at which a step stays as it is."""
 
-MASKING = 0.2
+MASKING = 0.3
 """Exponent by which a step grows with the contrast around it."""
 
 

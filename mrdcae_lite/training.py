@@ -5,7 +5,6 @@ import io
 import math
 import sys
 import time
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -188,24 +187,6 @@ def train(
     model.fit(crops, epochs=epochs, shuffle=False, callbacks=calls, verbose=_verbosity())
     model.load_weights(folder / "best.weights.h5")
     return model
-
-
-def start_from(model: MRDCAE, weights: Path) -> None:
-    """Build a new model and give it the weights of an earlier run of a model like it.
-
-    Raises `ValueError` if they are of another model, `FileNotFoundError` if there are none.
-    """
-    weights.stat()
-    model.build()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # nothing may be left out
-            model.load_weights(weights)
-    except (OSError, ValueError, KeyError, UserWarning) as error:
-        raise ValueError(
-            f"expected weights of a model with the same options. Received: {weights}, which does "
-            "not fit. Give the best.weights.h5 of an earlier run, and its options."
-        ) from error
 
 
 def freeze(model: MRDCAE, photographs: Sequence[Pixels], *, seed: int = 0) -> Codec:

@@ -343,7 +343,7 @@ def finer(known, step):
     side = 32 >> len(known)
     varies = [n for n, (v, h, colour) in enumerate(np.ndindex(4, 4, 3)) if colour == 0 and v + h]
     variance = np.sum((step * cells[..., varies]) ** 2, axis=-1, keepdims=True) / (3 * side**2)
-    return ((variance + (4 / 255) ** 2) / 0.04**2) ** -0.1
+    return ((variance + (4 / 255) ** 2) / 0.04**2) ** -0.15
 
 
 def deblock(strip, features, step, weights):

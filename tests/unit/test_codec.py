@@ -591,3 +591,20 @@ def test_shipped_weights_that_changed_are_refused(monkeypatch, tmp_path):
 def test_the_codec_uses_the_patches_of_the_pyramid(data):
     header = mr.info(data)
     assert (header.patch, header.tile) == (pyramid.PATCH, codec.TILE) == (32, 1024)
+
+
+def test_a_codec_becomes_a_model_to_train_on(tiny_codec):
+    model = MRDCAE(width=8, blocks=1, prior_width=16)
+    tiny_codec.into_model(model)
+    before, after = tiny_codec._arrays(), Codec.from_model(model)._arrays()
+    assert before.keys() == after.keys()
+    for name, array in before.items():
+        unit = 1 if array.dtype == np.int32 else 0  # a curve over the quality, rounded twice
+        np.testing.assert_allclose(after[name], array, atol=unit, rtol=0, err_msg=name)
+
+
+@pytest.mark.parametrize("other", [{"width": 4}, {"blocks": 2}, {"resolutions": 1}])
+def test_a_model_of_another_architecture_is_refused(tiny_codec, other):
+    model = MRDCAE(**{"width": 8, "blocks": 1, "prior_width": 16, **other})
+    with pytest.raises(ValueError, match=r"expected a codec like the model, .*Received: .*width=8"):
+        tiny_codec.into_model(model)

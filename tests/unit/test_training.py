@@ -10,7 +10,6 @@ from keras import ops
 
 from mrdcae_lite import preparation, training
 from mrdcae_lite.codec import Codec
-from mrdcae_lite.model import MRDCAE
 from mrdcae_lite.training import Photographs
 
 
@@ -131,27 +130,6 @@ def test_more_epochs_go_on_from_a_finished_run(finished, whole_run, pictures):
     log = read_log(finished)
     assert log[:4] == read_log(whole_run[0])
     assert [row["epoch"] for row in log[4:]] == ["5", "6"]
-
-
-def test_a_run_can_start_from_the_weights_of_an_earlier_one(tiny_model, tmp_path):
-    tiny_model.save_weights(tmp_path / "best.weights.h5")
-    model = MRDCAE(width=8, blocks=1, prior_width=16)
-    training.start_from(model, tmp_path / "best.weights.h5")
-    for ours, theirs in zip(model.trainable_variables, tiny_model.trainable_variables, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-
-
-@pytest.mark.parametrize("other", [{"width": 4}, {"blocks": 2}, {"resolutions": 1}])
-def test_weights_of_another_model_are_refused(tiny_model, tmp_path, other):
-    tiny_model.save_weights(tmp_path / "best.weights.h5")
-    model = MRDCAE(**{"width": 8, "blocks": 1, "prior_width": 16, **other})
-    with pytest.raises(ValueError, match=r"expected weights of a model.*does not fit"):
-        training.start_from(model, tmp_path / "best.weights.h5")
-
-
-def test_there_must_be_weights_to_start_from(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        training.start_from(MRDCAE(), tmp_path / "best.weights.h5")
 
 
 def test_the_weights_of_the_best_epoch_are_kept(tmp_path, pictures):
