@@ -143,6 +143,7 @@ def _add_train(commands: Any) -> None:
     ):
         train.add_argument(f"--{name}", type=int, default=value, help=f"{text} ({value})")
     train.add_argument("--learning-rate", type=float, default=3e-3, help="its peak (0.003)")
+    train.add_argument("--start", metavar="CODEC", help="a codec to go on from: lite, or a file")
     train.add_argument("--mixed", action="store_true", help="bfloat16 in the residual blocks")
     train.add_argument(
         "--without",
@@ -240,7 +241,8 @@ def _info(options: argparse.Namespace) -> None:
 
 def _models(_options: argparse.Namespace) -> None:
     for name, entry in sorted(registry().items()):
-        print(f"{name}: {entry['id']}  {entry['about']}")
+        work = load(name).architecture.multiplications() / 1000
+        print(f"{name}: {entry['id']}  {entry['about']} ({work:.1f} kMAC a pixel to decode)")
 
 
 def _read_folder(folder: Path) -> list[NDArray[np.uint8]]:
@@ -251,6 +253,7 @@ def _read_folder(folder: Path) -> list[NDArray[np.uint8]]:
 
 
 def _train(options: argparse.Namespace) -> None:
+    start = load(options.start) if options.start else None
     photographs, judges = _read_folder(options.photographs), _read_folder(options.validation)
     with _silence():
         import keras
@@ -269,6 +272,8 @@ def _train(options: argparse.Namespace) -> None:
         block_dtype="mixed_bfloat16" if options.mixed else "float32",
         seed=options.seed,
     )
+    if start:
+        start.into_model(model)
     model = train(
         model,
         photographs,

@@ -93,11 +93,24 @@ class Codec:
         """Freeze a built model: networks to float16, the prior and the tables to integers."""
         if not model.built:
             raise ValueError("the model has no weights yet. Call model.build() or fit it first.")
-        config = model.get_config()
-        architecture = Architecture(*(config[name] for name in Architecture._fields))
+        architecture = _architecture(model)
         transforms = {name: w.astype(np.float16) for name, w in model.frozen_transforms().items()}
         prior = model.prior.freeze(quality_features(np.arange(QUALITIES)))
         return cls(architecture, transforms, prior, tables or entropy.laplace_tables())
+
+    def into_model(self, model: "MRDCAE") -> None:
+        """Give `model` the weights of this codec, to train on: `from_model` backwards.
+
+        Raises `ValueError` if the model is of another architecture.
+        """
+        wanted = _architecture(model)
+        if wanted != self.architecture:
+            raise ValueError(
+                f"expected a codec like the model, {wanted}. Received: {self.architecture}. Make "
+                "the model with the options that the codec was trained with."
+            )
+        model.build()
+        model.thaw(self._transform_weights, self._prior_weights)
 
     def refined(
         self, images: Sequence[Pixels], *, qualities: Sequence[int] = (5, 30, 55, 80)
@@ -229,6 +242,25 @@ class Codec:
         latents = Latents(levels, scores.astype(np.float32), routing)
         return latents.at(place.within(wide))
 
+    def contrast_gains(
+        self, symbols: Sequence[NDArray[np.int16]], quality: int
+    ) -> list[NDArray[np.float32]]:
+        """What the latents of each level were multiplied by before they were rounded.
+
+        Args:
+            symbols: of all levels, as `read_symbols` returns them.
+            quality: 0 to 100.
+
+        Returns one for the low level and (rows, columns, 1) of the grid of each other level; see
+        `pyramid.contrast_gain`.
+        """
+        gains: list[NDArray[np.float32]] = []
+        known: list[NDArray[np.float32]] = []
+        for level in symbols:
+            gains.append(self._transforms.contrast_gain(known, quality))
+            known.append(self._transforms.dequantise(level.astype(np.float32), known, quality))
+        return gains
+
     def saliency(self, image: Pixels, quality: int = 50) -> NDArray[np.float32]:
         """Saliency score of every 32 x 32 patch, float32 (rows, columns) in [0, 1]."""
         return self.analyse(image, check_quality(quality)).scores
@@ -252,15 +284,25 @@ class Codec:
     ) -> None:
         """Choose the symbols of one tile and write each level's to its coder."""
         worth = self._transforms.worth(quality)
+        chosen = [np.zeros(y.shape, np.float32) for y in latents.levels]
+        scaled: list[NDArray[np.float32]] = []
+        known: list[NDArray[np.float32]] = []
 
         def answer(request: Request) -> NDArray[np.int32]:
-            y = latents.levels[request.level][request.rows, request.columns, request.channels]
+            if request.level == len(scaled):  # the first request of this level
+                if scaled:
+                    last = chosen[len(known)]
+                    known.append(self._transforms.dequantise(last, known, quality))
+                gain = self._transforms.contrast_gain(known, quality)
+                scaled.append(latents.levels[request.level] * gain)
+            y = scaled[request.level][request.rows, request.columns, request.channels]
             size = np.minimum(np.floor(abs(y) + ROUNDING), entropy.MAX_SYMBOL)
             symbols = np.copysign(size, y).astype(np.int32)
             if not fast:
                 error = worth[request.level][request.channels]
                 symbols = self._cheaper(y, symbols, request.indices, error)
             coders[request.level].write(symbols, request.indices)
+            chosen[request.level][request.rows, request.columns, request.channels] = symbols
             return symbols
 
         self._prior.run(quality, self._masks(latents.routing), answer)
@@ -307,7 +349,12 @@ class Codec:
     # --- decompress -------------------------------------------------------------------------
 
     def decompress(
-        self, data: bytes, *, level: int = 3, region: tuple[int, int, int, int] | None = None
+        self,
+        data: bytes,
+        *,
+        level: int = 3,
+        region: tuple[int, int, int, int] | None = None,
+        deblock: bool = True,
     ) -> Pixels:
         """The image, uint8 (height, width, 3).
 
@@ -317,6 +364,7 @@ class Codec:
                 higher levels need not be there.
             region: (y, x, height, width) in pixels: decode only this part, from the tiles it
                 touches and their neighbours. Equal to the same part of the whole image.
+            deblock: correct the pixels at the borders of blocks; without, to see what it does.
 
         Raises:
             BitstreamError: if the bytes are damaged or were made with other weights.
@@ -330,25 +378,26 @@ class Codec:
             top, left = max(rows.start, y), max(columns.start, x)
             bottom, right = min(rows.stop, y + height), min(columns.stop, x + width)
             if top < bottom and left < right:
-                part = denormalise(self._restore(picture, tile))
+                part = denormalise(self._restore(picture, tile, deblock))
                 result[top - y : bottom - y, left - x : right - x] = part[
                     top - rows.start : bottom - rows.start,
                     left - columns.start : right - columns.start,
                 ]
         return result
 
-    def _restore(self, picture: "_Opened", tile: Place) -> NDArray[np.float32]:
+    def _restore(self, picture: "_Opened", tile: Place, deblock: bool) -> NDArray[np.float32]:
         """Synthesis of a tile, float32 (height, width, 3), from its symbols and those around."""
         wide = picture.tiling.grown(tile, self.architecture.reach)
         inner = tile.within(wide)
-        latents = [y.astype(np.float32) for y in picture.symbols(wide)]
         masks = self._masks(picture.routing[wide.cells(1)])
         margins = self.architecture.margins()
         for mask, level, margin in zip(masks, self._levels, margins, strict=True):
             needed = np.zeros_like(mask)
             needed[inner.cells(level.scale, margin)] = True
             mask &= needed
-        restored = self._transforms.synthesise(latents, masks, picture.header.quality)
+        restored = self._transforms.synthesise(
+            picture.symbols(wide), masks, picture.header.quality, deblock=deblock
+        )
         if picture.header.grey:
             restored[:] = restored.mean(axis=2, keepdims=True)
         return restored[inner.pixels]
@@ -534,6 +583,11 @@ class _Opened:
 
         self._codec._prior.run(self.header.quality, masks[: self._level], answer)
         return found
+
+
+def _architecture(model: "MRDCAE") -> Architecture:
+    config = model.get_config()
+    return Architecture(*(config[name] for name in Architecture._fields))
 
 
 def _check_arrays(arrays: Mapping[str, NDArray], shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -5,7 +5,7 @@ serves every quality; whatever must know the quality gets `condition`, the (batc
 `quality.quality_features`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypeAlias
 
 import keras
@@ -107,9 +107,10 @@ class BlockTransform(keras.layers.Layer):
             return depth_to_space(ops.matmul(x, kernel), self.factor)
         return ops.matmul(space_to_depth(x, self.factor), kernel)
 
-    def frozen(self) -> dict[str, np.ndarray]:
-        """The weights in the form that a codec file keeps: the kernel is `basis + 0.1 * offset`."""
-        return {"offset": 10 * self.pace * ops.convert_to_numpy(self.offset)}
+    @property
+    def frozen_scale(self) -> dict[str, Any]:
+        """Factors to the form of a codec file, where the kernel is `basis + 0.1 * offset`."""
+        return {"offset": 10 * self.pace}
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, height, width, channels = input_shape
@@ -156,8 +157,45 @@ class Gain(keras.layers.Layer):
         return {**super().get_config(), "start": self.start}
 
 
+def contrast_gain(coarser: list[Tensor], step: Tensor) -> Tensor:
+    """How much finer a level is quantised for the contrast of the place, (batch, h, w, 1).
+
+    `pyramid.contrast_gain` says why, and computes the same in NumPy.
+
+    Args:
+        coarser: the levels before it, low or low and medium, in quantisation steps.
+        step: (batch, 1, 1, 1).
+    """
+    grid, cell = coarser[0], pyramid.PATCH
+    for number in range(len(coarser)):
+        if number > 0:
+            grid = ops.concatenate([grid, coarser[number]], axis=-1)
+        basis = pyramid.basis(2 - number, coarsest=number == 0).astype(np.float32)
+        grid, cell = depth_to_space(ops.matmul(grid, basis), 2), cell // 2
+    luma = ops.take(grid, np.array(pyramid.LUMA_DETAIL), axis=-1) * step
+    variance = ops.sum(luma**2, axis=-1, keepdims=True) / (3 * cell**2)
+    ratio = (variance + pyramid.FAINTEST**2) / pyramid.USUAL**2
+    return ops.power(ratio, -pyramid.MASKING / 2)
+
+
+class Correction(keras.layers.Layer):
+    """What a layer adds to its input: it starts at zero and learns at a tenth of the pace."""
+
+    PACE: ClassVar = 0.1
+
+    @property
+    def frozen_scale(self) -> dict[str, Any]:
+        """Factors to the form of a codec file, where the last layer holds the pace."""
+        return {"leave/kernel": self.PACE, "leave/bias": self.PACE}
+
+    def compute_output_shape(
+        self, x_shape: Shape, step_shape: Shape | None = None, condition_shape: Shape | None = None
+    ) -> Shape:
+        return x_shape
+
+
 @register
-class ResidualBlock(keras.layers.Layer):
+class ResidualBlock(Correction):
     """Correction of a coefficient grid by a bottleneck of three convolutions, started at zero.
 
     1x1, 3x3, 1x1, with a scale and shift that follow the quality after the first (FiLM; Perez et
@@ -177,8 +215,6 @@ class ResidualBlock(keras.layers.Layer):
         step: (batch, 1, 1, 1), the quantisation step.
         condition: (batch, 4).
     """
-
-    PACE: ClassVar = 0.1
 
     def __init__(self, channels: int, width: int, typical: Sequence[float], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -216,20 +252,80 @@ class ResidualBlock(keras.layers.Layer):
         hidden = ops.relu(hidden * (1 + scale) + shift)  # (batch, h, w, width)
         return self.PACE * self.leave(self.mix(hidden))
 
-    def frozen(self) -> dict[str, np.ndarray]:
-        """The weights that differ in a codec file, where the last layer holds the pace."""
-        return {
-            "leave/kernel": self.PACE * ops.convert_to_numpy(self.leave.kernel),
-            "leave/bias": self.PACE * ops.convert_to_numpy(self.leave.bias),
-        }
-
-    def compute_output_shape(
-        self, x_shape: Shape, step_shape: Shape | None = None, condition_shape: Shape | None = None
-    ) -> Shape:
-        return x_shape
-
     def get_config(self) -> dict[str, Any]:
         own = {"channels": self.channels, "width": self.width, "typical": self.typical}
+        return {**super().get_config(), **own}
+
+
+@register
+class Deblocking(Correction):
+    """Corrects the pixels on both sides of block borders, as they cannot know of one another.
+
+    Blocks are rounded apart, so their errors jump where they meet. For each place along a border
+    the layer looks at four pixels on either side, there and beside it, and says what to add to
+    them. Their distances from the border's mean are shown in quarters of a step and log scale.
+    First the borders between rows of blocks, then, by the same weights, those between columns
+    (deblocking filters: List et al., 2003; here the filter is learned).
+
+    Args:
+        period, first: which borders, as `pyramid.borders` gives them.
+        width: of the hidden layers.
+
+    Call arguments:
+        x: (batch, h, w, 3), an image; h and w multiples of 32.
+        step: (batch, 1, 1, 1), the quantisation step.
+        condition: (batch, 4).
+
+    Returns the shape of x.
+    """
+
+    def __init__(self, period: int, first: int, width: int = 64, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.period, self.first, self.width = period, first, width
+        self.enter = keras.layers.Conv2D(width, (1, 3), padding="same", name="enter")
+        self.film = keras.layers.Dense(width, kernel_initializer="zeros", name="film")
+        self.mix = keras.layers.Dense(width, activation="relu", name="mix")
+        self.leave = keras.layers.Dense(
+            6 * pyramid.BESIDE, kernel_initializer="zeros", name="leave"
+        )
+
+    def build(
+        self, x_shape: Shape, step_shape: Shape | None = None, condition_shape: Shape | None = None
+    ) -> None:
+        places = (x_shape[0], None, None)
+        self.enter.build((*places, 6 * pyramid.BESIDE))
+        self.film.build((x_shape[0], 4))
+        self.mix.build((*places, self.width))
+        self.leave.build((*places, self.width))
+
+    def call(self, x: Tensor, step: Tensor, condition: Tensor) -> Tensor:
+        for _ in range(2):
+            x = ops.transpose(self._rows(x, step, condition), (0, 2, 1, 3))
+        return x
+
+    def _rows(self, x: Tensor, step: Tensor, condition: Tensor) -> Tensor:
+        """Correct what lies above and below the borders between rows of blocks."""
+        _, height, width, _ = ops.shape(x)
+        middle, beside = self.period // 2, pyramid.BESIDE
+        margin = self.first - middle  # above the first and below the last strip around a border
+        count = (height - 2 * margin) // self.period
+        if count == 0:
+            return x
+        strips = ops.reshape(x[:, margin : height - margin], (-1, count, self.period, width, 3))
+        near = ops.transpose(strips[:, :, middle - beside : middle + beside], (0, 1, 3, 2, 4))
+        centre = ops.mean(near[..., beside - 1 : beside + 1, :], axis=-2, keepdims=True)
+        seen = log_compress(4 * (near - centre) / step[..., None])
+        hidden = self.enter(ops.reshape(seen, (-1, count, width, 6 * beside)))
+        hidden = ops.relu(hidden + self.film(condition)[:, None, None, :])
+        change = self.PACE * step * self.leave(self.mix(hidden))
+        change = ops.reshape(change, (-1, count, width, 2 * beside, 3))
+        rest = ((0, 0), (0, 0), (middle - beside, middle - beside), (0, 0), (0, 0))
+        change = ops.pad(ops.transpose(change, (0, 1, 3, 2, 4)), rest)
+        change = ops.reshape(change, (-1, count * self.period, width, 3))
+        return x + ops.pad(change, ((0, 0), (margin, margin), (0, 0), (0, 0)))
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"period": self.period, "first": self.first, "width": self.width}
         return {**super().get_config(), **own}
 
 
@@ -490,16 +586,21 @@ class ContextPrior(keras.layers.Layer):
         """
         frozen = {}
         for name in self._variables:
-            value = ops.convert_to_numpy(self._value(name))
-            if name == "start" or name.endswith("_bias"):
-                bits = 12 if name.endswith(("start", "mix_bias", "up_bias")) else 11
+            value, unit = ops.convert_to_numpy(self._value(name)), np.float32(2 ** _bits(name))
+            if _is_bias(name):
                 table = np.clip(conditions.astype(np.float32) @ value, -64, 64)
-                frozen[name] = np.floor(table * 2**bits + 0.5).astype(np.int32)
+                frozen[name] = np.floor(table * unit + 0.5).astype(np.int32)
             else:
-                bits = 7 if name.endswith(("hidden", "index")) else 8
-                whole = np.clip(value * np.float32(2**bits), -127, 127)
-                frozen[name] = np.floor(whole + 0.5).astype(np.int8)
+                frozen[name] = np.floor(np.clip(value * unit, -127, 127) + 0.5).astype(np.int8)
         return frozen
+
+    def thaw(self, frozen: Mapping[str, np.ndarray], conditions: np.ndarray) -> None:
+        """Take the weights that `freeze` made integers of, as far as rounding left them."""
+        for name, variable in self._variables.items():
+            value = frozen[name] / 2.0 ** _bits(name)
+            if _is_bias(name):
+                value = np.linalg.pinv(conditions) @ value  # the curve through the rows
+            variable.assign(value / self.PACE[name.rpartition("_")[2]])
 
     def compute_output_shape(
         self,
@@ -523,6 +624,18 @@ def _listening(
     near = np.outer([0.5, 1, 0.5], [0.5, 1, 0.5])[:, :, None, None]
     heard = (rng.random((size, width)) < 4 / size) & (np.arange(width) % groups == group)
     return 0.25 * near * heard + rng.normal(0, 0.02, (3, 3, size, width))
+
+
+def _is_bias(name: str) -> bool:
+    """Whether a weight of the prior is a curve over the quality."""
+    return name == "start" or name.endswith("_bias")
+
+
+def _bits(name: str) -> int:
+    """Binary places that a weight of the prior is rounded to."""
+    if _is_bias(name):
+        return 12 if name.endswith(("start", "mix_bias", "up_bias")) else 11
+    return 7 if name.endswith(("hidden", "index")) else 8
 
 
 def checkerboard(height: int, width: int) -> np.ndarray:

@@ -7,7 +7,7 @@ image -> block DCT -> 1/8 --merge--> 1/16 --merge--> 1/32
 image <- block DCT <- 1/8 <--split-- 1/16 <--split-- 1/32
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -18,11 +18,13 @@ from mrdcae_lite import entropy, losses, pyramid
 from mrdcae_lite.layers import (
     BlockTransform,
     ContextPrior,
+    Deblocking,
     Gain,
     PatchAttention,
     ResidualBlock,
     Shape,
     Tensor,
+    contrast_gain,
     register,
 )
 from mrdcae_lite.quality import (
@@ -34,6 +36,7 @@ from mrdcae_lite.quality import (
     SWITCH_ABOVE,
     WORK,
     polynomials,
+    quality_features,
 )
 
 CHROMA_STEP = 1.6
@@ -82,7 +85,7 @@ class MRDCAE(keras.Model):
     `mse_share` of it plus `structure` times the loss of structural similarity (or of edges).
 
     Args:
-        width: channels of the residual blocks.
+        width: channels of the residual blocks; deblocking has half as many.
         blocks: residual blocks per grid, on either side.
         prior_width: channels of the prior's state, at most 96 (larger sums would not be exact).
         resolutions: 3, or 1 for a single pathway at 1/8 without attention (the ablation).
@@ -154,6 +157,10 @@ class MRDCAE(keras.Model):
         self.gains = [Gain(g, name=f"gain{n}") for n, g in enumerate(gains)]
         inverse = [[1 / factor for factor in g] for g in gains]
         self.inverse_gains = [Gain(g, name=f"inverse_gain{n}") for n, g in enumerate(inverse)]
+        self.deblocking = [
+            Deblocking(*border, max(self.width // 2, 1), name=f"deblocking{n}")
+            for n, border in enumerate(pyramid.borders(self.resolutions))
+        ]
         self.prior = ContextPrior(self.prior_width, self.resolutions, name="prior")
         bands = [pyramid.bands(coarsest=end) for _, end in steps]
         typical = [list(pyramid.typical_std(b, 8 * 2**n)) for n, b in enumerate(bands)]
@@ -178,22 +185,38 @@ class MRDCAE(keras.Model):
             self.attention.build((batch, 16, 16, 192))
         for gain in self.gains + self.inverse_gains:
             gain.build((batch, 4, 4, len(gain.start)))
+        for layer in self.deblocking:
+            layer.build((batch, 128, 128, 3))
         self.prior.build()
         self.built = True
 
     def frozen_transforms(self) -> dict[str, np.ndarray]:
         """All weights but the prior's by name, in the form that a codec file keeps."""
-        named = {w.path.partition("/")[2]: w for w in self.trainable_variables}
-        frozen = {name: ops.convert_to_numpy(weight) for name, weight in named.items()}
-        for layers in (self.analysis, self.synthesis, self.analysis_blocks, self.synthesis_blocks):
-            for layer in keras.tree.flatten(layers):
-                frozen |= {f"{layer.name}/{name}": array for name, array in layer.frozen().items()}
-        return {name: array for name, array in frozen.items() if not name.startswith("prior/")}
+        return {name: scale * ops.convert_to_numpy(w) for name, w, scale in self._transforms()}
+
+    def thaw(self, transforms: Mapping[str, np.ndarray], prior: Mapping[str, np.ndarray]) -> None:
+        """Take the weights of a codec file, to train on; the model must be built."""
+        for name, weight, scale in self._transforms():
+            weight.assign(transforms[name].astype(np.float32) / scale)
+        self.prior.thaw(prior, quality_features(np.arange(QUALITIES)))
+
+    def _transforms(self) -> Iterator[tuple[str, Any, Any]]:
+        """Weights but the prior's: name, variable, and its factor to the form of a codec file."""
+        scales: dict[str, Any] = {}
+        transforms = (self.analysis, self.synthesis, self.analysis_blocks, self.synthesis_blocks)
+        for layer in keras.tree.flatten([*transforms, self.deblocking]):
+            scales |= {f"{layer.name}/{name}": s for name, s in layer.frozen_scale.items()}
+        for weight in self.trainable_variables:
+            name = weight.path.partition("/")[2]
+            if not name.startswith("prior/"):
+                yield name, weight, scales.get(name, 1.0)
 
     # The three stages, used alike by training, by the codec and by the chapters.
 
     def analyse(self, images: Tensor, quality: Tensor) -> tuple[list[Tensor], Tensor | None]:
-        """Latents in quantisation steps (low, medium, high) and attention logits.
+        """Latents in steps of their channels (low, medium, high) and attention logits.
+
+        `encode` divides the steps of medium and high further, by the contrast of the place.
 
         Shapes: (batch, h/32, w/32, 192), (batch, h/16, w/16, 144), (batch, h/8, w/8, 144) and
         (batch, h/32, w/32). Without attention the logits are None.
@@ -212,14 +235,49 @@ class MRDCAE(keras.Model):
         pairs = zip(latents, self.gains, strict=True)
         return [gain(y, condition) for y, gain in pairs], logits
 
-    def synthesise(self, latents: list[Tensor], masks: list[Tensor], quality: Tensor) -> Tensor:
-        """Image in [0, 1] (not clipped) from the latents of all levels, coarse to fine.
+    def encode(
+        self, latents: list[Tensor], masks: list[Tensor], quality: Tensor
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Symbols of all levels, coarse to fine, and the latents they were rounded from.
+
+        Args:
+            latents: as `analyse` returns them.
+            masks: where the medium and the high level are on; elsewhere the symbols are zero.
+            quality: (batch,).
+        """
+        symbols: list[Tensor] = []
+        scaled: list[Tensor] = []
+        known: list[Tensor] = []
+        for y, mask in zip(latents, [1.0, *masks], strict=True):
+            scaled.append(y * self._contrast_gain(known, quality))
+            symbols.append(quantise(scaled[-1]) * mask)
+            known.append(self._dequantise(symbols[-1], known, quality))
+        return symbols, scaled
+
+    def _dequantise(self, symbols: Tensor, coarser: list[Tensor], quality: Tensor) -> Tensor:
+        """A level in quantisation steps, from its symbols and the levels before it."""
+        _, condition = quality_condition(quality)
+        y = self.inverse_gains[len(coarser)](symbols, condition)
+        return y / self._contrast_gain(coarser, quality)
+
+    @staticmethod
+    def _contrast_gain(coarser: list[Tensor], quality: Tensor) -> Tensor | float:
+        """What the latents of the level after `coarser` are multiplied by; 1 for the first."""
+        if not coarser:
+            return 1.0
+        step, _ = quality_condition(quality)
+        return contrast_gain([ops.stop_gradient(y) for y in coarser], step)
+
+    def synthesise(self, symbols: list[Tensor], masks: list[Tensor], quality: Tensor) -> Tensor:
+        """Image in [0, 1] (not clipped) from the symbols of all levels, coarse to fine.
 
         A level that is switched off somewhere is zero there, its predicted mean, and the
         residual blocks of its grid leave that place alone: hence no hole, and no work to do.
         """
         step, condition = quality_condition(quality)
-        levels = [g(y, condition) for g, y in zip(self.inverse_gains, latents, strict=True)]
+        levels: list[Tensor] = []
+        for k in symbols:
+            levels.append(self._dequantise(k, levels, quality))
         grid, masks = levels[0], [1.0, *masks]
         for level, scale in enumerate(reversed(range(self.resolutions))):
             for block in self.synthesis_blocks[scale]:
@@ -228,7 +286,10 @@ class MRDCAE(keras.Model):
             if scale > 0:
                 carried = self.synthesis[scale](grid)
                 grid = ops.concatenate([carried, levels[level + 1]], axis=-1)
-        return self.synthesis[0](grid * step) + 0.5
+        image = self.synthesis[0](grid * step) + 0.5
+        for deblock in self.deblocking:
+            image = deblock(image, step, condition)
+        return image
 
     def masks(self, latents: list[Tensor], logits: Tensor | None) -> list[Tensor]:
         """Where the medium and the high level are on: (batch, h/16, w/16, 1), (batch, h/8, ...)."""
@@ -249,7 +310,7 @@ class MRDCAE(keras.Model):
             whole = (ops.arange(batch, dtype="float32") + 1) % 2
             masks = [ops.maximum(m, whole[:, None, None, None]) for m in masks]
         ones = [1.0, *masks]
-        symbols = [quantise(y) * m for y, m in zip(latents, ones, strict=True)]
+        symbols, latents = self.encode(latents, masks, quality)
         indices = self.prior(symbols, masks, condition)
         known = [ops.stop_gradient(s) for s in symbols]
         bits = [symbol_bits(s, j) * m for s, j, m in zip(known, indices, ones, strict=True)]

@@ -17,6 +17,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mrdcae_lite.patches import depth_to_space
+
+Grid = NDArray[np.float32]
+
 PATCH = 32
 """Side of a patch in pixels: one low-resolution latent vector."""
 
@@ -122,6 +126,60 @@ def levels(resolutions: int = 3) -> tuple[Level, ...]:
     detail = bands(coarsest=False)[CARRIED:]
     finer = [Level(8 * 2**step, detail, (24, 24, 96)) for step in reversed(range(resolutions - 1))]
     return (coarsest, *finer)
+
+
+LUMA_DETAIL = tuple(
+    n for n, b in enumerate(bands(coarsest=False)[:CARRIED]) if b.colour == 0 and b.v + b.h > 0
+)
+"""The carried channels that tell the contrast of their cell: luma without its mean."""
+
+FAINTEST = 4 / 255
+"""Standard deviation of luma below which contrasts are not told apart."""
+
+USUAL = 0.04
+"""Standard deviation of luma, about, at which a step stays as it is."""
+
+MASKING = 0.3
+"""Exponent by which a step grows with the contrast around it."""
+
+
+def contrast_gain(coarser: list[Grid], step: float) -> Grid:
+    """How much finer a level is quantised for the contrast of the place, (height, width, 1).
+
+    Beside strong contrast an error is seen less than on a calm surface (contrast masking; Legge
+    and Foley, 1980), and structural similarity counts it less. So the latents of the medium and
+    the high level are multiplied by a factor before rounding, which falls as the contrast grows
+    that the coarser levels show. The decoder has those already and computes the same factor: no
+    bit of the file is spent on it.
+
+    Args:
+        coarser: the levels before it, low or low and medium, in quantisation steps.
+        step: the quantisation step, for images in [0, 1].
+    """
+    grid, cell = coarser[0], PATCH
+    for number in range(len(coarser)):
+        if number > 0:
+            grid = np.concatenate([grid, coarser[number]], axis=-1)
+        plain = basis(2 - number, coarsest=number == 0).astype(np.float32)
+        grid, cell = depth_to_space(grid @ plain, 2), cell // 2
+    luma = grid[..., LUMA_DETAIL] * np.float32(step)
+    variance = (luma**2).sum(axis=-1, keepdims=True) / (3 * cell**2)
+    return ((variance + FAINTEST**2) / USUAL**2) ** (-MASKING / 2)
+
+
+BESIDE = 4
+"""Pixels on either side of a block's border that deblocking looks at and changes."""
+
+
+def borders(resolutions: int = 3) -> tuple[tuple[int, int], ...]:
+    """Where blocks meet, coarse to fine: kinds of borders as (period, first), in pixels.
+
+    A border lies before the pixels first, first + period, ... of a row or column: 32 apart where
+    patches meet, then those between that only the medium or only the high level has.
+    """
+    stride = levels(resolutions)[0].stride
+    between = [(2 * stride >> n, stride >> n) for n in range(1, resolutions)]
+    return ((stride, stride), *between)
 
 
 def typical_std(order: tuple[Band, ...], stride: int) -> NDArray[np.float64]:

@@ -173,7 +173,8 @@ def train(
     Returns the model with the best averaged weights found.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    model.build()
+    if not model.built:
+        model.build()
     model.compile(optimizer=make_optimizer(epochs * steps, learning_rate), jit_compile=False)
     model.optimizer.build(model.trainable_variables)
     crops = Photographs(

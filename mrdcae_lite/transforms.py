@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mrdcae_lite import pyramid
 from mrdcae_lite.patches import depth_to_space, space_to_depth
 from mrdcae_lite.prior import ALL_TAPS, Sites
+from mrdcae_lite.prior import shapes as prior_shapes
 from mrdcae_lite.quality import quality_features, quantisation_step
 
 Grid = NDArray[np.float32]
@@ -55,14 +56,37 @@ class Architecture(NamedTuple):
     def margins(self) -> list[int]:
         """Cells around a place that must be corrected with it, for each level, coarse to fine.
 
-        Every block looks one cell further than the one after it.
+        Every block looks one cell further than the one after it, and deblocking further still.
         """
         margins: list[int] = []
-        needed = 0
+        needed = self.resolutions  # deblocking: 7 pixels across and 1 along each kind of border
         for _ in range(self.resolutions):
             margins.insert(0, needed + self.blocks - 1)
             needed = -(-(needed + self.blocks) // 2)
         return margins
+
+    def multiplications(self) -> float:
+        """Multiply-accumulates a pixel to decode all levels where all are on.
+
+        Each weight of a matrix is used once in every cell of its grid; where a level is off, and
+        at the borders of a picture, some are left out.
+        """
+        coarsest = 8 * 2 ** (self.resolutions - 1)  # pixels, the stride of level 0
+        total = 0.0
+        for name, shape in prior_shapes(self.prior_width, self.resolutions).items():
+            if name != "start" and not name.endswith("_bias"):
+                level = int(name[len("level")])
+                total += np.prod(shape) / (coarsest >> level) ** 2
+        for name, shape in self.shapes().items():
+            side, kind = name.split("/", 1)
+            if side.startswith("synthesis") and not kind.endswith("bias") and "film" not in kind:
+                total += np.prod(shape) / (8 << int(side[len("synthesis")])) ** 2
+            elif side.startswith("deblocking") and kind.endswith("kernel") and "film" not in kind:
+                period, _ = pyramid.borders(self.resolutions)[int(side[len("deblocking")])]
+                total += np.prod(shape) * 2 / period
+        for level in range(1, self.resolutions):  # contrast gains: all coarser levels taken apart
+            total += sum(192**2 / (coarsest >> above) ** 2 for above in range(level))
+        return float(total)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of each weight of the transforms and of attention, by name."""
@@ -86,6 +110,20 @@ class Architecture(NamedTuple):
         for number, level in enumerate(pyramid.levels(self.resolutions)):
             for gain in ("gain", "inverse_gain"):
                 shapes[f"{gain}{number}/curve"] = (4, len(level.bands))
+        beside, half = 6 * pyramid.BESIDE, max(self.width // 2, 1)
+        border = {
+            "enter/kernel": (1, 3, beside, half),
+            "enter/bias": (half,),
+            "film/kernel": (4, half),
+            "film/bias": (half,),
+            "mix/kernel": (half, half),
+            "mix/bias": (half,),
+            "leave/kernel": (half, beside),
+            "leave/bias": (beside,),
+        }
+        for number in range(self.resolutions):
+            path = f"deblocking{number}"
+            shapes |= {f"{path}/{name}": shape for name, shape in border.items()}
         if self.attention:
             convolution = {"kernel": (3, 3, 32, 32), "bias": (32,)}
             layers = {
@@ -164,24 +202,49 @@ class Transforms:
         score = hidden @ self._weights["attention/score/kernel"]
         return (score + self._weights["attention/score/bias"])[..., 0]
 
+    def contrast_gain(self, coarser: list[Grid], quality: int) -> Grid:
+        """What the latents of the level after `coarser` are multiplied by before rounding.
+
+        Args:
+            coarser: the levels before it, coarse to fine, as `dequantise` returns them.
+            quality: 0 to 100.
+
+        Returns factors (height/stride, width/stride, 1), or (1, 1, 1) for the first level.
+        """
+        if not coarser:
+            return np.ones((1, 1, 1), np.float32)
+        return pyramid.contrast_gain(coarser, float(self._at(quality).step))
+
+    def dequantise(self, symbols: NDArray, coarser: list[Grid], quality: int) -> Grid:
+        """A level in quantisation steps, from its symbols and the levels before it."""
+        gain = self._at(quality).inverse_gains[len(coarser)]
+        return symbols * gain / self.contrast_gain(coarser, quality)
+
     def worth(self, quality: int) -> list[Grid]:
-        """Squared error in the picture, in steps, of an error of one in each channel of a level."""
+        """Squared error in the picture, in steps, of an error of one in each channel of a level.
+
+        Where the usual contrast is; elsewhere it counts as the contrast lets it count.
+        """
         return [gain**2 for gain in self._at(quality).inverse_gains]
 
     # --- decoder ----------------------------------------------------------------------------
 
-    def synthesise(self, latents: list[NDArray], masks: list[Mask], quality: int) -> Grid:
+    def synthesise(
+        self, symbols: list[NDArray], masks: list[Mask], quality: int, *, deblock: bool = True
+    ) -> Grid:
         """Image in [0, 1] (not clipped), float32 (height, width, 3).
 
         Args:
-            latents: of all levels, coarse to fine, in quantisation steps, zero where switched
-                off.
+            symbols: of all levels, coarse to fine, zero where switched off.
             masks: (height/stride, width/stride) of each level: where it is on. Elsewhere the
                 blocks of its scale are not computed.
             quality: 0 to 100.
+            deblock: correct the pixels at the borders of blocks.
         """
         at = self._at(quality)
-        scaled = [y * gain for y, gain in zip(latents, at.inverse_gains, strict=True)]
+        scaled: list[Grid] = []
+        for k in symbols:
+            scaled.append(self.dequantise(k, scaled, quality))
         grid = scaled[0]
         for scale in reversed(range(self.architecture.resolutions)):
             number = self.architecture.resolutions - 1 - scale
@@ -189,7 +252,35 @@ class Transforms:
             if scale > 0:
                 carried = depth_to_space(grid @ self._backward[scale], 2)
                 grid = np.concatenate([carried, scaled[number + 1]], axis=-1)
-        return depth_to_space(grid @ (self._backward[0] * at.step), 8) + np.float32(0.5)
+        image = depth_to_space(grid @ (self._backward[0] * at.step), 8) + np.float32(0.5)
+        borders = pyramid.borders(self.architecture.resolutions) if deblock else ()
+        for number, border in enumerate(borders):
+            for view in (image, image.swapaxes(0, 1)):
+                self._deblock(view, border, f"deblocking{number}", at)
+        return image
+
+    def _deblock(self, image: Grid, border: tuple[int, int], name: str, at: "_Settings") -> None:
+        """Correct the pixels above and below borders between rows of blocks, in place."""
+        weights, beside = self._weights, pyramid.BESIDE
+        enter = weights[f"{name}/enter/kernel"].reshape(3 * 6 * beside, -1)
+        enter_bias = weights[f"{name}/enter/bias"] + at.film(f"{name}/film")
+        mix, mix_bias = (weights[f"{name}/mix/{part}"] for part in ("kernel", "bias"))
+        leave, leave_bias = (weights[f"{name}/leave/{p}"] * at.step for p in ("kernel", "bias"))
+        period, first = border
+        width = image.shape[1]
+        around = np.zeros((width, 3, 6 * beside), np.float32)  # what is before, here and after
+        for row in range(first, len(image), period):  # one at a time: it stays in the cache
+            near = image[row - beside : row + beside].swapaxes(0, 1)  # (width, 8, 3)
+            middle = (near[:, beside - 1] + near[:, beside])[:, None] / 2
+            x = (near - middle).reshape(width, -1)
+            x = np.copysign(np.log(1 + abs(x) * (4 / at.step)), x)
+            around[1:, 0], around[:, 1], around[:-1, 2] = x[:-1], x, x[1:]
+            hidden = around.reshape(width, -1) @ enter
+            hidden += enter_bias
+            hidden = np.maximum(hidden, 0, out=hidden) @ mix
+            hidden += mix_bias
+            change = np.maximum(hidden, 0, out=hidden) @ leave + leave_bias
+            near += change.reshape(near.shape)
 
     @staticmethod
     def _correct(grid: Grid, mask: Mask, blocks: "list[_Block]") -> None:
@@ -251,9 +342,9 @@ class _Settings:
         self.gains = [self._gain(f"gain{n}") for n in numbers]
         self.inverse_gains = [self._gain(f"inverse_gain{n}") for n in numbers]
         if architecture.attention:
-            self.attention_bias = weights["attention/enter/bias"] + self._film("attention/film")
+            self.attention_bias = weights["attention/enter/bias"] + self.film("attention/film")
 
-    def _film(self, name: str) -> Grid:
+    def film(self, name: str) -> Grid:
         kernel, bias = self._weights[f"{name}/kernel"], self._weights[f"{name}/bias"]
         return self._features @ kernel + bias
 
@@ -261,7 +352,7 @@ class _Settings:
         return np.exp(self._features @ self._weights[f"{name}/curve"])
 
     def _block(self, name: str, typical: NDArray[np.float64]) -> _Block:
-        scale, shift = np.split(self._film(f"{name}/film"), 2)
+        scale, shift = np.split(self.film(f"{name}/film"), 2)
         enter = self._weights[f"{name}/enter/kernel"] * (1 + scale)
         relative = (self.step / typical).astype(np.float32)
         width = enter.shape[1]

@@ -301,10 +301,10 @@ def pixels(codec, file):
     t, last = file.quality / 50 - 1, config["resolutions"] - 1
     features = np.array([1, t, 2 * t**2 - 1, 4 * t**3 - 3 * t])
     step = 200 / 255 * (5 / 200) ** (file.quality / 100)
-    scaled = [
-        symbols * np.exp(features @ weights[f"inverse_gain{level}/curve"])
-        for level, symbols in enumerate(file.symbols)
-    ]
+    scaled = []
+    for level, symbols in enumerate(file.symbols):
+        numbers = symbols * np.exp(features @ weights[f"inverse_gain{level}/curve"])
+        scaled.append(numbers / finer(scaled, step))
     grid = scaled[0]
     for scale in range(last, -1, -1):
         order = channels(coarsest=scale == last)
@@ -318,10 +318,45 @@ def pixels(codec, file):
         if scale > 0:
             grid = np.concatenate([spread(grid @ kernel, 2), scaled[last - scale + 1]], axis=-1)
     picture = spread(grid @ (step * kernel), 8) + 0.5
+    for number in range(last + 1):
+        name = f"deblocking{number}/"
+        of_kind = {k.removeprefix(name): w for k, w in weights.items() if k.startswith(name)}
+        first = 8 << last if number == 0 else (8 << last) >> number
+        borders = 8 << last if number == 0 else 2 * first
+        for turned in (picture, picture.swapaxes(0, 1)):
+            for row in range(first, len(turned), borders):
+                deblock(turned[row - 4 : row + 4], features, step, of_kind)
     if file.grey:
         picture[:] = picture.mean(axis=-1, keepdims=True)
     picture = np.clip(np.rint(255 * picture), 0, 255).astype(np.uint8)
     return picture[: file.height, : file.width]
+
+
+def finer(known, step):
+    """How much more finely the level after the `known` ones was quantised, cell by cell."""
+    if not known:
+        return 1
+    cells = spread(known[0] @ basis(2, channels(coarsest=True)), 2)
+    if len(known) == 2:
+        both = np.concatenate([cells, known[1]], axis=-1)
+        cells = spread(both @ basis(1, channels(coarsest=False)), 2)
+    side = 32 >> len(known)
+    varies = [n for n, (v, h, colour) in enumerate(np.ndindex(4, 4, 3)) if colour == 0 and v + h]
+    variance = np.sum((step * cells[..., varies]) ** 2, axis=-1, keepdims=True) / (3 * side**2)
+    return ((variance + (4 / 255) ** 2) / 0.04**2) ** -0.15
+
+
+def deblock(strip, features, step, weights):
+    """Correct the 8 rows around a border where they are."""
+    shown = np.swapaxes(strip - (strip[3] + strip[4]) / 2, 0, 1).reshape(strip.shape[1], 24)
+    shown = np.sign(shown) * np.log1p(abs(4 * shown / step))
+    shown = np.pad(shown, ((1, 1), (0, 0)))
+    taps = [shown[n : n + strip.shape[1]] @ weights["enter/kernel"][0, n] for n in range(3)]
+    bias = weights["enter/bias"] + features @ weights["film/kernel"] + weights["film/bias"]
+    h = np.maximum(0, sum(taps) + bias)
+    h = np.maximum(0, h @ weights["mix/kernel"] + weights["mix/bias"])
+    change = step * (h @ weights["leave/kernel"] + weights["leave/bias"])
+    strip += np.swapaxes(change.reshape(-1, 8, 3), 0, 1)
 
 
 def correction(x, features, relative, weights):

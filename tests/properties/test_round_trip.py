@@ -37,8 +37,10 @@ def test_any_picture_comes_back_as_the_encoder_meant_it(tiny_codec, picture, qua
     symbols, routing, header = tiny_codec.read_symbols(data)
     assert (header.height, header.width, 3) == picture.shape
     latents = tiny_codec.analyse(picture, quality)
-    for found, y, mask in zip(symbols, latents.levels, level_masks(routing), strict=True):
-        expected = np.copysign(np.floor(abs(y) + ROUNDING), y) * mask[..., None]
+    gains = tiny_codec.contrast_gains(symbols, quality)
+    parts = zip(symbols, latents.levels, gains, level_masks(routing), strict=True)
+    for found, y, gain, mask in parts:
+        expected = np.trunc(y * gain + np.copysign(ROUNDING, y)) * mask[..., None]
         np.testing.assert_array_equal(found, expected)
     restored = tiny_codec.decompress(data)
     assert restored.shape == picture.shape

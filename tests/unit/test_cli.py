@@ -196,7 +196,8 @@ def test_a_file_says_what_it_is(folder, capsys, data, tiny_codec):
 
 def test_models_are_listed(folder, capsys, tiny_codec):
     assert main(["models"]) == 0
-    assert capsys.readouterr().out == f"lite: {tiny_codec.id.hex()}  a codec for tests\n"
+    cost = f"{tiny_codec.architecture.multiplications() / 1000:.1f} kMAC a pixel to decode"
+    assert capsys.readouterr().out == f"lite: {tiny_codec.id.hex()}  a codec for tests ({cost})\n"
 
 
 @pytest.mark.parametrize(
@@ -273,6 +274,10 @@ BAD_INPUT = {
     "info on a picture": (["info", "photo.png"], "expected a .mrdc file"),
     "info on nothing": (["info", "none.mrdc"], "none.mrdc: No such file"),
     "nothing to learn": (["train", "folder", "--validation", ".", "--to", "o"], "no .png or .jpg"),
+    "no such start": (
+        ["train", "folder", "--validation", ".", "--to", "o", "--start", "larger"],
+        "expected a codec file or one of: lite.*Received: 'larger'",
+    ),
     "no folder to learn": (["train", "away", "--validation", ".", "--to", "o"], "away: No such"),
 }
 
@@ -344,10 +349,10 @@ def command(folder, monkeypatch, rng):
     monkeypatch.setattr("mrdcae_lite.model.MRDCAE", Small)
     for name in ("learn", "judge"):
         Path(name).mkdir()
-        noise = rng.integers(0, 256, (40, 40, 3), np.uint8)
+        noise = rng.integers(0, 256, (64, 64, 3), np.uint8)
         Image.fromarray(noise).save(f"{name}/noise.png")
     command = ["train", "learn", "--validation", "judge", "--to", "run"]
-    return [*command, "--steps", "2", "--batch", "1", "--size", "32", "--width", "4", "--blocks=1"]
+    return [*command, "--steps", "2", "--batch", "1", "--size", "64", "--width", "4", "--blocks=1"]
 
 
 def test_training_writes_a_log_weights_and_a_codec_and_goes_on(command, capsys):
@@ -363,6 +368,20 @@ def test_training_writes_a_log_weights_and_a_codec_and_goes_on(command, capsys):
     restored = trained.decompress(trained.compress(picture, 90))
     assert mr.psnr(picture, restored, data_range=255) > 20
     assert "trained.keras-codec: done" in capsys.readouterr().out
+
+
+def test_training_can_start_from_a_codec(command, monkeypatch, capsys):
+    assert main([*command, "--epochs", "1"]) == 0
+    given = []
+    start = ["--start", "run/trained.keras-codec"]
+    with monkeypatch.context() as patched:
+        patched.setattr(mr.Codec, "into_model", lambda codec, _: given.append(codec.id))
+        assert main([*command, "--to", "second", "--epochs", "1", *start]) == 0
+    assert given == [mr.load(start[1]).id]
+    capsys.readouterr()
+    assert main([*command, "--to", "third", "--width", "8", *start]) == 2
+    assert "expected a codec like the model" in capsys.readouterr().err
+    assert not Path("third").exists()
 
 
 @pytest.mark.parametrize(

@@ -39,11 +39,26 @@ def test_the_decoder_reads_the_rounded_latents_of_the_encoder(tiny_codec, image)
     assert set(np.unique(routing)) == {1, 2, 3}
     np.testing.assert_array_equal(routing, latents.routing)
     assert (header.height, header.width, header.quality) == (90, 125, 60)
-    for found, y, mask in zip(symbols, latents.levels, level_masks(routing), strict=True):
+    gains = tiny_codec.contrast_gains(symbols, 60)
+    parts = zip(symbols, latents.levels, gains, level_masks(routing), strict=True)
+    for found, latent, gain, mask in parts:
+        y = latent * gain
         expected = np.copysign(np.floor(abs(y) + ROUNDING), y) * mask[..., None]
         np.testing.assert_array_equal(found, expected)
         assert found.any()
         assert found.dtype == np.int16
+
+
+def test_calm_places_are_quantised_more_finely_than_busy_ones(tiny_codec, rng):
+    picture = np.full((64, 64, 3), 128, np.uint8)
+    picture[:, :32] = np.kron(rng.integers(0, 256, (16, 8, 3)), np.ones((4, 4, 1)))
+    symbols, _, _ = tiny_codec.read_symbols(tiny_codec.compress(picture, 80))
+    low, medium, high = tiny_codec.contrast_gains(symbols, 80)
+    assert low == 1
+    assert (medium.shape, high.shape) == ((4, 4, 1), (8, 8, 1))
+    for gain in (medium, high):
+        busy, calm = np.split(gain[..., 0], 2, axis=1)
+        assert calm.min() > 1 > busy.mean()
 
 
 def test_the_search_for_cheaper_symbols_only_moves_them_one_step_toward_zero(tiny_codec, image):
@@ -65,6 +80,13 @@ def synthesis(model, codec, data):
     latents = [s[None].astype(np.float32) for s in symbols]
     restored = model.synthesise(latents, masks, np.array([header.quality], np.float32))
     return np.rint(255 * np.asarray(restored)[0, : header.height, : header.width]).clip(0, 255)
+
+
+def test_deblocking_can_be_left_out_and_changes_pixels_near_borders_only(tiny_codec, data):
+    with_it, without = (tiny_codec.decompress(data, deblock=d) for d in (True, False))
+    changed = (with_it != without).any(axis=2)
+    assert changed.any()
+    assert not changed[:4, :4].any()  # the corner is near no border
 
 
 def test_the_picture_is_the_synthesis_of_the_symbols(tiny_codec, tiny_model, image, data):
@@ -157,8 +179,10 @@ def test_a_picture_of_several_tiles_comes_back(tiny_codec):
     latents = tiny_codec.analyse(wide, 40)
     assert header.width > header.tile
     assert routing.shape == (2, 35)
-    for found, y, mask in zip(symbols, latents.levels, level_masks(routing), strict=True):
-        np.testing.assert_allclose(found, y * mask[..., None], atol=1.0001 - ROUNDING)
+    gains = tiny_codec.contrast_gains(symbols, 40)
+    parts = zip(symbols, latents.levels, gains, level_masks(routing), strict=True)
+    for found, y, gain, mask in parts:
+        np.testing.assert_allclose(found, y * gain * mask[..., None], atol=1.0001 - ROUNDING)
 
 
 @pytest.fixture(scope="module")
@@ -567,3 +591,20 @@ def test_shipped_weights_that_changed_are_refused(monkeypatch, tmp_path):
 def test_the_codec_uses_the_patches_of_the_pyramid(data):
     header = mr.info(data)
     assert (header.patch, header.tile) == (pyramid.PATCH, codec.TILE) == (32, 1024)
+
+
+def test_a_codec_becomes_a_model_to_train_on(tiny_codec):
+    model = MRDCAE(width=8, blocks=1, prior_width=16)
+    tiny_codec.into_model(model)
+    before, after = tiny_codec._arrays(), Codec.from_model(model)._arrays()
+    assert before.keys() == after.keys()
+    for name, array in before.items():
+        unit = 1 if array.dtype == np.int32 else 0  # a curve over the quality, rounded twice
+        np.testing.assert_allclose(after[name], array, atol=unit, rtol=0, err_msg=name)
+
+
+@pytest.mark.parametrize("other", [{"width": 4}, {"blocks": 2}, {"resolutions": 1}])
+def test_a_model_of_another_architecture_is_refused(tiny_codec, other):
+    model = MRDCAE(**{"width": 8, "blocks": 1, "prior_width": 16, **other})
+    with pytest.raises(ValueError, match=r"expected a codec like the model, .*Received: .*width=8"):
+        tiny_codec.into_model(model)

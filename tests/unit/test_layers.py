@@ -8,6 +8,7 @@ from mrdcae_lite import patches, pyramid
 from mrdcae_lite.layers import (
     BlockTransform,
     ContextPrior,
+    Deblocking,
     Gain,
     PatchAttention,
     ResidualBlock,
@@ -35,6 +36,7 @@ CASES = {
     "to pixels": (lambda: BlockTransform(0, inverse=True), [(2, 3, 192)]),
     "gain": (lambda: Gain([1, 2, 0.5, 3, 1]), [(2, 3, 5), CONDITION]),
     "residual": (lambda: ResidualBlock(6, 4, [0.5] * 6), [(3, 4, 6), (1, 1, 1), CONDITION]),
+    "deblocking": (lambda: Deblocking(16, 8, 6), [(32, 48, 3), (1, 1, 1), CONDITION]),
     "attention": (lambda: PatchAttention(8), [(8, 12, 192), CONDITION]),
     "prior": (lambda: ContextPrior(24), [SYMBOLS, MASKS, CONDITION]),
     "prior alone": (lambda: ContextPrior(24, 1), [ALONE, [], CONDITION]),
@@ -111,7 +113,7 @@ def test_the_gradient_reaches_every_weight(case, rng):
         assert np.any(gradient), weight.path
 
 
-@pytest.mark.parametrize("name", ["pixels", "gain", "residual", "attention"])
+@pytest.mark.parametrize("name", ["pixels", "gain", "residual", "deblocking", "attention"])
 def test_a_saved_layer_computes_the_same_when_it_is_loaded(name, rng, tmp_path):
     make, shapes = CASES[name]
     inputs = tree(keras.Input, shapes)
@@ -158,6 +160,38 @@ def test_a_residual_block_starts_without_effect(rng):
     x, condition = draw((3, 4, 6), rng), draw(CONDITION, rng)
     block = ResidualBlock(6, 4, [0.5] * 6)
     assert not ops.convert_to_numpy(block(x, np.ones((2, 1, 1, 1)), condition)).any()
+
+
+def deblocked(period, first, image):
+    """Result of a layer with weights of its own."""
+    keras.utils.set_random_seed(3)
+    layer = Deblocking(period, first, 6)
+    step, condition = np.full((1, 1, 1, 1), 0.1, "f4"), quality_features(np.array([50]))
+    untouched = layer(image, step, condition)
+    np.testing.assert_array_equal(ops.convert_to_numpy(untouched), image)  # before training
+    layer.leave.kernel.assign(keras.random.normal(layer.leave.kernel.shape, seed=4))
+    return ops.convert_to_numpy(layer(image, step, condition))
+
+
+@pytest.mark.parametrize("border", pyramid.borders(3) + pyramid.borders(1))
+def test_deblocking_changes_four_pixels_on_either_side_of_its_borders(border, rng):
+    image = rng.random((1, 64, 96, 3)).astype(np.float32)
+    changed = (deblocked(*border, image) != image).any(axis=(0, 3))
+    period, first = border
+    near = [
+        np.isin(np.arange(side), np.add.outer(np.arange(first, side, period), np.arange(-4, 4)))
+        for side in (64, 96)
+    ]
+    expected = near[0][:, None] | near[1][None, :]
+    assert not changed[~expected].any()
+    assert changed[expected].mean() > 0.9
+
+
+def test_deblocking_sees_jumps_and_no_brightness(rng):
+    image = rng.random((1, 32, 32, 3)).astype(np.float32)
+    change = deblocked(16, 8, image) - image
+    brighter = deblocked(16, 8, image + 0.5) - (image + 0.5)
+    np.testing.assert_allclose(brighter, change, atol=1e-5)
 
 
 def test_the_thresholds_of_attention_lie_symmetrically_about_one_half():
@@ -256,4 +290,4 @@ def test_every_layer_is_registered_for_loading():
     names = {f"mrdcae_lite>{make().__class__.__name__}" for make, _ in CASES.values()}
     registered = {name for name in names if keras.saving.get_registered_object(name)}
     assert registered == names
-    assert len(names) == 5
+    assert len(names) == 6

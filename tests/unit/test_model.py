@@ -104,8 +104,26 @@ def test_the_untrained_transforms_reconstruct_perfectly(choice, shapes, images):
     masks = model.masks(latents, logits)
     if choice:
         assert all(to_numpy(mask).all() for mask in masks)
-    restored = model.synthesise(latents, [1.0] * len(masks), quality)
+    symbols, known = [], []
+    for y in latents:  # what `encode` does, without rounding
+        symbols.append(y * model._contrast_gain(known, quality))
+        known.append(model._dequantise(symbols[-1], known, quality))
+    restored = model.synthesise(symbols, [1.0] * len(masks), quality)
     np.testing.assert_allclose(to_numpy(restored), images, atol=1e-4)
+
+
+def test_symbols_are_rounded_latents_and_zero_where_a_level_is_off(tiny_model, images):
+    quality = np.array([50, 90], np.float32)
+    latents, _ = tiny_model.analyse(images, quality)
+    off = [ops.zeros_like(y[..., :1]) for y in latents[1:]]
+    (low, *upper), scaled = tiny_model.encode(latents, off, quality)
+    np.testing.assert_array_equal(to_numpy(scaled[0]), to_numpy(latents[0]))
+    assert abs(to_numpy(low) - to_numpy(latents[0])).max() <= 0.6 + 1e-5
+    for symbols, y, finer in zip(upper, latents[1:], scaled[1:], strict=True):
+        assert not to_numpy(symbols).any()
+        factor = to_numpy(finer) / to_numpy(y)
+        assert factor.std() > 0
+        assert factor.max() <= (0.04 / (4 / 255)) ** 0.3 + 1e-3
 
 
 def test_without_training_colour_is_quantised_more_coarsely_than_luma():

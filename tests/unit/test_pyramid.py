@@ -87,6 +87,30 @@ def test_three_levels_hold_as_many_numbers_and_as_much_energy_as_the_patch(rng):
     assert sum((level**2).sum() for level in levels) == pytest.approx((patch**2).sum())
 
 
+@pytest.mark.parametrize("amplitude", [0.0, 0.02, 0.2])
+def test_the_gain_falls_with_the_contrast_that_coarser_levels_show(amplitude):
+    """Slow stripes: both levels find the standard deviation of luma, amplitude / sqrt(2)."""
+    x = np.arange(PATCH) + 0.5
+    stripes = 0.5 + amplitude * np.cos(2 * np.pi * x / 16)  # whole waves in cells of 16
+    patch = np.broadcast_to(stripes[None, :, None], (PATCH, PATCH, 3))
+    levels = [level / 0.1 for level in analyse(patch)]  # in steps of a tenth
+    expected = ((amplitude**2 / 2 + pyramid.FAINTEST**2) / pyramid.USUAL**2) ** -0.15
+    medium = pyramid.contrast_gain(levels[:1], 0.1)
+    assert medium.shape == (2, 2, 1)
+    np.testing.assert_allclose(medium, expected, rtol=0.02)
+    assert pyramid.contrast_gain(levels[:2], 0.1).shape == (4, 4, 1)
+
+
+def test_colour_and_brightness_alone_are_no_contrast(rng):
+    patch = np.full((PATCH, PATCH, 3), 0.9)
+    patch[::2, :, 0], patch[::2, :, 2] = 1, 0.8  # the same luma everywhere
+    flat, coloured = (
+        pyramid.contrast_gain(analyse(p)[:2], 1.0) for p in (np.full_like(patch, 0.1), patch)
+    )
+    np.testing.assert_allclose(flat, coloured, rtol=1e-4)
+    np.testing.assert_allclose(flat, (pyramid.FAINTEST / pyramid.USUAL) ** -pyramid.MASKING)
+
+
 def test_a_flat_patch_is_one_number():
     low, medium, high = analyse(np.full((PATCH, PATCH, 3), 0.5))
     assert low[0, 0, 0] == pytest.approx(0.5 * PATCH * np.sqrt(3))

@@ -176,11 +176,24 @@ def test_corrections_beyond_the_margins_change_no_pixel(twins, rng):
 @pytest.mark.parametrize(
     ("architecture", "margins", "reach"),
     [
-        (Architecture(), [3, 2, 1], 4),
-        (Architecture(blocks=1), [1, 1, 0], 3),
-        (Architecture(blocks=1, attention=False), [1, 1, 0], 2),
-        (Architecture(resolutions=1, attention=False), [1], 1),
+        (Architecture(), [4, 4, 4], 5),
+        (Architecture(blocks=1), [2, 2, 3], 3),
+        (Architecture(blocks=1, attention=False), [2, 2, 3], 3),
+        (Architecture(resolutions=1, attention=False), [2], 1),
     ],
 )
 def test_margins_and_reach_are_no_wider_than_they_must_be(architecture, margins, reach):
     assert (architecture.margins(), architecture.reach) == (margins, reach)
+
+
+def test_multiplications_are_those_of_all_matrices_at_their_grids():
+    """Counted by hand for the sizes of the shipped codec."""
+    block = 384 * 128 + 9 * 128 * 128 + 128 * 192
+    grids = 1 / 64 + 1 / 256 + 1 / 1024
+    context = (9 * 192 * 96 + 4 * 96 * 96 + 96 * 192) / 1024
+    context += (9 * 144 * 96 + 3 * 96 * 96 + 96 * 144) * (1 / 64 + 1 / 256)
+    context += (9 * 96 * 96 + 96 * 4 * 96) * (1 / 256 + 1 / 1024)
+    borders = (72 * 64 + 64 * 64 + 64 * 24) * (2 / 32 + 2 / 32 + 2 / 16)
+    contrast = 192 * 192 * (2 / 1024 + 1 / 256)
+    expected = (2 * block + 192 * 192) * grids + context + borders + contrast
+    assert Architecture().multiplications() == pytest.approx(expected)
