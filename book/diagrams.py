@@ -75,18 +75,30 @@ def chain(boxes: Sequence[Box]) -> list[str]:
     return [*(box.draw() for box in boxes), *arrows]
 
 
+def _encoder_blocks(model: Architecture) -> str:
+    return _blocks(model.encoder_blocks, model.width)
+
+
+def _decoder_blocks(model: Architecture) -> str:
+    return _blocks(model.blocks, model.width)
+
+
+def _blocks(count: int, width: int) -> str:
+    return f"{count} blocks of {width} channels" if count else "strided convolutions"
+
+
 def system(model: Architecture) -> str:
     """The whole way of a picture: prepared, scored, encoded, written, and back."""
     levels = pyramid.levels(model.resolutions)
     steps: list[tuple[str, list[str]]] = [
         ("data", ["picture", "8 bits, any size"]),
         ("step", ["preparation", f"pad to multiples of {pyramid.PATCH}, scale to 0 to 1"]),
-        ("step", ["encoder", f"{len(levels)} levels, {model.blocks} blocks a grid"]),
+        ("step", ["encoder", f"{len(levels)} levels, {_encoder_blocks(model)}"]),
         ("step", ["patch attention", f"a score for each {pyramid.PATCH} x {pyramid.PATCH} patch"]),
         ("step", ["routing", "one, two or three levels a patch"]),
         ("step", ["quantisation and range coding", f"context model, {model.prior_width} channels"]),
         ("file", ["file", "header, routing map, one section a level"]),
-        ("step", ["decoder", "mirrors the encoder, over the whole grid"]),
+        ("step", ["decoder", f"mirrors the encoder, {_decoder_blocks(model)}"]),
         ("data", ["restored picture", "back to 8 bits"]),
     ]
     boxes = [Box(40, 20 + 72 * i, 360, lines, kind) for i, (kind, lines) in enumerate(steps)]
@@ -101,8 +113,7 @@ def encoder(model: Architecture) -> str:
     for step, (level, name) in enumerate(zip(reversed(levels), reversed(NAMES), strict=False)):
         y = 110 + 120 * step
         words = "block transform" if step == 0 else "merge 2 x 2 neighbours"
-        grid = [f"grid at 1/{level.stride}", words, f"{model.blocks} residual blocks"]
-        box = Box(20, y, 200, [*grid, f"of {model.width} channels"])
+        box = Box(20, y, 200, [f"grid at 1/{level.stride}", words, _encoder_blocks(model)])
         kept = [f"{name} level", f"{len(level.bands)} channels", f"every {level.stride} pixels"]
         parts += [box.draw(), Box(320, y + 8, 180, kept, "level").draw()]
         parts.append(arrow(120, y - 38 if step else 66, 120, y))
@@ -123,9 +134,9 @@ def mirrored(model: Architecture) -> str:
         y = 90 + 100 * step
         kept = [name, f"{len(level.bands)} channels at 1/{level.stride}"]
         parts += [
-            Box(20, y, 170, [f"analysis 1/{level.stride}", f"{model.blocks} blocks"]).draw(),
+            Box(20, y, 170, [f"analysis 1/{level.stride}", _encoder_blocks(model)]).draw(),
             Box(240, y, 180, kept, "level").draw(),
-            Box(470, y, 170, [f"synthesis 1/{level.stride}", f"{model.blocks} blocks"]).draw(),
+            Box(470, y, 170, [f"synthesis 1/{level.stride}", _decoder_blocks(model)]).draw(),
             arrow(190, y + 23, 240, y + 23),
             arrow(420, y + 23, 470, y + 23),
             arrow(105, y - (54 if step else 40), 105, y),

@@ -1,8 +1,9 @@
 """What each idea is worth: twins trained without it, and other ways to route.
 
 Every twin sees the same crops for the same number of steps and differs in one idea; `standard`
-lacks all three and has more blocks instead, to be of about the same size. The experiments `twins`
-and `routing` use this.
+lacks all three and has more blocks instead, to be of about the same size. Those of one resolution
+have residual blocks in the encoder, too, where they help; `encoder-blocks` shows that with three
+resolutions they do not. The experiments `twins` and `routing` use this.
 """
 
 import sys
@@ -28,13 +29,14 @@ Routing = NDArray[np.uint8]
 TWINS = {
     "all-three": (),
     "no-switching": ("--without", "switching"),
-    "no-resolutions": ("--without", "resolutions"),
+    "no-resolutions": ("--without", "resolutions", "--encoder-blocks", "2"),
     "no-attention": ("--without", "attention"),
     "no-augmentation": ("--without", "augmentation"),
     "standard": (
         *("--without", "resolutions", "--without", "attention", "--without", "switching"),
-        *("--blocks", "5"),
+        *("--blocks", "3", "--encoder-blocks", "3"),
     ),
+    "encoder-blocks": ("--encoder-blocks", "2"),
 }
 ROUTED_AT = (5, 20, 35, 50, 65, 80)
 

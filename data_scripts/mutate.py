@@ -30,6 +30,7 @@ import mrdcae_lite as mr
 from data_scripts.fetch import Parser
 from mrdcae_lite import extras
 from mrdcae_lite.bitstream import BitstreamError, read_varint, write_varint
+from mrdcae_lite.tiling import Tiling
 
 Random = np.random.Generator
 Pixels = NDArray[np.uint8]
@@ -57,7 +58,7 @@ class Draft:
     """A file taken apart. Change it, then `seal` it: the checksums are those of what it claims.
 
     Attributes:
-        start: the 20 bytes before the first number.
+        start: the 10 bytes before the first number.
         numbers: width, height and the lengths of the five sections, true or not.
         body: all that follows the header.
     """
@@ -69,12 +70,12 @@ class Draft:
     @classmethod
     def of(cls, data: bytes) -> "Draft":
         """Take a file apart without a check; raises `BitstreamError` where it has no numbers."""
-        at, numbers = 20, []
+        at, numbers = 10, []
         for _ in range(7):
             number, at = read_varint(data, at)
             numbers.append(number)
         at += 4 * sum(length > 0 for length in numbers[2:]) + 4
-        return cls(bytearray(data[:20]), numbers, data[at:])
+        return cls(bytearray(data[:10]), numbers, data[at:])
 
     @property
     def sections(self) -> list[bytes]:
@@ -103,19 +104,20 @@ def repaired(data: bytes) -> bytes:
         return data
 
 
-def streams(section: bytes) -> list[bytes]:
+def streams(draft: Draft, section: int) -> list[bytes]:
     """The tiles' streams of an undamaged level section."""
-    found, at = [], 0
-    while at < len(section):
-        length, at = read_varint(section, at)
-        found.append(section[at : at + length])
+    found, at, data = [], 0, draft.sections[section]
+    for _ in list(Tiling(draft.numbers[1], draft.numbers[0]))[1:]:
+        length, at = read_varint(data, at)
+        found.append(data[at : at + length])
         at += length
-    return found
+    return [*found, data[at:]]
 
 
 def joined(parts: list[bytes]) -> bytes:
     """Inverse of `streams`."""
-    return b"".join(write_varint(len(part)) + part for part in parts)
+    *others, last = parts
+    return b"".join(write_varint(len(part)) + part for part in others) + last
 
 
 # --- damage to bytes
@@ -186,19 +188,19 @@ def _sealed_bytes(data: bytes, rng: Random) -> bytes:
 
 
 def _start(draft: Draft, rng: Random) -> None:
-    draft.start[rng.integers(8, 20)] = _other(rng, *range(256))
+    draft.start[rng.integers(4, 10)] = _other(rng, *range(256))
 
 
 def _future(draft: Draft, rng: Random) -> None:
-    draft.start[_other(rng, 8, 9)] = _other(rng, *range(2, 256))
+    draft.start[4] = _other(rng, *range(2, 256))
 
 
 def _quality(draft: Draft, rng: Random) -> None:
-    draft.start[10] = _other(rng, *range(256))
+    draft.start[5] = _other(rng, *range(256))
 
 
 def _grey(draft: Draft, rng: Random) -> None:
-    draft.start[9] ^= 1
+    draft.start[5] ^= 128
 
 
 def _near_size(draft: Draft, rng: Random) -> None:
@@ -241,10 +243,10 @@ def _garbled_section(draft: Draft, rng: Random) -> None:
     draft.sections = sections
 
 
-def _whole_words(data: bytes, rng: Random) -> bytes:
-    """Random, constant or shortened data of whole 32-bit words."""
-    size = 4 * int(rng.integers(0, 40))
-    kinds = [rng.bytes(size), b"\xff" * size, bytes(size), data[: 4 * int(rng.integers(0, 9))]]
+def _other_stream(data: bytes, rng: Random) -> bytes:
+    """Random, constant, shortened or flipped data."""
+    size = int(rng.integers(0, 160))
+    kinds = [rng.bytes(size), b"\xff" * size, bytes(size), data[: int(rng.integers(0, 33))]]
     changed = bytearray(data)
     if changed:
         changed[rng.integers(len(changed))] ^= 1 << int(rng.integers(8))
@@ -253,31 +255,31 @@ def _whole_words(data: bytes, rng: Random) -> bytes:
 
 def _garbled_map(draft: Draft, rng: Random) -> None:
     sections = draft.sections
-    sections[1] = _whole_words(sections[1], rng)
+    sections[1] = _other_stream(sections[1], rng)
     draft.sections = sections
 
 
 def _garbled_stream(draft: Draft, rng: Random) -> None:
-    sections, level = draft.sections, 2 + rng.integers(3)
-    parts = streams(sections[level])
+    sections, level = draft.sections, 2 + int(rng.integers(3))
+    parts = streams(draft, level)
     which = rng.integers(len(parts))
-    parts[which] = _whole_words(parts[which], rng)
+    parts[which] = _other_stream(parts[which], rng)
     sections[level] = joined(parts)
     draft.sections = sections
 
 
 def _swapped_streams(draft: Draft, rng: Random) -> None:
     sections = draft.sections
-    levels = [streams(section) for section in sections[2:]]
+    levels = [streams(draft, level) for level in (2, 3, 4)]
     (a, b), tile = rng.integers(3, size=2), rng.integers(len(levels[0]))
     levels[a][tile], levels[b][-1] = levels[b][-1], levels[a][tile]
     draft.sections = [*sections[:2], *map(joined, levels)]
 
 
 def _lying_tiles(draft: Draft, rng: Random) -> None:
-    sections, level = draft.sections, 2 + rng.integers(3)
+    sections, level = draft.sections, 2 + int(rng.integers(3))
     changed = b""
-    for part in streams(sections[level]):
+    for part in streams(draft, level):
         lengths = [len(part), len(part), len(part) + _other(rng, -4, -1, 1, 4), *LONG]
         length = max(0, lengths[rng.integers(len(lengths))])
         changed += write_varint(length) + (part if rng.random() < 0.9 else b"")
@@ -286,10 +288,10 @@ def _lying_tiles(draft: Draft, rng: Random) -> None:
 
 
 def _many_tiles(draft: Draft, rng: Random) -> None:
-    """As many empty streams as a picture of many tiles needs, or one more or less."""
+    """As many empty streams as a picture of many tiles needs, or a length more or less."""
     tiles = _other(rng, 1, 2, 32)
     draft.numbers[:2] = 90, 1024 * tiles
-    sections = [bytes(max(0, tiles + _other(rng, -1, 0, 0, 0, 1))) for _ in range(3)]
+    sections = [bytes(max(0, tiles - 1 + _other(rng, -1, 0, 0, 0, 1))) for _ in range(3)]
     draft.sections = [*draft.sections[:2], *sections]
 
 

@@ -2,12 +2,10 @@
 
 All numbers are little-endian; `varint` is a base-128 number, low group first, at most 5 bytes.
 
-    magic      8 bytes   89 4D 52 44 0D 0A 1A 0A: shows damage by text-mode transfers
-    version    1 byte    1
-    flags      1 byte    bit 0: the picture is grey; all others zero
-    quality    1 byte    0 to 100
-    patch,tile 1 byte    log2 of the patch side (low 4 bits) and of the tile side (high 4 bits)
-    model      8 bytes   first bytes of the SHA-256 of the model's weights and tables
+    magic      4 bytes   89 4D 52 44
+    version    1 byte    1: patches of 32, tiles of at most 1024 pixels
+    quality    1 byte    0 to 100, and 128 more if the picture is grey
+    model      4 bytes   first bytes of the SHA-256 of the model's weights and tables
     width, height        two varints, 1 to 65535
     lengths              five varints: bytes of extras, map, low, medium and high section
     checksums            CRC-32 of each section that is not empty, 4 bytes each
@@ -22,9 +20,10 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-MAGIC = b"\x89MRD\r\n\x1a\n"
+MAGIC = b"\x89MRD"
 VERSION = 1
-_FIXED = 20  # bytes before the first varint
+_GREY = 128
+_FIXED = 10  # bytes before the first varint
 MAX_SIDE = 65535
 MAX_PIXELS = 100_000_000
 SECTIONS = ("extras", "routing map", "low level", "medium level", "high level")
@@ -41,8 +40,7 @@ class Header:
     Attributes:
         width, height: pixels.
         quality: 0 to 100.
-        model: 8 bytes that name the weights and tables.
-        patch, tile: sides in pixels of the routing unit and of the coding unit.
+        model: 4 bytes that name the weights and tables.
         lengths: bytes of the extras, routing map, low, medium and high sections.
         grey: the picture has no colour.
     """
@@ -51,8 +49,6 @@ class Header:
     height: int
     quality: int
     model: bytes
-    patch: int
-    tile: int
     lengths: tuple[int, int, int, int, int] = (0, 0, 0, 0, 0)
     grey: bool = False
 
@@ -88,8 +84,7 @@ FETCH_AGAIN = "The file is damaged: fetch it again."
 
 def pack(header: Header, sections: Sequence[bytes]) -> bytes:
     """The bytes of a file. `header.lengths` is taken from the five sections."""
-    sides = (header.patch.bit_length() - 1) | (header.tile.bit_length() - 1) << 4
-    head = MAGIC + bytes([VERSION, header.grey, header.quality, sides]) + header.model
+    head = MAGIC + bytes([VERSION, header.quality + _GREY * header.grey]) + header.model
     numbers = (header.width, header.height, *map(len, sections))
     head += b"".join(map(write_varint, numbers))
     head += b"".join(struct.pack("<I", zlib.crc32(s)) for s in sections if s)
@@ -136,7 +131,7 @@ def read_header(data: bytes) -> Header:
 
 def _read_header(data: bytes) -> tuple[Header, tuple[int, ...], int]:
     _check_start(data)
-    flags, quality, sides = data[9:12]
+    grey, quality = divmod(data[5], _GREY)
     at, numbers = _FIXED, []
     for _ in range(7):
         number, at = read_varint(data, at)
@@ -154,32 +149,26 @@ def _read_header(data: bytes) -> tuple[Header, tuple[int, ...], int]:
         width=width,
         height=height,
         quality=quality,
-        model=data[12:_FIXED],
-        patch=1 << (sides & 15),
-        tile=1 << (sides >> 4),
+        model=data[6:_FIXED],
         lengths=(extras, routing, low, medium, high),
-        grey=bool(flags & 1),
+        grey=bool(grey),
     )
-    if flags > 1:
-        raise BitstreamError(
-            f"expected flags 0 or 1. Received: {flags}. Update mrdcae-lite to read it."
-        )
     _check_limits(header)
     return header, expected, end + 4
 
 
 def _check_start(data: bytes) -> None:
-    if data[:8] != MAGIC:
-        found = data[:8].hex(" ") or "nothing"
+    if data[:4] != MAGIC:
+        found = data[:4].hex(" ") or "nothing"
         raise BitstreamError(
             f"expected a .mrdc file, which starts with {MAGIC.hex(' ')}. Received: {found}. "
             "Make one with `mrdcae compress`."
         )
     if len(data) < _FIXED:
         raise BitstreamError(f"the header is cut off at byte {len(data)}. {FETCH_AGAIN}")
-    if data[8] != VERSION:
+    if data[4] != VERSION:
         raise BitstreamError(
-            f"expected format version {VERSION}. Received: version {data[8]}. "
+            f"expected format version {VERSION}. Received: version {data[4]}. "
             "Update mrdcae-lite to read it."
         )
 
@@ -198,7 +187,3 @@ def _check_limits(header: Header) -> None:
         )
     if header.quality > 100:
         raise BitstreamError(f"expected a quality up to 100. Received: {header.quality}.")
-    if header.patch > header.tile:
-        raise BitstreamError(
-            f"expected tiles of whole patches. Received: patch {header.patch}, tile {header.tile}."
-        )

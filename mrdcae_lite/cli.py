@@ -139,7 +139,8 @@ def _add_train(commands: Any) -> None:
         ("size", 128, "side of the crops in pixels"),
         ("seed", 0, "of weights, noise and crops"),
         ("width", 128, "channels of the residual blocks"),
-        ("blocks", 2, "residual blocks a grid, on either side"),
+        ("blocks", 2, "residual blocks a grid of the decoder"),
+        ("encoder-blocks", 0, "residual blocks a grid of the encoder"),
     ):
         train.add_argument(f"--{name}", type=int, default=value, help=f"{text} ({value})")
     train.add_argument("--learning-rate", type=float, default=3e-3, help="its peak (0.003)")
@@ -235,7 +236,7 @@ def _info(options: argparse.Namespace) -> None:
     pairs = zip(bitstream.SECTIONS, header.lengths, strict=True)
     parts = ", ".join(f"{name} {size}" for name, size in pairs if size)
     print(f"{options.file}: {header.width}x{header.height}, quality {header.quality}")
-    print(f"model {header.model.hex()}, patches of {header.patch}, tiles of {header.tile} pixels")
+    print(f"model {header.model.hex()}")
     print(f"{len(data)} bytes ({parts}), {bits_per_pixel(data, shape):.3f} bpp")
 
 
@@ -266,6 +267,7 @@ def _train(options: argparse.Namespace) -> None:
     model = MRDCAE(
         width=options.width,
         blocks=options.blocks,
+        encoder_blocks=options.encoder_blocks,
         resolutions=1 if "resolutions" in without else 3,
         attention="attention" not in without,
         textured_loss="mse" if "switching" in without else "ssim",

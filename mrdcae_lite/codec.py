@@ -27,7 +27,7 @@ from mrdcae_lite.preparation import denormalise, normalise
 from mrdcae_lite.prior import IntegerPrior, Request
 from mrdcae_lite.prior import shapes as prior_shapes
 from mrdcae_lite.quality import QUALITIES, ROUNDING, check_quality, quality_features
-from mrdcae_lite.tiling import TILE, Place, Tiling
+from mrdcae_lite.tiling import Place, Tiling
 from mrdcae_lite.transforms import Architecture, Transforms
 
 if TYPE_CHECKING:
@@ -214,13 +214,10 @@ class Codec:
             coders = [entropy.SymbolEncoder(self.tables) for _ in range(3)]
             self._encode_tile(latents, quality, coders, fast)
             streams.append([coder.finish() for coder in coders])
-        sections = [
-            b"".join(bitstream.write_varint(len(part)) + part for part in parts)
-            for parts in zip(*streams, strict=True)
-        ]
+        sections = [_join_streams(parts) for parts in zip(*streams, strict=True)]
         height, width = image.shape[:2]
         grey = is_grey(image)
-        header = Header(width, height, quality, self.id, pyramid.PATCH, TILE, grey=grey)
+        header = Header(width, height, quality, self.id, grey=grey)
         return bitstream.pack(header, (extras, entropy.write_routing(chosen), *sections))
 
     def analyse(self, image: Pixels, quality: int) -> Latents:
@@ -229,7 +226,7 @@ class Codec:
 
     def _analyse(self, image: Pixels, quality: int, place: Place) -> Latents:
         """Latents of a place, from its pixels and as many around it as they depend on."""
-        wide = Tiling(*image.shape[:2]).grown(place, self.architecture.reach)
+        wide = Tiling(*image.shape[:2]).grown(place, self.architecture.encoder_reach)
         piece = pad_to_multiple(image[wide.pixels], pyramid.PATCH)
         levels, logits = self._transforms.analyse(normalise(piece), quality)
         if logits is None:
@@ -319,10 +316,14 @@ class Codec:
         worth: NDArray[np.float32],
     ) -> NDArray[np.int32]:
         """Rate-distortion-optimised quantisation: one step toward zero where that pays."""
-        smaller = symbols - np.sign(symbols)
-        here, there = self.tables.cost(symbols, indices), self.tables.cost(smaller, indices)
-        worse = worth * ((y - smaller) ** 2 - (y - symbols) ** 2)
-        return np.where(worse < RATE_WEIGHT * (here - there), smaller, symbols)
+        some = np.nonzero(symbols)  # few of them
+        y, larger, tables = y[some], symbols[some], indices[some]
+        smaller = larger - np.sign(larger)
+        saved = self.tables.cost(larger, tables) - self.tables.cost(smaller, tables)
+        worse = worth[some[1]] * ((y - smaller) ** 2 - (y - larger) ** 2)
+        chosen = symbols.copy()
+        chosen[some] = np.where(worse < RATE_WEIGHT * saved, smaller, larger)
+        return chosen
 
     def _smallest_reaching(
         self, encode: Callable[[int], bytes], target: float, image: Pixels
@@ -387,7 +388,7 @@ class Codec:
 
     def _restore(self, picture: "_Opened", tile: Place, deblock: bool) -> NDArray[np.float32]:
         """Synthesis of a tile, float32 (height, width, 3), from its symbols and those around."""
-        wide = picture.tiling.grown(tile, self.architecture.reach)
+        wide = picture.tiling.grown(tile, self.architecture.decoder_reach)
         inner = tile.within(wide)
         masks = self._masks(picture.routing[wide.cells(1)])
         margins = self.architecture.margins()
@@ -458,7 +459,7 @@ class Codec:
             little = array.astype(array.dtype.newbyteorder("<"))
             digest.update(f"{name} {array.dtype.name} {array.shape};".encode())
             digest.update(little.tobytes())
-        return digest.digest()[:8]
+        return digest.digest()[:4]
 
     def save(self, path: str | Path) -> None:
         """Write the codec to one file: a compressed NumPy archive without pickled objects."""
@@ -506,11 +507,6 @@ class _Opened:
             raise BitstreamError(
                 f"the file was made with model {self.header.model.hex()}. This codec is "
                 f"{codec.id.hex()}: load the codec that the file names."
-            )
-        if (self.header.patch, self.header.tile) != (pyramid.PATCH, TILE):
-            raise BitstreamError(
-                f"expected patches of {pyramid.PATCH} and tiles of {TILE} pixels. Received: "
-                f"{self.header.patch} and {self.header.tile}. Update mrdcae-lite to read the file."
             )
         self._codec, self._level = codec, level
         self.size = (self.header.height, self.header.width)
@@ -616,19 +612,25 @@ def level_masks(
     ]
 
 
+def _join_streams(streams: Sequence[bytes]) -> bytes:
+    """A level section: the streams of its tiles, the length before each but the last."""
+    *others, last = streams
+    return b"".join(bitstream.write_varint(len(part)) + part for part in others) + last
+
+
 def _split_section(section: bytes, number: int, tiles: int) -> list[bytes]:
     """The streams of the tiles in a level section."""
     at, streams, part = 0, [], f"{bitstream.SECTIONS[number + 2]} section"
-    for _ in range(tiles):
+    for _ in range(tiles - 1):
         length, at = bitstream.read_varint(section, at, part)
         streams.append(section[at : at + length])
         at += length
-    if at != len(section):
+    if at > len(section):
         raise BitstreamError(
             f"the tiles of the {part} claim {at} bytes, but it has {len(section)}. "
             f"{bitstream.FETCH_AGAIN}"
         )
-    return streams
+    return [*streams, section[at:]]
 
 
 def _check_roi(roi: NDArray, shape: tuple[int, ...]) -> NDArray[np.bool_]:

@@ -206,8 +206,23 @@ class SymbolEncoder:
                 self._coder.encode(distance.astype(np.int32), _PLAIN_BITS)
 
     def finish(self) -> bytes:
-        """The stream: little-endian 32-bit words."""
-        return self._coder.get_compressed().astype("<u4").tobytes()
+        """The stream."""
+        return _ended(self._coder)
+
+
+def _ended(coder: Any) -> bytes:
+    """What a range encoder wrote: the bytes of a binary fraction, as few as decode alike.
+
+    A decoder reads zeros after the end. So of all numbers in the encoder's last interval, that one
+    is written which ends in most zero bytes, and these are left out.
+    """
+    position, (lower, size) = coder.pos()  # whole words before the 64 bits still open
+    stream = coder.get_compressed().astype(">u4").tobytes()
+    done, point = stream[: 4 * position], int.from_bytes(stream[4 * position :].ljust(8, b"\0"))
+    first = point - (point - lower) % 2**64
+    last = min(first + size, 2**64) - 1
+    ends = (-(-max(first, 0) // 256**zeros) * 256**zeros for zeros in range(8, -1, -1))
+    return (done + next(end for end in ends if end <= last).to_bytes(8)).rstrip(b"\0")
 
 
 class _Reader:
@@ -215,12 +230,8 @@ class _Reader:
 
     def __init__(self, stream: bytes, part: str) -> None:
         self._part = part
-        if len(stream) % 4:
-            raise BitstreamError(
-                f"expected whole 32-bit words in the {part}. Received: {len(stream)} bytes. "
-                f"{FETCH_AGAIN}"
-            )
-        self._coder = _RangeDecoder(np.frombuffer(stream, "<u4").astype(np.uint32))
+        words = np.frombuffer(stream + bytes(-len(stream) % 4), ">u4").astype(np.uint32)
+        self._coder = _RangeDecoder(words)
 
     def decode(self, model: Any, count: int) -> NDArray[np.int32]:
         """Next `count` symbols."""
@@ -303,7 +314,18 @@ def write_routing(routing: NDArray[np.uint8]) -> bytes:
         counts, categorical = model.at(row, column)
         coder.encode(int(routing[row, column]) - 1, categorical)
         model.learn(row, column, counts, int(routing[row, column]))
-    return coder.get_compressed().astype("<u4").tobytes()
+    return _ended(coder)
+
+
+def routing_bits(routing: NDArray[np.uint8]) -> float:
+    """Information content of a map of levels, as `write_routing` codes it."""
+    bits, model = 0.0, _MapModel(routing.shape)
+    for row, column in np.ndindex(routing.shape):
+        counts, _ = model.at(row, column)
+        level = int(routing[row, column])
+        bits -= math.log2(counts[level - 1] / counts.sum())
+        model.learn(row, column, counts, level)
+    return bits
 
 
 def read_routing(stream: bytes, shape: tuple[int, int]) -> NDArray[np.uint8]:

@@ -15,11 +15,9 @@ import platform
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, astuple, dataclass, fields
 from functools import cache, partial
 from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +30,7 @@ from skimage.metrics import structural_similarity
 from mrdcae_lite.baselines import BASELINES
 from mrdcae_lite.bitstream import up_to_level
 from mrdcae_lite.codec import load, registry
+from mrdcae_lite.folders import processes
 from mrdcae_lite.images import PICTURES, read_image, sample, sample_names
 from mrdcae_lite.metrics import SSIM_SIGMA, bd_rate, bits_per_pixel, ms_ssim, psnr, ssim_db
 from mrdcae_lite.preparation import standardise
@@ -330,8 +329,7 @@ def _each(task: Callable[[Path], Any], paths: Sequence[Path], jobs: int) -> Iter
     if jobs == 1:
         yield from map(task, paths)
         return
-    # A forked process may inherit the locks of threads that it does not have.
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+    with processes(jobs) as pool:
         yield from pool.map(task, paths)
 
 

@@ -4,10 +4,12 @@ Each file is written in one step. In a folder a bad file does not stop the other
 already is not made again, so that a run that was interrupted can simply be repeated.
 """
 
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,6 +21,8 @@ from mrdcae_lite.images import read_picture, write_atomically, write_image
 from mrdcae_lite.metrics import bits_per_pixel, compression_ratio
 
 EXTENSION = ".mrdc"
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
 Task = Callable[[Path, Path], str]
 """Makes the second file from the first and returns a line about it."""
 
@@ -128,8 +132,7 @@ def convert(
     if jobs == 1:
         yield from map(attempt, pairs)
         return
-    # A forked process may inherit the locks of threads that it does not have.
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+    with processes(jobs) as pool:
         running: set[Future[Outcome]] = set()
         try:
             for pair in pairs:
@@ -143,6 +146,24 @@ def convert(
                 "a process was ended by the system, most likely for lack of memory. "
                 "Run it again with fewer jobs."
             ) from error
+
+
+@contextmanager
+def processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool of processes that multiply matrices with one thread each.
+
+    Libraries start as many threads as there are cores in every process. Two processes on two cores
+    then wait for one another's threads and take ten times as long. What the user has set stays.
+    """
+    ours = {name: "1" for name in _THREADS if name not in os.environ}
+    os.environ.update(ours)
+    try:
+        # A forked process may inherit the locks of threads that it does not have.
+        with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+            yield pool
+    finally:
+        for name in ours:
+            del os.environ[name]
 
 
 def one_line(error: BaseException) -> str:

@@ -279,7 +279,7 @@ class Deblocking(Correction):
     Returns the shape of x.
     """
 
-    def __init__(self, period: int, first: int, width: int = 64, **kwargs: Any) -> None:
+    def __init__(self, period: int, first: int, width: int = 128, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.period, self.first, self.width = period, first, width
         self.enter = keras.layers.Conv2D(width, (1, 3), padding="same", name="enter")

@@ -85,11 +85,14 @@ class MRDCAE(keras.Model):
     `mse_share` of it plus `structure` times the loss of structural similarity (or of edges).
 
     Args:
-        width: channels of the residual blocks; deblocking has half as many.
-        blocks: residual blocks per grid, on either side.
+        width: channels of the residual blocks and of deblocking.
+        blocks: residual blocks per grid of the decoder.
         prior_width: channels of the prior's state, at most 96 (larger sums would not be exact).
         resolutions: 3, or 1 for a single pathway at 1/8 without attention (the ablation).
         attention: whether patches are routed; without, each gets all levels (the ablation).
+        encoder_blocks: residual blocks per grid of the encoder. With three resolutions they are
+            worth nothing: where the decoder is close to linear and its blocks to orthonormal, a
+            linear map already finds the nearest latents.
         textured_loss: "ssim", "edge", or "mse" (no switching: the ablation).
         mse_share: weight of the squared error on textured patches.
         structure: weight of the structural term on textured patches.
@@ -113,6 +116,7 @@ class MRDCAE(keras.Model):
         prior_width: int = 96,
         resolutions: int = 3,
         attention: bool = True,
+        encoder_blocks: int = 0,
         textured_loss: str = "ssim",
         mse_share: float = 0.6,
         structure: float = 6.0,
@@ -135,6 +139,7 @@ class MRDCAE(keras.Model):
             raise ValueError(f"resolutions must be 1 or 3. Received: resolutions={resolutions!r}.")
         self.width, self.blocks, self.prior_width = width, blocks, prior_width
         self.resolutions, self.routes = resolutions, attention and resolutions > 1
+        self.encoder_blocks = encoder_blocks
         self.levels = pyramid.levels(resolutions)
         self.textured_loss, self.mse_share = textured_loss, mse_share
         self.structure, self.threshold, self.seed = structure, threshold, seed
@@ -158,19 +163,21 @@ class MRDCAE(keras.Model):
         inverse = [[1 / factor for factor in g] for g in gains]
         self.inverse_gains = [Gain(g, name=f"inverse_gain{n}") for n, g in enumerate(inverse)]
         self.deblocking = [
-            Deblocking(*border, max(self.width // 2, 1), name=f"deblocking{n}")
+            Deblocking(*border, self.width, name=f"deblocking{n}")
             for n, border in enumerate(pyramid.borders(self.resolutions))
         ]
         self.prior = ContextPrior(self.prior_width, self.resolutions, name="prior")
         bands = [pyramid.bands(coarsest=end) for _, end in steps]
         typical = [list(pyramid.typical_std(b, 8 * 2**n)) for n, b in enumerate(bands)]
-        self.analysis_blocks = [self._blocks(f"analysis{n}", t) for n, t in enumerate(typical)]
-        self.synthesis_blocks = [self._blocks(f"synthesis{n}", t) for n, t in enumerate(typical)]
+        self.analysis_blocks, self.synthesis_blocks = (
+            [self._blocks(f"{side}{n}", count, t) for n, t in enumerate(typical)]
+            for side, count in (("analysis", self.encoder_blocks), ("synthesis", self.blocks))
+        )
 
-    def _blocks(self, name: str, typical: Sequence[float]) -> list[ResidualBlock]:
+    def _blocks(self, name: str, count: int, typical: Sequence[float]) -> list[ResidualBlock]:
         return [
             ResidualBlock(192, self.width, typical, name=f"{name}_block{n}", dtype=self.block_dtype)
-            for n in range(self.blocks)
+            for n in range(count)
         ]
 
     def build(self, input_shape: Shape | None = None) -> None:
@@ -454,7 +461,7 @@ class MRDCAE(keras.Model):
         return [*super().metrics, *self.trackers.values()]
 
     def get_config(self) -> dict[str, Any]:
-        shape = ("width", "blocks", "prior_width", "resolutions")
+        shape = ("width", "blocks", "prior_width", "resolutions", "encoder_blocks")
         objective = ("textured_loss", "mse_share", "structure", "threshold")
         config = super().get_config()
         config.pop("dtype", None)

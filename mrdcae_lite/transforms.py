@@ -34,24 +34,34 @@ class Architecture(NamedTuple):
     prior_width: int = 96
     resolutions: int = 3
     attention: bool = True
+    encoder_blocks: int = 0
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Architecture":
         """From what a codec file says; raises `ValueError` if that is impossible."""
         found = cls(**config)
-        sizes = found[:4]
-        whole = all(type(size) is int and size > 0 for size in sizes)
-        if not whole or found.resolutions not in (1, 3) or type(found.attention) is not bool:
+        sizes, encoder_blocks = found[:4], found.encoder_blocks
+        whole = all(type(number) is int for number in (*sizes, encoder_blocks))
+        if (
+            not whole
+            or min(*sizes, encoder_blocks + 1) < 1
+            or found.resolutions not in (1, 3)
+            or type(found.attention) is not bool
+        ):
             raise ValueError(f"impossible architecture {dict(config)}")
         return found
 
     @property
-    def reach(self) -> int:
-        """Patches around a place that its latents, its score or its pixels depend on."""
-        stride = 8 * 2 ** (self.resolutions - 1)
-        analysis = self.blocks * 8 * (2**self.resolutions - 1)  # pixels
-        synthesis = (self.margins()[0] + 1) * stride
-        return max(-(-max(analysis, synthesis) // pyramid.PATCH), 3 if self.attention else 0)
+    def encoder_reach(self) -> int:
+        """Patches around a place that its latents or its score depend on."""
+        pixels = self.encoder_blocks * 8 * (2**self.resolutions - 1)
+        return max(-(-pixels // pyramid.PATCH), 3 if self.attention else 0)
+
+    @property
+    def decoder_reach(self) -> int:
+        """Patches around a place that its pixels depend on."""
+        pixels = (self.margins()[0] + 1) * 8 * 2 ** (self.resolutions - 1)
+        return -(-pixels // pyramid.PATCH)
 
     def margins(self) -> list[int]:
         """Cells around a place that must be corrected with it, for each level, coarse to fine.
@@ -101,24 +111,24 @@ class Architecture(NamedTuple):
             "film/bias": (2 * self.width,),
         }
         shapes: dict[str, tuple[int, ...]] = {}
-        for side in ("analysis", "synthesis"):
+        for side, blocks in (("analysis", self.encoder_blocks), ("synthesis", self.blocks)):
             for step in range(self.resolutions):
                 shapes[f"{side}{step}/offset"] = (192, 192)
-                for number in range(self.blocks):
+                for number in range(blocks):
                     path = f"{side}{step}_block{number}"
                     shapes |= {f"{path}/{name}": shape for name, shape in block.items()}
         for number, level in enumerate(pyramid.levels(self.resolutions)):
             for gain in ("gain", "inverse_gain"):
                 shapes[f"{gain}{number}/curve"] = (4, len(level.bands))
-        beside, half = 6 * pyramid.BESIDE, max(self.width // 2, 1)
+        beside, width = 6 * pyramid.BESIDE, self.width
         border = {
-            "enter/kernel": (1, 3, beside, half),
-            "enter/bias": (half,),
-            "film/kernel": (4, half),
-            "film/bias": (half,),
-            "mix/kernel": (half, half),
-            "mix/bias": (half,),
-            "leave/kernel": (half, beside),
+            "enter/kernel": (1, 3, beside, width),
+            "enter/bias": (width,),
+            "film/kernel": (4, width),
+            "film/bias": (width,),
+            "mix/kernel": (width, width),
+            "mix/bias": (width,),
+            "leave/kernel": (width, beside),
             "leave/bias": (beside,),
         }
         for number in range(self.resolutions):
@@ -285,7 +295,7 @@ class Transforms:
     @staticmethod
     def _correct(grid: Grid, mask: Mask, blocks: "list[_Block]") -> None:
         """Add the corrections of residual blocks to `grid` where `mask` is set."""
-        if not mask.any():
+        if not blocks or not mask.any():
             return
         sites, seen = Sites.of(mask), np.nonzero(_grown(mask))
         width = grid.shape[1] + 2
@@ -333,9 +343,12 @@ class _Settings:
                     f"{side}{scale}_block{number}",
                     pyramid.typical_std(pyramid.bands(coarsest=scale == last), 8 * 2**scale),
                 )
-                for number in range(architecture.blocks)
+                for number in range(blocks)
             ]
-            for side in ("analysis", "synthesis")
+            for side, blocks in (
+                ("analysis", architecture.encoder_blocks),
+                ("synthesis", architecture.blocks),
+            )
             for scale in range(architecture.resolutions)
         }
         numbers = range(architecture.resolutions)

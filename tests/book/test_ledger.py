@@ -133,7 +133,7 @@ FIGURES = "report-figures.ipynb"
 
 @pytest.mark.parametrize("resolutions", [1, 3])
 def test_the_drawings_show_the_numbers_of_the_model(resolutions):
-    model = Architecture(width=77, blocks=5, resolutions=resolutions)
+    model = Architecture(width=77, encoder_blocks=5, resolutions=resolutions)
     text = diagrams.encoder(model)
     words = ["".join(element.itertext()) for element in ElementTree.fromstring(text)]
     assert any("77 channels" in word for word in words)

@@ -39,7 +39,7 @@ def test_a_twin_that_is_there_is_not_trained_again(tmp_path, monkeypatch):
     monkeypatch.setattr(ablations.cli, "main", lambda arguments: calls.append(arguments) or 0)
     file = tmp_path / "standard" / "trained.keras-codec"
     assert ablations.trained("standard", Path("training"), tmp_path, ["--blocks", "1"]) == file
-    assert calls[0][-2:] == ["--blocks", "5"]  # a twin's own choice has the last word
+    assert calls[0][-2:] == ["--encoder-blocks", "3"]  # a twin's own choice has the last word
     assert "1" in calls[0]
     file.parent.mkdir()
     file.write_bytes(b"")

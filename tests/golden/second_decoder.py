@@ -84,9 +84,9 @@ def varint(data, at):
 
 
 def container(data):
-    need(data[:8] == b"\x89MRD\r\n\x1a\n", "not a .mrdc file")
-    need(len(data) >= 20 and data[8] == 1, "another version, or cut off")
-    at, numbers = 20, []
+    need(data[:4] == b"\x89MRD", "not a .mrdc file")
+    need(len(data) >= 10 and data[4] == 1, "another version, or cut off")
+    at, numbers = 10, []
     for _ in range(7):
         number, at = varint(data, at)
         numbers.append(number)
@@ -97,8 +97,8 @@ def container(data):
         sums.append(struct.unpack_from("<I", data, at)[0] if length else 0)
         at += 4 if length else 0
     need(zlib.crc32(data[: at - 4]) == sums.pop(), "the header is damaged")
-    flags, quality, sides = data[9:12]
-    need(flags <= 1 and quality <= 100 and sides == 0xA5, "a header of another kind")
+    grey, quality = divmod(data[5], 128)
+    need(quality <= 100, "the quality")
     need(1 <= width <= 65535 and 1 <= height <= 65535 and width * height <= 10**8, "the size")
     sections = []
     for length, checksum in zip(lengths, sums, strict=True):
@@ -107,7 +107,7 @@ def container(data):
         need(zlib.crc32(sections[-1]) == checksum, "a section is damaged")
         at += length
     need(at == len(data), "bytes after the end")
-    return (width, height, quality, flags == 1, data[12:20]), sections
+    return (width, height, quality, grey == 1, data[6:10]), sections
 
 
 def model_id(arrays):
@@ -116,7 +116,7 @@ def model_id(arrays):
         array = arrays[name]
         digest.update(f"{name} {array.dtype.name} {array.shape};".encode())
         digest.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
-    return digest.digest()[:8]
+    return digest.digest()[:4]
 
 
 def chunks(section, pixels):
@@ -143,12 +143,12 @@ def spans(side):
 
 def split(section, tiles):
     streams, at = [], 0
-    for _ in range(tiles):
+    for _ in range(tiles - 1):
         length, at = varint(section, at)
         streams.append(section[at : at + length])
         at += length
-    need(at == len(section), "the tiles do not fill their section")
-    return streams
+    need(at <= len(section), "the tiles do not fit their section")
+    return [*streams, section[at:]]
 
 
 # --- the range coder
@@ -166,8 +166,8 @@ def edges(counts):
 
 class Coder:
     def __init__(self, stream):
-        need(len(stream) % 4 == 0, "a stream of broken words")
-        self.words = iter(struct.unpack(f"<{len(stream) // 4}I", stream))
+        stream += bytes(-len(stream) % 4)
+        self.words = iter(struct.unpack(f">{len(stream) // 4}I", stream))
         self.lower, self.range = 0, MODULUS - 1
         self.point = next(self.words, 0) << 32 | next(self.words, 0)
 

@@ -183,12 +183,10 @@ def listing(codec_file, data):
             lines.append(f"{at + first:3}  {part:25}{'' if first else meaning}".rstrip())
         at += size
 
-    take(8, "magic")
+    take(4, "magic")
     take(1, "version 1")
-    take(1, f"flags: {'grey' if header.grey else 'colour'}")
-    take(1, f"quality {header.quality}")
-    take(1, "patches of 2^5 and tiles of 2^10 pixels")
-    take(8, "model: the start of the codec file's hash")
+    take(1, f"quality {header.quality}, {'grey' if header.grey else 'colour'}")
+    take(4, "model: the start of the codec file's hash")
     names = [f"bytes of the {name} section" for name in bitstream.SECTIONS]
     for number, name in zip(
         (header.width, header.height, *header.lengths), ["width", "height", *names], strict=True
@@ -200,10 +198,8 @@ def listing(codec_file, data):
     take(4, f"CRC-32 of the bytes 0 to {at - 1}")
     take(header.lengths[0], "extras")
     take(header.lengths[1], "routing map")
-    for name in bitstream.SECTIONS[2:]:
-        size, after = bitstream.read_varint(data, at)
-        take(after - at, f"{name}: bytes of the only tile's stream: {size}")
-        take(size, "stream")
+    for name, size in zip(bitstream.SECTIONS[2:], header.lengths[2:], strict=True):
+        take(size, f"{name}: the only tile's stream")
     assert at == len(data)
     return "\n".join([*lines, "", *first_steps(codec_file, data)]) + "\n"
 

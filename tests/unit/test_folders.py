@@ -302,3 +302,12 @@ def test_ctrl_c_ends_all_processes_in_one_line_and_leaves_whole_files(finished, 
 )
 def test_an_error_is_one_line(error, line):
     assert operator.contains(one_line(error), line)
+
+
+def test_processes_multiply_with_one_thread_unless_the_user_says_otherwise(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    with folders.processes(2) as pool:
+        assert list(pool.map(os.getenv, names)) == ["3", "1"]
+    assert list(map(os.getenv, names)) == ["3", None]

@@ -10,7 +10,7 @@ from mrdcae_lite.transforms import Architecture, Transforms
 
 TWINS = {
     "whole": {},
-    "deeper": {"blocks": 2},
+    "deeper": {"blocks": 2, "encoder_blocks": 2},
     "no attention": {"attention": False},
     "one resolution": {"resolutions": 1},
 }
@@ -133,7 +133,7 @@ def test_an_empty_mask_changes_nothing(tiny_model, rng):
 
 def test_what_lies_beyond_the_reach_changes_no_latent_and_no_score(twins, rng):
     transforms = twins[1]
-    reach = transforms.architecture.reach
+    reach = transforms.architecture.encoder_reach
     image = rng.random((32, 32 * (2 * reach + 3), 3)).astype(np.float32)
     other = 1 - image
     near = slice(32, 32 * (2 * reach + 2))
@@ -151,10 +151,7 @@ def test_what_lies_beyond_the_reach_changes_no_latent_and_no_score(twins, rng):
 def test_corrections_beyond_the_margins_change_no_pixel(twins, rng):
     """Of a single place: what its own pixels need of every level, and what they may do without."""
     transforms = twins[1]
-    reach, levels = (
-        transforms.architecture.reach,
-        levels_of(transforms),
-    )
+    reach, levels = transforms.architecture.decoder_reach, levels_of(transforms)
     side = 2 * reach + 3
     place = 1 + reach
     latents, _ = random_latents(levels, side, side, rng)
@@ -174,16 +171,19 @@ def test_corrections_beyond_the_margins_change_no_pixel(twins, rng):
 
 
 @pytest.mark.parametrize(
-    ("architecture", "margins", "reach"),
+    ("architecture", "margins", "decoder", "encoder"),
     [
-        (Architecture(), [4, 4, 4], 5),
-        (Architecture(blocks=1), [2, 2, 3], 3),
-        (Architecture(blocks=1, attention=False), [2, 2, 3], 3),
-        (Architecture(resolutions=1, attention=False), [2], 1),
+        (Architecture(), [4, 4, 4], 5, 3),
+        (Architecture(blocks=1), [2, 2, 3], 3, 3),
+        (Architecture(encoder_blocks=2), [4, 4, 4], 5, 4),
+        (Architecture(encoder_blocks=2, attention=False), [4, 4, 4], 5, 4),
+        (Architecture(attention=False), [4, 4, 4], 5, 0),
+        (Architecture(resolutions=1, attention=False, encoder_blocks=1), [2], 1, 1),
     ],
 )
-def test_margins_and_reach_are_no_wider_than_they_must_be(architecture, margins, reach):
-    assert (architecture.margins(), architecture.reach) == (margins, reach)
+def test_margins_and_reach_are_no_wider_than_they_must_be(architecture, margins, decoder, encoder):
+    assert architecture.margins() == margins
+    assert (architecture.decoder_reach, architecture.encoder_reach) == (decoder, encoder)
 
 
 def test_multiplications_are_those_of_all_matrices_at_their_grids():
@@ -193,7 +193,7 @@ def test_multiplications_are_those_of_all_matrices_at_their_grids():
     context = (9 * 192 * 96 + 4 * 96 * 96 + 96 * 192) / 1024
     context += (9 * 144 * 96 + 3 * 96 * 96 + 96 * 144) * (1 / 64 + 1 / 256)
     context += (9 * 96 * 96 + 96 * 4 * 96) * (1 / 256 + 1 / 1024)
-    borders = (72 * 64 + 64 * 64 + 64 * 24) * (2 / 32 + 2 / 32 + 2 / 16)
+    borders = (72 * 128 + 128 * 128 + 128 * 24) * (2 / 32 + 2 / 32 + 2 / 16)
     contrast = 192 * 192 * (2 / 1024 + 1 / 256)
     expected = (2 * block + 192 * 192) * grids + context + borders + contrast
     assert Architecture().multiplications() == pytest.approx(expected)
