@@ -396,12 +396,15 @@ class Codec:
             needed = np.zeros_like(mask)
             needed[inner.cells(level.scale, margin)] = True
             mask &= needed
-        restored = self._transforms.synthesise(
-            picture.symbols(wide), masks, picture.header.quality, deblock=deblock
-        )
+        quality = picture.header.quality
+        restored = self._transforms.synthesise(picture.symbols(wide), masks, quality)
+        near = picture.tiling.grown(tile, 1)  # deblocking looks less far than a patch
+        restored = restored[near.within(wide).pixels]
+        if deblock:
+            self._transforms.deblock(restored, quality)
         if picture.header.grey:
             restored[:] = restored.mean(axis=2, keepdims=True)
-        return restored[inner.pixels]
+        return restored[tile.within(near).pixels]
 
     def read_symbols(
         self, data: bytes, *, level: int = 3

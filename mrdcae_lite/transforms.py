@@ -239,17 +239,14 @@ class Transforms:
 
     # --- decoder ----------------------------------------------------------------------------
 
-    def synthesise(
-        self, symbols: list[NDArray], masks: list[Mask], quality: int, *, deblock: bool = True
-    ) -> Grid:
-        """Image in [0, 1] (not clipped), float32 (height, width, 3).
+    def synthesise(self, symbols: list[NDArray], masks: list[Mask], quality: int) -> Grid:
+        """Image in [0, 1] (not clipped) before deblocking, float32 (height, width, 3).
 
         Args:
             symbols: of all levels, coarse to fine, zero where switched off.
             masks: (height/stride, width/stride) of each level: where it is on. Elsewhere the
                 blocks of its scale are not computed.
             quality: 0 to 100.
-            deblock: correct the pixels at the borders of blocks.
         """
         at = self._at(quality)
         scaled: list[Grid] = []
@@ -262,14 +259,22 @@ class Transforms:
             if scale > 0:
                 carried = depth_to_space(grid @ self._backward[scale], 2)
                 grid = np.concatenate([carried, scaled[number + 1]], axis=-1)
-        image = depth_to_space(grid @ (self._backward[0] * at.step), 8) + np.float32(0.5)
-        borders = pyramid.borders(self.architecture.resolutions) if deblock else ()
-        for number, border in enumerate(borders):
-            for view in (image, image.swapaxes(0, 1)):
-                self._deblock(view, border, f"deblocking{number}", at)
-        return image
+        return depth_to_space(grid @ (self._backward[0] * at.step), 8) + np.float32(0.5)
 
-    def _deblock(self, image: Grid, border: tuple[int, int], name: str, at: "_Settings") -> None:
+    def deblock(self, image: Grid, quality: int) -> None:
+        """Correct the pixels at the borders of blocks, in place.
+
+        Args:
+            image: as `synthesise` returns it, or a part of that which starts at a patch.
+            quality: 0 to 100.
+        """
+        for number, border in enumerate(pyramid.borders(self.architecture.resolutions)):
+            for view in (image, image.swapaxes(0, 1)):
+                self._deblock_rows(view, border, f"deblocking{number}", self._at(quality))
+
+    def _deblock_rows(
+        self, image: Grid, border: tuple[int, int], name: str, at: "_Settings"
+    ) -> None:
         """Correct the pixels above and below borders between rows of blocks, in place."""
         weights, beside = self._weights, pyramid.BESIDE
         enter = weights[f"{name}/enter/kernel"].reshape(3 * 6 * beside, -1)

@@ -23,6 +23,13 @@ def transforms_of(model):
     return Transforms(architecture, model.frozen_transforms())
 
 
+def restored(transforms, latents, masks, quality):
+    """The deblocked image."""
+    image = transforms.synthesise(latents, masks, quality)
+    transforms.deblock(image, quality)
+    return image
+
+
 def levels_of(transforms):
     return pyramid.levels(transforms.architecture.resolutions)
 
@@ -75,7 +82,7 @@ def test_the_synthesis_is_that_of_the_model(twins, quality, rng):
         [mask[None, ..., None].astype(np.float32) for mask in masks[1:]],
         np.array([quality], np.float32),
     )
-    found = transforms.synthesise(latents, masks, quality)
+    found = restored(transforms, latents, masks, quality)
     np.testing.assert_allclose(found, ops.convert_to_numpy(expected)[0], atol=1e-4)
     assert found.dtype == np.float32
 
@@ -131,6 +138,17 @@ def test_an_empty_mask_changes_nothing(tiny_model, rng):
 # --- how far they look
 
 
+def test_deblocking_looks_less_far_than_a_patch(twins, rng):
+    transforms = twins[1]
+    image = rng.random((96, 160, 3)).astype(np.float32)
+    part = image[:, 32:128].copy()
+    before = image.copy()
+    transforms.deblock(image, 20)
+    transforms.deblock(part, 20)
+    np.testing.assert_allclose(part[:, 32:64], image[:, 64:96], atol=1e-5)
+    assert abs(image - before).max() > 1e-3
+
+
 def test_what_lies_beyond_the_reach_changes_no_latent_and_no_score(twins, rng):
     transforms = twins[1]
     reach = transforms.architecture.encoder_reach
@@ -156,7 +174,7 @@ def test_corrections_beyond_the_margins_change_no_pixel(twins, rng):
     place = 1 + reach
     latents, _ = random_latents(levels, side, side, rng)
     whole = [np.ones(y.shape[:2], bool) for y in latents]
-    expected = transforms.synthesise(latents, whole, 40)
+    expected = restored(transforms, latents, whole, 40)
     needed = []
     for mask, level, margin in zip(whole, levels, transforms.architecture.margins(), strict=True):
         cells = slice(place * level.scale - margin, (place + 1) * level.scale + margin)
@@ -165,7 +183,7 @@ def test_corrections_beyond_the_margins_change_no_pixel(twins, rng):
     inner = np.s_[32 * place : 32 * (place + 1), 32 * place : 32 * (place + 1)]
     for y, level in zip(latents, levels, strict=True):  # nor do latents beyond the reach
         y[: level.scale] = y[:, -level.scale :] = 99
-    found = transforms.synthesise(latents, needed, 40)
+    found = restored(transforms, latents, needed, 40)
     np.testing.assert_allclose(found[inner], expected[inner], atol=1e-5)
     assert abs(found - expected).max() > 0.1
 
