@@ -24,7 +24,7 @@ def same(one, other):
 
 
 def file_with(section, height, width):
-    header = Header(width, height, 50, bytes(8), 32, 512)
+    header = Header(width, height, 50, bytes(4))
     return bitstream.pack(header, (section, b"map", b"low", b"medium", b"high"))
 
 

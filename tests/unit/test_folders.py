@@ -1,5 +1,6 @@
 import operator
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -150,7 +151,7 @@ def test_a_bad_file_does_not_stop_the_others(album, compress, decompress):
     outcomes = run(decompress, "out", "back")
     assert states(outcomes) == ["failed", "written", "written"]
     (line,) = (o.line for o in outcomes if o.state == "failed")
-    assert line.startswith("out/dog.mrdc: the high level section should end")
+    assert re.match(r"out/dog\.mrdc: the \w+ level section should end", line)
     assert set(contents("back")) == {"bulb.png", "waves.png"}
     assert mr.read_image("back/waves.png").shape == (22, 30, 3)
 
