@@ -69,7 +69,7 @@ def result():
         "seed": 0,
         "parameters": run.parameters,
         "inputs": run.inputs(),
-        "models": {"lite": "0" * 16},
+        "models": {"lite": "0" * 8},
         "versions": {"numpy": "2.0"},
         "seconds": 1.0,
         "values": {"score": GOOD},
