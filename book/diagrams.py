@@ -116,7 +116,7 @@ def encoder(model: Architecture) -> str:
         box = Box(20, y, 200, [f"grid at 1/{level.stride}", words, _encoder_blocks(model)])
         kept = [f"{name} level", f"{len(level.bands)} channels", f"every {level.stride} pixels"]
         parts += [box.draw(), Box(320, y + 8, 180, kept, "level").draw()]
-        parts.append(arrow(120, y - 38 if step else 66, 120, y))
+        parts.append(arrow(120, y - 120 + box.height if step else 66, 120, y))
         parts.append(arrow(220, y + 38, 320, y + 38, "kept"))
         if step:
             parts.append(f'<text x="128" y="{y - 14}" font-size="11">{carried}</text>')
