@@ -29,7 +29,13 @@ from numpy.typing import NDArray
 import mrdcae_lite as mr
 from data_scripts.fetch import Parser
 from mrdcae_lite import extras
-from mrdcae_lite.bitstream import BitstreamError, read_varint, write_varint
+from mrdcae_lite.bitstream import (
+    BitstreamError,
+    join_streams,
+    read_varint,
+    split_streams,
+    write_varint,
+)
 from mrdcae_lite.tiling import Tiling
 
 Random = np.random.Generator
@@ -106,18 +112,8 @@ def repaired(data: bytes) -> bytes:
 
 def streams(draft: Draft, section: int) -> list[bytes]:
     """The tiles' streams of an undamaged level section."""
-    found, at, data = [], 0, draft.sections[section]
-    for _ in list(Tiling(draft.numbers[1], draft.numbers[0]))[1:]:
-        length, at = read_varint(data, at)
-        found.append(data[at : at + length])
-        at += length
-    return [*found, data[at:]]
-
-
-def joined(parts: list[bytes]) -> bytes:
-    """Inverse of `streams`."""
-    *others, last = parts
-    return b"".join(write_varint(len(part)) + part for part in others) + last
+    tiles = len(list(Tiling(draft.numbers[1], draft.numbers[0])))
+    return split_streams(draft.sections[section], tiles, "section")
 
 
 # --- damage to bytes
@@ -264,7 +260,7 @@ def _garbled_stream(draft: Draft, rng: Random) -> None:
     parts = streams(draft, level)
     which = rng.integers(len(parts))
     parts[which] = _other_stream(parts[which], rng)
-    sections[level] = joined(parts)
+    sections[level] = join_streams(parts)
     draft.sections = sections
 
 
@@ -273,7 +269,7 @@ def _swapped_streams(draft: Draft, rng: Random) -> None:
     levels = [streams(draft, level) for level in (2, 3, 4)]
     (a, b), tile = rng.integers(3, size=2), rng.integers(len(levels[0]))
     levels[a][tile], levels[b][-1] = levels[b][-1], levels[a][tile]
-    draft.sections = [*sections[:2], *map(joined, levels)]
+    draft.sections = [*sections[:2], *map(join_streams, levels)]
 
 
 def _lying_tiles(draft: Draft, rng: Random) -> None:

@@ -118,6 +118,26 @@ def unpack(data: bytes, *, levels: int = 3) -> tuple[Header, list[bytes]]:
     return header, sections
 
 
+def join_streams(streams: Sequence[bytes]) -> bytes:
+    """A level section: the streams of its tiles, the length before each but the last."""
+    *others, last = streams
+    return b"".join(write_varint(len(part)) + part for part in others) + last
+
+
+def split_streams(section: bytes, tiles: int, part: str) -> list[bytes]:
+    """Inverse of `join_streams`; `part` is what an error names."""
+    at, streams = 0, []
+    for _ in range(tiles - 1):
+        length, at = read_varint(section, at, part)
+        streams.append(section[at : at + length])
+        at += length
+    if at > len(section):
+        raise BitstreamError(
+            f"the tiles of the {part} claim {at} bytes, but it has {len(section)}. {FETCH_AGAIN}"
+        )
+    return [*streams, section[at:]]
+
+
 def up_to_level(data: bytes, level: int) -> bytes:
     """The start of a file that ends with level 1, 2 or 3: a smaller file of a coarser picture."""
     header, _, at = _read_header(data)

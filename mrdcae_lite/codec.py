@@ -214,7 +214,7 @@ class Codec:
             coders = [entropy.SymbolEncoder(self.tables) for _ in range(3)]
             self._encode_tile(latents, quality, coders, fast)
             streams.append([coder.finish() for coder in coders])
-        sections = [_join_streams(parts) for parts in zip(*streams, strict=True)]
+        sections = [bitstream.join_streams(parts) for parts in zip(*streams, strict=True)]
         height, width = image.shape[:2]
         grey = is_grey(image)
         header = Header(width, height, quality, self.id, grey=grey)
@@ -515,7 +515,8 @@ class _Opened:
         self.size = (self.header.height, self.header.width)
         self.tiling = Tiling(*self.size)
         tiles = list(self.tiling)  # a size that is not true ends here, before it costs anything
-        parts = [_split_section(s, number, len(tiles)) for number, s in enumerate(sections)]
+        named = zip(sections, bitstream.SECTIONS[2:], strict=False)
+        parts = [bitstream.split_streams(s, len(tiles), f"{name} section") for s, name in named]
         self._streams = dict(zip(tiles, zip(*parts, strict=True), strict=True))
         routing = entropy.read_routing(packed_map, self.tiling.shape)
         self.routing = np.minimum(routing, min(level, len(codec._levels)))
@@ -613,27 +614,6 @@ def level_masks(
         np.repeat(np.repeat(routing > number, scale, axis=0), scale, axis=1)
         for number, scale in enumerate(scales)
     ]
-
-
-def _join_streams(streams: Sequence[bytes]) -> bytes:
-    """A level section: the streams of its tiles, the length before each but the last."""
-    *others, last = streams
-    return b"".join(bitstream.write_varint(len(part)) + part for part in others) + last
-
-
-def _split_section(section: bytes, number: int, tiles: int) -> list[bytes]:
-    """The streams of the tiles in a level section."""
-    at, streams, part = 0, [], f"{bitstream.SECTIONS[number + 2]} section"
-    for _ in range(tiles - 1):
-        length, at = bitstream.read_varint(section, at, part)
-        streams.append(section[at : at + length])
-        at += length
-    if at > len(section):
-        raise BitstreamError(
-            f"the tiles of the {part} claim {at} bytes, but it has {len(section)}. "
-            f"{bitstream.FETCH_AGAIN}"
-        )
-    return [*streams, section[at:]]
 
 
 def _check_roi(roi: NDArray, shape: tuple[int, ...]) -> NDArray[np.bool_]:

@@ -307,25 +307,27 @@ class _MapModel:
         counts[level - 1] += 1
 
 
-def write_routing(routing: NDArray[np.uint8]) -> bytes:
-    """Code a map of levels 1, 2, 3 of shape (rows, columns)."""
-    coder, model = _RangeEncoder(), _MapModel(routing.shape)
+def _walk(routing: NDArray[np.uint8]) -> Iterator[tuple[int, float, object]]:
+    """Level, its probability, and the coder's model of it, for each place of a map in order."""
+    model = _MapModel(routing.shape)
     for row, column in np.ndindex(routing.shape):
         counts, categorical = model.at(row, column)
-        coder.encode(int(routing[row, column]) - 1, categorical)
-        model.learn(row, column, counts, int(routing[row, column]))
+        level = int(routing[row, column])
+        yield level, counts[level - 1] / counts.sum(), categorical
+        model.learn(row, column, counts, level)
+
+
+def write_routing(routing: NDArray[np.uint8]) -> bytes:
+    """Code a map of levels 1, 2, 3 of shape (rows, columns)."""
+    coder = _RangeEncoder()
+    for level, _, categorical in _walk(routing):
+        coder.encode(level - 1, categorical)
     return _ended(coder)
 
 
 def routing_bits(routing: NDArray[np.uint8]) -> float:
     """Information content of a map of levels, as `write_routing` codes it."""
-    bits, model = 0.0, _MapModel(routing.shape)
-    for row, column in np.ndindex(routing.shape):
-        counts, _ = model.at(row, column)
-        level = int(routing[row, column])
-        bits -= math.log2(counts[level - 1] / counts.sum())
-        model.learn(row, column, counts, level)
-    return bits
+    return -sum(math.log2(probability) for _, probability, _ in _walk(routing))
 
 
 def read_routing(stream: bytes, shape: tuple[int, int]) -> NDArray[np.uint8]:
