@@ -19,11 +19,10 @@ from data_scripts import DataError
 from mrdcae_lite import cli, evaluation
 from mrdcae_lite.codec import Codec
 from mrdcae_lite.evaluation import Entrant
-from mrdcae_lite.images import read_image
+from mrdcae_lite.images import RGB, read_image
 from mrdcae_lite.patches import to_patches
 from mrdcae_lite.quality import TEXTURED_ABOVE
 
-Pixels = NDArray[np.uint8]
 Routing = NDArray[np.uint8]
 
 TWINS = {
@@ -65,21 +64,21 @@ def by_rank(values: NDArray[np.float64], like: Routing) -> Routing:
     return levels.reshape(like.shape)
 
 
-def _variance(image: Pixels, like: Routing) -> Routing:
+def _variance(image: RGB, like: Routing) -> Routing:
     return by_rank(to_patches(image, 32).astype(float).var(axis=(2, 3)).sum(-1), like)
 
 
-def _gradient(image: Pixels, like: Routing) -> Routing:
+def _gradient(image: RGB, like: Routing) -> Routing:
     patches = to_patches(image, 32).astype(float).mean(-1)
     down, right = np.diff(patches, axis=2), np.diff(patches, axis=3)
     return by_rank(abs(down).mean((2, 3)) + abs(right).mean((2, 3)), like)
 
 
-def _random(image: Pixels, like: Routing) -> Routing:
+def _random(image: RGB, like: Routing) -> Routing:
     return np.random.default_rng(image.size).permutation(like.ravel()).reshape(like.shape)
 
 
-ROUTERS: dict[str, Callable[[Pixels, Routing], Routing]] = {
+ROUTERS: dict[str, Callable[[RGB, Routing], Routing]] = {
     "attention": lambda _, like: like,
     "gradient": _gradient,
     "variance": _variance,
@@ -91,7 +90,7 @@ ROUTERS: dict[str, Callable[[Pixels, Routing], Routing]] = {
 def routers(codec: Codec, paths: Sequence[Path]) -> dict[str, Any]:
     """Each router's BD-rate in percent against giving all patches all levels, and its shares."""
 
-    def encode(name: str, image: Pixels, quality: float) -> bytes:
+    def encode(name: str, image: RGB, quality: float) -> bytes:
         like = codec.routing_map(image, int(quality))
         return codec.compress(image, int(quality), routing=ROUTERS[name](image, like))
 

@@ -22,25 +22,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 import mrdcae_lite as mr
 from data_scripts import processor
 from data_scripts.fetch import Parser, guarded
 from mrdcae_lite.baselines import BASELINES, best_within
 from mrdcae_lite.entropy import routing_bits
-from mrdcae_lite.images import write_atomically
+from mrdcae_lite.images import RGB, write_atomically
 from mrdcae_lite.pyramid import PATCH
 from mrdcae_lite.tiling import Tiling
 
 RATES = (0.5, 1.0)  # bits per pixel at which speeds are compared
 SIZES = (0.1, 0.4, 1.6, 6.4, 12.0, 25.0, 50.0)  # megapixels
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of patches that get the low level alone
-QUALITIES = (10, 25, 40, 55, 70)
+SWEEP = (10, 25, 40, 55, 70)
 QUALITY = 40
 AGAINST = "avif"
-
-Pixels = NDArray[np.uint8]
 
 
 def cpu_seconds(task: Callable[[], Any], repeats: int = 3) -> float:
@@ -53,23 +50,23 @@ def cpu_seconds(task: Callable[[], Any], repeats: int = 3) -> float:
     return min(taken)
 
 
-def megapixels(image: Pixels) -> float:
+def megapixels(image: RGB) -> float:
     """Size of a picture."""
     return image.shape[0] * image.shape[1] / 1e6
 
 
-def _ours(codec: mr.Codec, image: Pixels, rate: float) -> tuple[Callable[[], bytes], Any]:
+def _ours(codec: mr.Codec, image: RGB, rate: float) -> tuple[Callable[[], bytes], Any]:
     quality = mr.info(codec.compress(image, target_bpp=rate)).quality
     return partial(codec.compress, image, quality), codec.decompress
 
 
-def _theirs(name: str, image: Pixels, rate: float) -> tuple[Callable[[], bytes], Any]:
+def _theirs(name: str, image: RGB, rate: float) -> tuple[Callable[[], bytes], Any]:
     baseline = BASELINES[name]
     quality, _ = best_within(baseline, image, int(rate * image.shape[0] * image.shape[1] / 8))
     return partial(baseline.encode, image, quality), baseline.decode
 
 
-def speed(name: str, rate: float, images: Sequence[Pixels]) -> dict[str, Any]:
+def speed(name: str, rate: float, images: Sequence[RGB]) -> dict[str, Any]:
     """A codec at a rate: megapixels per CPU second, over all pictures."""
     codec = mr.load()
     encode_s = decode_s = size = 0.0
@@ -89,7 +86,7 @@ def speed(name: str, rate: float, images: Sequence[Pixels]) -> dict[str, Any]:
     }
 
 
-def routing_cost(images: Sequence[Pixels]) -> list[dict[str, float]]:
+def routing_cost(images: Sequence[RGB]) -> list[dict[str, float]]:
     """Decode speed against the share of patches whose medium and high level is off.
 
     The patches of lowest saliency are switched off first; the rest keep all three levels.
@@ -111,11 +108,11 @@ def routing_cost(images: Sequence[Pixels]) -> list[dict[str, float]]:
     return rows
 
 
-def overhead(images: Mapping[str, Pixels]) -> list[dict[str, Any]]:
+def overhead(images: Mapping[str, RGB]) -> list[dict[str, Any]]:
     """Bytes of real files against the information content of their symbols and routing maps."""
     codec, rows = mr.load(), []
     for name, image in images.items():
-        for quality in QUALITIES:
+        for quality in SWEEP:
             data = codec.compress(image, quality)
             _, routing, header = codec.read_symbols(data)
             bits = [float(level.sum()) for level in codec.information(data)]
@@ -152,7 +149,7 @@ def seams() -> list[dict[str, Any]]:
         ),
     }
     rows = []
-    for quality in QUALITIES:
+    for quality in SWEEP:
         data = codec.compress(image, quality)
         _, other = best_within(BASELINES["jpeg"], image, len(data))
         for name, file, decode in (
@@ -166,7 +163,7 @@ def seams() -> list[dict[str, Any]]:
     return rows
 
 
-def large_picture(size: float) -> Pixels:
+def large_picture(size: float) -> RGB:
     """A picture of `size` megapixels, 4:3, of bundled photographs side by side and mirrored."""
     width = round((size * 4e6 / 3) ** 0.5)
     height = round(size * 1e6 / width)

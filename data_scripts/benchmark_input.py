@@ -20,11 +20,10 @@ from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from data_scripts import DataError, processor
 from data_scripts.fetch import Parser, guarded
-from mrdcae_lite.images import ImageError, read_image, sample, sample_names
+from mrdcae_lite.images import RGB, ImageError, pictures_in, read_image, sample, sample_names
 from mrdcae_lite.model import MRDCAE
 from mrdcae_lite.preparation import crop, flip, illuminate, normalise, rotate
 from mrdcae_lite.training import Photographs, make_optimizer
@@ -32,16 +31,14 @@ from mrdcae_lite.training import Photographs, make_optimizer
 SIZE, BATCH = 128, 8
 CROPS = 1000
 WARM_STEPS, STEPS = 2, 8
-ENDINGS = {".jpg", ".jpeg", ".png"}
-
-Pixels = NDArray[np.uint8]
+ENDINGS = (".jpg", ".jpeg", ".png")
 
 
-def photographs(folder: Path | None) -> list[Pixels]:
+def photographs(folder: Path | None) -> list[RGB]:
     """Read all pictures of a folder, or the bundled ones."""
     if folder is None:
         return [sample(name) for name in sample_names()]
-    paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in ENDINGS)
+    paths = pictures_in(folder, ENDINGS)
     if not paths:
         raise DataError(f"expected .jpg or .png files in {folder}, found none; name another folder")
     try:
@@ -50,7 +47,7 @@ def photographs(folder: Path | None) -> list[Pixels]:
         raise DataError(str(error)) from error
 
 
-def stages(images: Sequence[Pixels], crops: int = CROPS) -> dict[str, float]:
+def stages(images: Sequence[RGB], crops: int = CROPS) -> dict[str, float]:
     """Milliseconds a crop that each stage takes when all crops pass through all of them."""
     rng = np.random.default_rng(0)
     drawn = [images[int(rng.integers(len(images)))] for _ in range(crops)]
@@ -69,7 +66,7 @@ def stages(images: Sequence[Pixels], crops: int = CROPS) -> dict[str, float]:
     return spent
 
 
-def pipeline(images: Sequence[Pixels], crops: int = CROPS) -> float:
+def pipeline(images: Sequence[RGB], crops: int = CROPS) -> float:
     """Milliseconds a crop of `Photographs`, as training receives it in batches."""
     batches = Photographs(images, size=SIZE, batch=BATCH, steps=crops // BATCH)
     start = time.process_time()
@@ -89,7 +86,7 @@ class _Clock(keras.callbacks.Callback):
         self.readings.append(time.process_time())
 
 
-def step(images: Sequence[Pixels], model: keras.Model, steps: int = STEPS) -> float:
+def step(images: Sequence[RGB], model: keras.Model, steps: int = STEPS) -> float:
     """Milliseconds a crop of `fit`, on crops prepared before, without the first steps."""
     total = WARM_STEPS + steps
     batches = Photographs(images, size=SIZE, batch=BATCH, steps=total)
@@ -101,7 +98,7 @@ def step(images: Sequence[Pixels], model: keras.Model, steps: int = STEPS) -> fl
     return 1000 * (last - first) / (steps * BATCH)
 
 
-def measure(images: Sequence[Pixels], model: keras.Model) -> dict[str, Any]:
+def measure(images: Sequence[RGB], model: keras.Model) -> dict[str, Any]:
     """Everything that is compared, with the machine it was measured on."""
     supply, need = pipeline(images), step(images, model)
     return {

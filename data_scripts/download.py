@@ -53,7 +53,7 @@ def fetch(
         Makes the file of `known_hash` from the one at `url`; called with both paths.
     """
     part = target.with_name(f"{target.name}.part")
-    resumed = part.exists()
+    resumed = is_url(url) and part.exists()
     bring = Resume(part, size=size, convert=convert, progress=progress)
     try:
         pooch.retrieve(url, known_hash, fname=target.name, path=target.parent, downloader=bring)

@@ -20,9 +20,7 @@ from typing import Any
 import numpy as np
 import PIL
 import pooch
-from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin, features
-from scipy.interpolate import PchipInterpolator
 from tqdm import tqdm
 
 from data_scripts import DataError
@@ -30,7 +28,8 @@ from data_scripts.fetch import Parser, guarded, load
 from data_scripts.flowers17 import IMAGES, splits
 from data_scripts.leaks import copies
 from mrdcae_lite.baselines import BASELINES, encode_to_size
-from mrdcae_lite.images import read_image
+from mrdcae_lite.evaluation import at_rate
+from mrdcae_lite.images import RGB, read_image
 from mrdcae_lite.metrics import psnr
 from mrdcae_lite.preparation import standardise
 
@@ -40,7 +39,6 @@ SIDE = 256
 LEAST_SPREAD = range(22, IMAGES, 45)  # 30 pictures
 SPREAD = range(0, IMAGES, 8)  # 170 pictures
 
-Pixels = NDArray[np.uint8]
 Facts = dict[str, Any]
 
 
@@ -90,7 +88,7 @@ def encoded_again(paths: Iterable[Path]) -> Facts:
     for path in paths:
         picture, again = read_image(path), BytesIO()
         Image.fromarray(picture).save(again, "JPEG", quality=75, subsampling="4:2:0")
-        scores.append(psnr(picture, read_jpeg(again), data_range=255))
+        scores.append(psnr(picture, BASELINES["jpeg"].decode(again.getvalue()), data_range=255))
         shares.append(again.tell() / path.stat().st_size)
     finite = np.array([score for score in scores if np.isfinite(score)])
     return {
@@ -103,13 +101,7 @@ def encoded_again(paths: Iterable[Path]) -> Facts:
     }
 
 
-def read_jpeg(file: BytesIO) -> Pixels:
-    """Decode a JPEG file in memory."""
-    with Image.open(file) as opened:
-        return np.asarray(opened.convert("RGB"))
-
-
-def at_42(paths: Sequence[Path], prepare: Callable[[Pixels], Pixels], label: str) -> Facts:
+def at_42(paths: Sequence[Path], prepare: Callable[[RGB], RGB], label: str) -> Facts:
     """PSNR of plain JPEG (4:2:0, optimised tables) at 24/42 bits per pixel, in three ways.
 
     `each`: every picture's curve read at that rate, then the mean; `averaged_curve`: the mean
@@ -122,25 +114,21 @@ def at_42(paths: Sequence[Path], prepare: Callable[[Pixels], Pixels], label: str
         files = [jpeg.encode(picture, quality) for quality in jpeg.sweep]
         files.append(encode_to_size(jpeg, picture, raw // RATIO))
         scores = [psnr(picture, jpeg.decode(file), data_range=255) for file in files]
-        curves.append(([RAW_BITS * len(file) / raw for file in files[:-1]], scores[:-1]))
+        rates = [RAW_BITS * len(file) / raw for file in files[:-1]]
+        curves.append(np.array([rates, scores[:-1]]))
         real.append(scores[-1])
         against_source.append(path.stat().st_size / len(files[-1]))
-    bpp, scores = np.mean(curves, axis=0).tolist()
-    each = [score for curve in curves if np.isfinite(score := _read(*curve))]
+    bpp, scores = np.mean(curves, axis=0)
+    rate = RAW_BITS / RATIO
+    each = [score for r, s in curves if np.isfinite(score := at_rate(r, s, rate))]
     return {
         "pictures": len(paths),
         "each": _summary(each),
-        "averaged_curve": float(_read(bpp, scores)),
-        "curve": {"quality": list(jpeg.sweep), "bpp": bpp, "psnr": scores},
+        "averaged_curve": at_rate(bpp, scores, rate),
+        "curve": {"quality": list(jpeg.sweep), "bpp": bpp.tolist(), "psnr": scores.tolist()},
         "real_files": _summary(real),
         "mean_ratio_to_source_file": float(np.mean(against_source)),
     }
-
-
-def _read(bpp: Sequence[float], score: Sequence[float]) -> float:
-    """A rate-distortion curve at 24/42 bits per pixel; not a number outside its range."""
-    curve = PchipInterpolator(np.log(bpp), score, extrapolate=False)
-    return float(curve(np.log(RAW_BITS / RATIO)))
 
 
 def _summary(scores: Sequence[float]) -> Facts:
@@ -165,8 +153,8 @@ def measure(flowers: Path, kodak: Path) -> Facts:
     """All of the chapter's figures, rounded to what they carry."""
     paths, lossless = _verified("flowers17", flowers), _verified("kodak", kodak)
     spread, least = [paths[i] for i in SPREAD], [paths[i] for i in LEAST_SPREAD]
-    same: Callable[[Pixels], Pixels] = np.asarray
-    small: Callable[[Pixels], Pixels] = partial(standardise, size=SIDE)
+    same: Callable[[RGB], RGB] = np.asarray
+    small: Callable[[RGB], RGB] = partial(standardise, size=SIDE)
     groups = {
         "flowers_170_own_size": (spread, same),
         "flowers_170_at_256": (spread, small),

@@ -24,7 +24,6 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 import mrdcae_lite as mr
 from data_scripts.fetch import Parser
@@ -36,10 +35,10 @@ from mrdcae_lite.bitstream import (
     split_streams,
     write_varint,
 )
+from mrdcae_lite.images import RGB
 from mrdcae_lite.tiling import Tiling
 
 Random = np.random.Generator
-Pixels = NDArray[np.uint8]
 
 SECONDS = 20.0
 """A mutant that takes longer is a violation."""
@@ -49,7 +48,7 @@ LARGE = 1 << 20
 with its size, and that is no fault."""
 
 PARTS = re.compile(
-    r"\.mrdc file|header|version|flags|quality|pixels a side|tiles? of|model|transparency"
+    r"\.mrdc file|header|version|quality|pixels a side|tiles? of|model|transparency"
     r"|extras section|routing map|(low|medium|high) level|after the last section|last section"
 )
 
@@ -360,7 +359,7 @@ class Original(NamedTuple):
     """A valid file, and what it decodes to."""
 
     data: bytes
-    pixels: Pixels
+    pixels: RGB
     extras: extras.Extras
 
 

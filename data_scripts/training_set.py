@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +25,10 @@ from data_scripts import DataError
 from data_scripts.fetch import Parser, guarded
 from data_scripts.flowers17 import splits
 from data_scripts.leaks import THRESHOLD, fingerprints, nearest, perceptual_hash
-from mrdcae_lite.images import ImageError, read_image
+from mrdcae_lite.images import ImageError, pictures_in, read_image, write_atomically
 
 VALIDATE_ONE_IN = 12
-ENDINGS = {".jpg", ".jpeg", ".png"}
+ENDINGS = (".jpg", ".jpeg", ".png")
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def validates(name: str) -> bool:
 
 def gather(photos: Path, flowers: Path | None, to: Path) -> Gathered:
     """Write the two folders as PNG files; what is there already is not written again."""
-    found = sorted(path for path in photos.iterdir() if path.suffix.lower() in ENDINGS)
+    found = pictures_in(photos, ENDINGS)
     if not found:
         raise DataError(f"no .jpg or .png file in {photos}: run `python -m data_scripts.photos`")
     learned = splits(flowers).train if flowers is not None else ()
@@ -119,9 +120,9 @@ def _convert(job: Job, like: Callable[[Image.Image], str | None]) -> str | None:
         size = picture.width // job.divisor, picture.height // job.divisor
         if job.divisor > 1:
             picture = picture.resize(size, Image.Resampling.LANCZOS)
-        partial_file = job.target.with_suffix(".partial")
-        picture.save(partial_file, "PNG", compress_level=1)
-        partial_file.replace(job.target)
+        written = BytesIO()
+        picture.save(written, "PNG", compress_level=1)
+        write_atomically(job.target, written.getvalue())
     return None
 
 

@@ -1,19 +1,18 @@
 """The codecs everybody has, behind one interface, to compare with at equal bytes."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache, partial
 from importlib import import_module
 from importlib.util import find_spec
 from io import BytesIO
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, features
 
-from mrdcae_lite.images import check_rgb
-
-RGB = NDArray[np.uint8]
+from mrdcae_lite.images import RGB, check_rgb
 
 
 @dataclass(frozen=True)
@@ -62,22 +61,16 @@ def encode_to_size(baseline: Baseline, image: RGB, target_bytes: int) -> bytes:
 
 def best_within(baseline: Baseline, image: RGB, target_bytes: int) -> tuple[float, bytes]:
     """The quality that `encode_to_size` finds, and its file."""
-    grid = baseline.grid
-    best = baseline.encode(image, grid[0])
-    if len(best) > target_bytes:
+    encode = cache(partial(baseline.encode, image))
+    fitting = bisect_right(baseline.grid, target_bytes, key=lambda q: len(encode(q)))
+    if fitting == 0:
+        least = len(encode(baseline.grid[0]))
         raise ValueError(
-            f"target_bytes must be at least {len(best)}, the smallest file {baseline.name} makes "
+            f"target_bytes must be at least {least}, the smallest file {baseline.name} makes "
             f"of this picture. Received: {target_bytes}."
         )
-    fits, exceeds = 0, len(grid)
-    while exceeds - fits > 1:
-        middle = (fits + exceeds) // 2
-        data = baseline.encode(image, grid[middle])
-        if len(data) <= target_bytes:
-            fits, best = middle, data
-        else:
-            exceeds = middle
-    return grid[fits], best
+    quality = baseline.grid[fitting - 1]
+    return quality, encode(quality)
 
 
 def _jpeg(subsampling: str) -> Callable[[float], Mapping[str, Any]]:

@@ -6,7 +6,7 @@ All numbers are little-endian; `varint` is a base-128 number, low group first, a
     version    1 byte    1: patches of 32, tiles of at most 1024 pixels
     quality    1 byte    0 to 100, and 128 more if the picture is grey
     model      4 bytes   first bytes of the SHA-256 of the model's weights and tables
-    width, height        two varints, 1 to 65535
+    width, height        two varints, 1 to 65535; at most 100,000,000 pixels
     lengths              five varints: bytes of extras, map, low, medium and high section
     checksums            CRC-32 of each section that is not empty, 4 bytes each
     checksum   4 bytes   CRC-32 of everything above

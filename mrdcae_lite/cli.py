@@ -15,9 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mrdcae_lite import bitstream
 from mrdcae_lite.codec import load, registry
 from mrdcae_lite.folders import (
@@ -29,7 +26,7 @@ from mrdcae_lite.folders import (
     one_line,
     plan,
 )
-from mrdcae_lite.images import PICTURES, ImageError, read_image, write_atomically
+from mrdcae_lite.images import PICTURES, RGB, pictures_in, read_image, write_atomically
 from mrdcae_lite.metrics import bits_per_pixel
 from mrdcae_lite.quality import check_quality
 
@@ -48,10 +45,6 @@ def _silence() -> Iterator[None]:
         os.close(nowhere)
 
 
-class UsageError(Exception):
-    """A request that cannot be met, in one line."""
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -66,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("mrdcae: interrupted", file=sys.stderr)
         return 130
-    except (UsageError, ImageError, OSError, ValueError, MemoryError) as error:
+    except (OSError, ValueError, MemoryError) as error:
         print(f"mrdcae: {one_line(error)}", file=sys.stderr)
         return 2
     return 0
@@ -162,7 +155,9 @@ def _add_evaluate(commands: Any) -> None:
     evaluate.add_argument("--samples", action="store_true", help="(default) the bundled ones, too")
     evaluate.add_argument("--codecs", metavar="A,B", help="default: all; JPEG is always there")
     evaluate.add_argument("--model", default="lite", help="shipped model or codec file")
-    evaluate.add_argument("--qualities", metavar="Q,Q", help="of mrdcae, 0 to 100, at least four")
+    evaluate.add_argument(
+        "--qualities", metavar="Q,Q", type=_numbers, help="of mrdcae, 0 to 100, at least four"
+    )
     evaluate.add_argument("--resize", type=int, metavar="SIDE", help="centre squares, scaled")
     evaluate.add_argument("--limit", type=int, metavar="N", help="only N of them, evenly spaced")
     evaluate.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (1)")
@@ -172,13 +167,22 @@ def _add_evaluate(commands: Any) -> None:
     evaluate.set_defaults(run=_evaluate)
 
 
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"expected whole numbers and commas. Received: {text!r}"
+        ) from error
+
+
 def _free(output: Path, force: bool) -> Path:
     if output.is_dir():
-        raise UsageError(f"expected a file name. Received the folder {output}. Add a name to it.")
+        raise ValueError(f"expected a file name. Received the folder {output}. Add a name to it.")
     if output.exists() and not force:
-        raise UsageError(f"{output} exists. Choose another name, or overwrite it with --force.")
+        raise ValueError(f"{output} exists. Choose another name, or overwrite it with --force.")
     if not output.parent.is_dir():
-        raise UsageError(f"the folder {output.parent} does not exist. Make it first.")
+        raise ValueError(f"the folder {output.parent} does not exist. Make it first.")
     return output
 
 
@@ -211,12 +215,12 @@ def _convert(
     """One file, or those of a folder that have one of the endings."""
     if not options.input.is_dir():
         if options.to:
-            raise UsageError(f"--to goes with a folder. Received: {options.input}. Name a folder.")
+            raise ValueError(f"--to goes with a folder. Received: {options.input}. Name a folder.")
         output = _free(options.output or options.input.with_suffix(new_ending), options.force)
         print(task(options.input, output))
         return
     if options.output or not options.to:
-        raise UsageError(f"{options.input} is a folder. Say where results go with --to FOLDER.")
+        raise ValueError(f"{options.input} is a folder. Say where results go with --to FOLDER.")
     pairs = plan(options.input, options.to, endings, new_ending)
     states: Counter[str] = Counter()
     results = convert(task, pairs, jobs=options.jobs, force=options.force)
@@ -246,10 +250,10 @@ def _models(_options: argparse.Namespace) -> None:
         print(f"{name}: {entry['id']}  {entry['about']} ({work:.1f} kMAC a pixel to decode)")
 
 
-def _read_folder(folder: Path) -> list[NDArray[np.uint8]]:
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in (".png", ".jpg", ".jpeg"))
+def _read_folder(folder: Path) -> list[RGB]:
+    paths = pictures_in(folder)
     if not paths:
-        raise UsageError(f"no .png or .jpg picture in {folder}. Give a folder of photographs.")
+        raise ValueError(f"no picture in {folder}. Give a folder of photographs.")
     return [read_image(path) for path in paths]
 
 
@@ -305,14 +309,14 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.codecs:
         chosen["codecs"] = tuple(options.codecs.split(","))
     if options.qualities:
-        chosen["qualities"] = tuple(int(quality) for quality in options.qualities.split(","))
+        chosen["qualities"] = options.qualities
 
     report = evaluation.evaluate(
         paths,
         evaluation.Settings(**chosen),
         jobs=options.jobs,
         earlier=earlier,
-        announce=announcer(len(paths)),
+        announce=_announcer(len(paths)),
     )
     print(evaluation.table(report))
     if output:
@@ -320,7 +324,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         print(f"\n{output}: {output.stat().st_size} bytes")
 
 
-def announcer(total: int) -> Callable[[int, Path, str | None], None]:
+def _announcer(total: int) -> Callable[[int, Path, str | None], None]:
     """What says of each picture, on standard error, that it is measured or why it is not."""
 
     def announce(number: int, path: Path, problem: str | None) -> None:

@@ -5,8 +5,9 @@ import io
 import json
 import operator
 import zlib
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -18,9 +19,9 @@ from numpy.typing import NDArray
 
 from mrdcae_lite import bitstream, entropy, pyramid
 from mrdcae_lite.bitstream import BitstreamError, Header
-from mrdcae_lite.extras import NOTHING, Extras
+from mrdcae_lite.extras import NOTHING, Extras, check_alpha
 from mrdcae_lite.extras import pack as pack_extras
-from mrdcae_lite.images import check_rgb, is_grey, write_atomically
+from mrdcae_lite.images import RGB, check_rgb, is_grey, write_atomically
 from mrdcae_lite.metrics import psnr
 from mrdcae_lite.patches import pad_to_multiple
 from mrdcae_lite.preparation import denormalise, normalise
@@ -32,8 +33,6 @@ from mrdcae_lite.transforms import Architecture, Transforms
 
 if TYPE_CHECKING:
     from mrdcae_lite.model import MRDCAE
-
-Pixels = NDArray[np.uint8]
 
 RATE_WEIGHT = 0.05
 """Squared steps of error the encoder accepts to save one bit when it chooses symbols."""
@@ -79,8 +78,9 @@ class Codec:
         prior: Mapping[str, NDArray],
         tables: entropy.Tables,
     ) -> None:
-        _check_arrays(transforms, architecture.shapes())
-        _check_arrays(prior, prior_shapes(architecture.prior_width, architecture.resolutions))
+        _check_arrays(transforms, architecture.shapes(), ("float16",))
+        expected = prior_shapes(architecture.prior_width, architecture.resolutions)
+        _check_arrays(prior, expected, ("int8", "int32"))
         self.architecture, self.tables = architecture, tables
         self._transform_weights, self._prior_weights = dict(transforms), dict(prior)
         self._transforms = Transforms(architecture, transforms)
@@ -113,7 +113,7 @@ class Codec:
         model.thaw(self._transform_weights, self._prior_weights)
 
     def refined(
-        self, images: Sequence[Pixels], *, qualities: Sequence[int] = (5, 30, 55, 80)
+        self, images: Sequence[RGB], *, qualities: Sequence[int] = (5, 30, 55, 80)
     ) -> "Codec":
         """The same networks with tables fitted to the symbols of some photographs.
 
@@ -134,7 +134,7 @@ class Codec:
 
     def compress(
         self,
-        image: Pixels,
+        image: RGB,
         quality: int | None = None,
         *,
         target_bpp: float | None = None,
@@ -150,15 +150,17 @@ class Codec:
             image: uint8 (height, width, 3).
             quality: 0 (smallest) to 100 (best); 50 if nothing is asked for.
             target_bpp: instead of a quality, the largest file of at most so many bits per pixel.
-            target_psnr: instead of a quality, the smallest file of at least so many dB.
+            target_psnr: instead of a quality, the smallest file of at least so many dB. Size and
+                PSNR are taken to grow with the quality, as they do but for the tiniest pictures.
             roi: bool (height, width): patches it touches get all three levels, all others one
-                level less than attention gives them.
+                level less than attention gives them. The codec must have three.
             routing: uint8 (rows, columns) of patches: the levels themselves, 1 to 3, instead of
                 those that attention gives.
             fast: round the latents plainly instead of weighing error against bits.
             extras: transparency, colour profile and camera data to be kept with it.
 
         Raises:
+            TypeError: if the image is no array of uint8.
             ValueError: for an impossible argument or an unreachable target.
         """
         check_rgb(image)
@@ -178,23 +180,29 @@ class Codec:
         if roi is not None and routing is not None:
             raise ValueError("give roi or routing. Received: both.")
         if roi is not None:
-            roi = _check_roi(np.asarray(roi), image.shape)
+            roi = self._check_roi(np.asarray(roi), image.shape)
         if routing is not None:
             routing = self._check_routing(np.asarray(routing), image.shape)
+        check_alpha(extras, image.shape)
         packed = pack_extras(extras)  # once, however many qualities are tried
 
+        @cache
         def encode(number: int) -> bytes:
             return self._encode(image, number, roi, routing, fast, packed)
 
         if target_bpp is not None:
-            return _largest_within(encode, target_bpp, image.shape[0] * image.shape[1])
-        if target_psnr is not None:
-            return self._smallest_reaching(encode, target_psnr, image)
+            quality = _largest_within(
+                lambda q: 8 * len(encode(q)) / (image.shape[0] * image.shape[1]), target_bpp
+            )
+        elif target_psnr is not None:
+            quality = _smallest_reaching(
+                lambda q: psnr(image, self.decompress(encode(q)), data_range=255), target_psnr
+            )
         return encode(check_quality(50 if quality is None else quality))
 
     def _encode(
         self,
-        image: Pixels,
+        image: RGB,
         quality: int,
         roi: NDArray[np.bool_] | None,
         routing: NDArray[np.uint8] | None,
@@ -220,11 +228,17 @@ class Codec:
         header = Header(width, height, quality, self.id, grey=grey)
         return bitstream.pack(header, (extras, entropy.write_routing(chosen), *sections))
 
-    def analyse(self, image: Pixels, quality: int) -> Latents:
-        """What the encoder sees: latents, saliency scores and routing of an image."""
-        return self._analyse(image, quality, Tiling(*image.shape[:2]).everything)
+    def analyse(self, image: RGB, quality: int) -> Latents:
+        """What the encoder sees: latents, saliency scores and routing of an image.
 
-    def _analyse(self, image: Pixels, quality: int, place: Place) -> Latents:
+        Args:
+            image: uint8 (height, width, 3).
+            quality: 0 to 100.
+        """
+        check_rgb(image)
+        return self._analyse(image, check_quality(quality), Tiling(*image.shape[:2]).everything)
+
+    def _analyse(self, image: RGB, quality: int, place: Place) -> Latents:
         """Latents of a place, from its pixels and as many around it as they depend on."""
         wide = Tiling(*image.shape[:2]).grown(place, self.architecture.encoder_reach)
         piece = pad_to_multiple(image[wide.pixels], pyramid.PATCH)
@@ -258,13 +272,26 @@ class Codec:
             known.append(self._transforms.dequantise(level.astype(np.float32), known, quality))
         return gains
 
-    def saliency(self, image: Pixels, quality: int = 50) -> NDArray[np.float32]:
+    def saliency(self, image: RGB, quality: int = 50) -> NDArray[np.float32]:
         """Saliency score of every 32 x 32 patch, float32 (rows, columns) in [0, 1]."""
-        return self.analyse(image, check_quality(quality)).scores
+        return self.analyse(image, quality).scores
 
-    def routing_map(self, image: Pixels, quality: int = 50) -> NDArray[np.uint8]:
+    def routing_map(self, image: RGB, quality: int = 50) -> NDArray[np.uint8]:
         """Level 1, 2 or 3 of every 32 x 32 patch, uint8 (rows, columns)."""
-        return self.analyse(image, check_quality(quality)).routing
+        return self.analyse(image, quality).routing
+
+    def _check_roi(self, roi: NDArray, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+        if len(self._levels) < 3:
+            raise ValueError(
+                "roi needs a codec with three levels to give a region more of them. Received: one "
+                "with a single level. Leave roi out, or take the codec lite."
+            )
+        if roi.shape != shape[:2] or roi.dtype != bool:
+            raise ValueError(
+                f"roi must be a bool array of shape {shape[:2]}. "
+                f"Received: {roi.dtype} {roi.shape}. Make it with the image's height and width."
+            )
+        return roi
 
     def _check_routing(self, routing: NDArray, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         expected, highest = Tiling(*shape[:2]).shape, len(self._levels)
@@ -325,28 +352,6 @@ class Codec:
         chosen[some] = np.where(worse < RATE_WEIGHT * saved, smaller, larger)
         return chosen
 
-    def _smallest_reaching(
-        self, encode: Callable[[int], bytes], target: float, image: Pixels
-    ) -> bytes:
-        def quality_of(data: bytes) -> float:
-            return psnr(image, self.decompress(data), data_range=255)
-
-        low, high = 0, QUALITIES - 1
-        best = encode(high)
-        if quality_of(best) < target:
-            raise ValueError(
-                f"target_psnr={target} dB is out of reach for this picture. The best quality "
-                f"gives {quality_of(best):.2f} dB: ask for less."
-            )
-        while low < high:
-            middle = (low + high) // 2
-            data = encode(middle)
-            if quality_of(data) >= target:
-                best, high = data, middle
-            else:
-                low = middle + 1
-        return best
-
     # --- decompress -------------------------------------------------------------------------
 
     def decompress(
@@ -356,7 +361,7 @@ class Codec:
         level: int = 3,
         region: tuple[int, int, int, int] | None = None,
         deblock: bool = True,
-    ) -> Pixels:
+    ) -> RGB:
         """The image, uint8 (height, width, 3).
 
         Args:
@@ -590,12 +595,14 @@ def _architecture(model: "MRDCAE") -> Architecture:
     return Architecture(*(config[name] for name in Architecture._fields))
 
 
-def _check_arrays(arrays: Mapping[str, NDArray], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise `ValueError` unless names and shapes are as expected and all values are finite."""
+def _check_arrays(
+    arrays: Mapping[str, NDArray], shapes: Mapping[str, tuple[int, ...]], types: tuple[str, ...]
+) -> None:
+    """Raise `ValueError` unless names, shapes and types are as expected and values finite."""
     for name in {*arrays, *shapes}:
         found, shape = arrays.get(name), shapes.get(name)
-        if found is None or found.shape != shape or found.dtype.kind not in "fi":
-            wrong = f"array {name} of shape {shape}"
+        if found is None or found.shape != shape or found.dtype.name not in types:
+            wrong = f"array {name} of shape {shape} and type {' or '.join(types)}"
         elif not np.isfinite(found).all():
             wrong = f"finite array {name}"
         else:
@@ -616,15 +623,6 @@ def level_masks(
     ]
 
 
-def _check_roi(roi: NDArray, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    if roi.shape != shape[:2] or roi.dtype != bool:
-        raise ValueError(
-            f"roi must be a bool array of shape {shape[:2]}. "
-            f"Received: {roi.dtype} {roi.shape}. Make it with the image's height and width."
-        )
-    return roi
-
-
 def _prefer(routing: NDArray[np.uint8], roi: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Level 3 for patches that the region touches, one level less than before elsewhere."""
     padded = pad_to_multiple(roi[..., None].astype(np.uint8), pyramid.PATCH)[..., 0]
@@ -633,22 +631,26 @@ def _prefer(routing: NDArray[np.uint8], roi: NDArray[np.bool_]) -> NDArray[np.ui
     return np.where(touched, 3, np.maximum(routing, 2) - 1).astype(np.uint8)
 
 
-def _largest_within(encode: Callable[[int], bytes], target_bpp: float, pixels: int) -> bytes:
-    low, high = 0, QUALITIES - 1
-    best = encode(low)
-    if len(best) * 8 > target_bpp * pixels:
+def _largest_within(bpp: Callable[[int], float], target: float) -> int:
+    """The best quality whose rate `bpp` is at most the target."""
+    fitting = bisect_right(range(QUALITIES), target, key=bpp)
+    if fitting == 0:
         raise ValueError(
-            f"target_bpp={target_bpp} is out of reach for this picture. The lowest quality takes "
-            f"{len(best) * 8 / pixels:.4f} bits per pixel: ask for more."
+            f"target_bpp={target} is out of reach for this picture. Quality 0 takes "
+            f"{bpp(0):.4f} bits per pixel: ask for more."
         )
-    while low < high:
-        middle = (low + high + 1) // 2
-        data = encode(middle)
-        if len(data) * 8 <= target_bpp * pixels:
-            best, low = data, middle
-        else:
-            high = middle - 1
-    return best
+    return fitting - 1
+
+
+def _smallest_reaching(score: Callable[[int], float], target: float) -> int:
+    """The lowest quality whose PSNR `score` is at least the target."""
+    quality = bisect_left(range(QUALITIES), target, key=score)
+    if quality == QUALITIES:
+        raise ValueError(
+            f"target_psnr={target} dB is out of reach for this picture. Quality {QUALITIES - 1} "
+            f"gives {score(QUALITIES - 1):.2f} dB: ask for less."
+        )
+    return quality
 
 
 # --- shipped codecs -------------------------------------------------------------------------
@@ -656,7 +658,10 @@ def _largest_within(encode: Callable[[int], bytes], target_bpp: float, pixels: i
 
 @cache
 def registry() -> dict[str, dict[str, str]]:
-    """Shipped codecs by name: file, SHA-256 of the file, and id as named in `.mrdc` headers."""
+    """Shipped codecs by name: what `weights/registry.json` says of each.
+
+    Its file, the file's SHA-256, the id as named in `.mrdc` headers, a title and what it is.
+    """
     return json.loads(_weights().joinpath("registry.json").read_text())
 
 
@@ -667,7 +672,8 @@ def _weights() -> Traversable:
 def load(name: str | Path = "lite") -> Codec:
     """A shipped codec by name, or one that `Codec.save` wrote by path.
 
-    Shipped files are checked against their SHA-256, and loaded once in a process.
+    Shipped files are checked against their SHA-256. A file is loaded once in a process, and again
+    when it changes.
 
     Raises:
         ValueError: if there is no such codec, or its file is damaged.
@@ -680,6 +686,11 @@ def load(name: str | Path = "lite") -> Codec:
             f"expected a codec file or one of: {', '.join(sorted(registry()))}. "
             f"Received: {str(name)!r}. Check the path, or run `mrdcae models`."
         )
+    return _from_file(path.resolve(), path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _from_file(path: Path, _changed: int) -> Codec:
     return Codec.read(path.read_bytes())
 
 

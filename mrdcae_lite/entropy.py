@@ -112,17 +112,17 @@ class Tables:
 
     @cached_property
     def bits(self) -> NDArray[np.float32]:
-        """Cost in bits of magnitude-signed symbols, shape (64, 2 * 1023 + 1), centre at 1023."""
-        cost = np.full((TABLES, 2 * MAX_REACH + 1), np.nan, np.float32)
+        """Cost of signed symbols in bits, shape (64, 2049), centre at 0; the ends are escapes."""
+        cost = np.empty((TABLES, 2 * _BEYOND + 1), np.float32)
         for index, counts in enumerate(self.counts):
             own = -np.log2(counts / TOTAL)
             cost[index] = own[-1] + 17
-            cost[index, MAX_REACH - reach(index) : MAX_REACH + reach(index) + 1] = own[:-1]
+            cost[index, _BEYOND - reach(index) : _BEYOND + reach(index) + 1] = own[:-1]
         return cost
 
     def cost(self, symbols: NDArray[np.int32], indices: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Bits of each symbol under its table; both arrays have the same shape."""
-        return self.bits[indices, np.clip(symbols, -MAX_REACH, MAX_REACH) + MAX_REACH]
+        return self.bits[indices, np.clip(symbols, -_BEYOND, _BEYOND) + _BEYOND]
 
     def pack(self) -> NDArray[np.uint16]:
         """All counts in one array, for saving."""
@@ -140,21 +140,24 @@ def laplace_tables() -> Tables:
     return Tables(tuple(_integer_counts(laplace_probabilities(i)) for i in range(TABLES)))
 
 
-def fit_tables(histograms: NDArray[np.int64], *, strength: float = 200.0) -> Tables:
+STRENGTH = 200
+"""How many observations the Laplace formula is worth beside what was observed."""
+
+
+def fit_tables(histograms: NDArray[np.int64]) -> Tables:
     """Tables that follow observed symbols where there are many, the Laplace formula elsewhere.
 
     Args:
         histograms: (64, 2049) times that each table met each symbol, centre at symbol 0, the
             ends for all symbols beyond every reach. Both signs are counted together, as the
             distributions are symmetrical.
-        strength: how many observations the formula is worth.
     """
     tables = []
     for index in range(TABLES):
         seen, last = histograms[index] + histograms[index][::-1], reach(index)
         inside = seen[_BEYOND - last : _BEYOND + last + 1]
         observed = np.append(inside, seen.sum() - inside.sum()) / 2
-        tables.append(_integer_counts(observed + strength * laplace_probabilities(index)))
+        tables.append(_integer_counts(observed + STRENGTH * laplace_probabilities(index)))
     return Tables(tuple(tables))
 
 

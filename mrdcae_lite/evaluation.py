@@ -25,23 +25,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import features
 from scipy.interpolate import PchipInterpolator
-from skimage.metrics import structural_similarity
 
 from mrdcae_lite.baselines import BASELINES
 from mrdcae_lite.bitstream import up_to_level
 from mrdcae_lite.codec import load, registry
 from mrdcae_lite.folders import processes
-from mrdcae_lite.images import PICTURES, read_image, sample, sample_names
-from mrdcae_lite.metrics import SSIM_SIGMA, bd_rate, bits_per_pixel, ms_ssim, psnr, ssim_db
+from mrdcae_lite.images import PICTURES, RGB, pictures_in, read_image, sample, sample_names
+from mrdcae_lite.metrics import bd_rate, bits_per_pixel, ms_ssim, psnr, ssim_db, ssim_map
 from mrdcae_lite.preparation import standardise
 from mrdcae_lite.quality import TEXTURED_ABOVE, check_quality
 
-RGB = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 
 ANCHOR, OURS = "jpeg", "mrdcae"
 CODECS = (*(n for n in ("jpeg", "jpeg2000", "webp", "avif", "jpegxl") if n in BASELINES), OURS)
-QUALITIES = (5, 20, 35, 50, 65, 80, 95)
+SWEEP = (5, 20, 35, 50, 65, 80, 95)
 MEASURES = ("psnr", "ssim_db")
 RATES = (0.25, 24 / 42, 1.0)  # 24 / 42 is the 42:1 of raw size over file size
 REGIONAL = ("psnr", "psnr_smooth", "psnr_complex", "ssim", "ssim_smooth", "ssim_complex")
@@ -71,7 +69,7 @@ class Settings:
 
     codecs: tuple[str, ...] = CODECS
     model: str = "lite"
-    qualities: tuple[int, ...] = QUALITIES
+    qualities: tuple[int, ...] = SWEEP
     resize: int | None = None
 
 
@@ -185,8 +183,7 @@ def pictures(sources: Sequence[Path], limit: int | None = None) -> list[Path]:
     """The pictures that paths stand for, a folder being sorted; evenly spaced if limited."""
     paths: list[Path] = []
     for source in sources:
-        inside = sorted(source.iterdir()) if source.is_dir() else None
-        paths += [source] if inside is None else [p for p in inside if p.suffix.lower() in PICTURES]
+        paths += pictures_in(source) if source.is_dir() else [source]
     if not paths or (limit is not None and limit < 1):
         raise ValueError(
             f"expected at least one picture ({' '.join(PICTURES)}). Received: {len(paths)} in "
@@ -221,24 +218,16 @@ def measure_point(image: RGB, entrant: Entrant, quality: float, textured: NDArra
     encoded = time.process_time()
     restored = entrant.decode(data)
     decoded = time.process_time()
-    first, second = image.astype(np.float64), restored.astype(np.float64)
-    score, similarity = structural_similarity(
-        *(first, second),
-        data_range=255,
-        channel_axis=-1,
-        gaussian_weights=True,
-        sigma=SSIM_SIGMA,
-        use_sample_covariance=False,
-        full=True,
-    )
-    errors, similarities = _patch_means((first - second) ** 2), _patch_means(similarity)
+    score, similarity = ssim_map(image, restored, data_range=255)
+    squared = (image.astype(np.float64) - restored) ** 2
+    errors, similarities = _patch_means(squared), _patch_means(similarity)
     large = min(image.shape[:2]) >= MS_SSIM_SIDE
     return Point(
         quality=quality,
         size=len(data),
         bpp=bits_per_pixel(data, image.shape),
         psnr=psnr(image, restored, data_range=255),
-        ssim=float(score),
+        ssim=score,
         ms_ssim=ms_ssim(image, restored, data_range=255) if large else math.nan,
         psnr_smooth=_decibels(_mean(errors[~textured])),
         psnr_complex=_decibels(_mean(errors[textured])),
@@ -337,21 +326,30 @@ def _recall(earlier: Mapping[str, Any] | None, settings: Settings) -> dict[str, 
     if earlier is None:
         return {}
     now = conditions(settings)
-    then = {key: earlier["conditions"].get(key) for key in now}
+    try:
+        then = {key: earlier["conditions"].get(key) for key in now}
+        points = {p["sha256"]: _points(p["points"]) for p in earlier["photographs"]}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            "the earlier report must be one that `mrdcae evaluate --out` wrote. Received: "
+            f"something else ({error}). Measure all codecs again."
+        ) from error
     if then != now:
         raise ValueError(
             f"the earlier report must come from the same set-up: {now}. Received: {then}. "
             "Measure all codecs again."
         )
+    return points
+
+
+def _points(recorded: Mapping[str, Mapping[str, Sequence[float | None]]]) -> dict[str, Points]:
+    """Inverse of `_columns`, for each codec."""
     return {
-        photograph["sha256"]: {
-            name: tuple(
-                Point(*(math.nan if value is None else value for value in row))
-                for row in zip(*(columns[key] for key in COLUMNS), strict=True)
-            )
-            for name, columns in photograph["points"].items()
-        }
-        for photograph in earlier["photographs"]
+        name: tuple(
+            Point(*(math.nan if value is None else value for value in row))
+            for row in zip(*(columns[key] for key in COLUMNS), strict=True)
+        )
+        for name, columns in recorded.items()
     }
 
 
@@ -388,7 +386,11 @@ class Versus:
 
 def value_at(points: Points, measure: str, bpp: float) -> float:
     """A measure at a rate, interpolated; NaN beyond the ends of the curve."""
-    rates, values = _curve(points, measure)
+    return at_rate(*_curve(points, measure), bpp)
+
+
+def at_rate(rates: Floats, values: Floats, bpp: float) -> float:
+    """The value at a rate on a curve of ascending rates; NaN beyond its ends."""
     if len(rates) < 2 or not rates[0] <= bpp <= rates[-1]:
         return math.nan
     return float(PchipInterpolator(np.log(rates), values)(math.log(bpp)))

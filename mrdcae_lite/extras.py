@@ -48,6 +48,16 @@ def of(data: bytes) -> Extras:
     return unpack(section, header.height, header.width)
 
 
+def check_alpha(extras: Extras, shape: tuple[int, ...]) -> None:
+    """Raise `ValueError` unless the transparency, if any, belongs to a picture of this shape."""
+    alpha = extras.alpha
+    if alpha is not None and (alpha.dtype != np.uint8 or alpha.shape != shape[:2]):
+        raise ValueError(
+            f"transparency must be a uint8 array of shape {shape[:2]}, as the image has rows and "
+            f"columns. Received: {alpha.dtype} {alpha.shape}."
+        )
+
+
 def pack(extras: Extras) -> bytes:
     """The bytes of the section; none if there is nothing to keep."""
     alpha = b""

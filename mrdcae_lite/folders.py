@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from mrdcae_lite import bitstream, extras
 from mrdcae_lite.codec import load, load_for
-from mrdcae_lite.images import read_picture, write_atomically, write_image
+from mrdcae_lite.images import pictures_in, read_picture, write_atomically, write_image
 from mrdcae_lite.metrics import bits_per_pixel, compression_ratio
 
 EXTENSION = ".mrdc"
@@ -91,7 +91,7 @@ def plan(folder: Path, to: Path, endings: Sequence[str], new_ending: str) -> lis
     Raises `ValueError` if there is none, or if two would become the same file.
     """
     sources: dict[Path, Path] = {}
-    for source in sorted(p for p in folder.iterdir() if p.suffix.lower() in endings):
+    for source in pictures_in(folder, endings):
         output = to / f"{source.stem}{new_ending}"
         if output in sources:
             raise ValueError(

@@ -22,6 +22,7 @@ import struct
 import uuid
 import warnings
 import zlib
+from collections.abc import Sequence
 from importlib import resources
 from io import BytesIO
 from pathlib import Path
@@ -31,9 +32,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from mrdcae_lite.bitstream import MAX_PIXELS
 from mrdcae_lite.extras import NOTHING, Extras
 
-MAX_PIXELS = 100_000_000
 # Written without loss, so that what is measured is what was decoded.
 WRITE_OPTIONS: dict[str, dict[str, Any]] = {
     ".png": {"format": "PNG"},
@@ -62,6 +63,7 @@ _LAYOUT_TAGS = {
 }
 
 RGB = NDArray[np.uint8]
+"""A picture: (height, width, 3)."""
 
 
 class ImageError(ValueError):
@@ -223,6 +225,11 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def pictures_in(folder: Path, endings: Sequence[str] = PICTURES) -> list[Path]:
+    """The files of a folder that have one of the endings, sorted by name."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in endings)
 
 
 def check_rgb(image: RGB) -> None:

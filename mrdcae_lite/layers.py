@@ -380,11 +380,6 @@ class PatchAttention(keras.layers.Layer):
         hidden = self.surround(self.quarter(self.halve(hidden)))  # 1/32
         return self.score(hidden)[..., 0]
 
-    def thresholds(self) -> tuple[float, float]:
-        """Scores above which a patch is given the medium and the high level."""
-        spread = float(ops.convert_to_numpy(self.spread))
-        return 1 / (1 + np.exp(spread)), 1 / (1 + np.exp(-spread))
-
     def compute_output_shape(
         self, blocks_shape: Shape, condition_shape: Shape | None = None
     ) -> Shape:
@@ -428,7 +423,7 @@ class ContextPrior(keras.layers.Layer):
     Low, medium and high are coded in this order; within a level the channel groups in theirs;
     within a group first the "black" and then the "white" fields of a checkerboard. A state
     `h` gathers what is known. Every weight is a multiple of 2**-8 or 2**-7, every activation one
-    of 1/16, and all sums stay below 2**24 units, so float32 computes this exactly in any order:
+    of 1/16; sums of products stay below 2**24 units, so float32 computes this exactly in any order:
     `prior.IntegerPrior` is the same machine in integers. No gradient flows into the symbols: the
     prior learns to describe them, it does not bend them.
 

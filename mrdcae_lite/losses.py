@@ -62,9 +62,9 @@ def edge_map(image: Tensor, restored: Tensor) -> Tensor:
     return sum(ops.abs(a - b) for a, b in pairs) / 2
 
 
-def patch_means(x: Tensor, size: int = SWITCH_PATCH) -> Tensor:
-    """(batch, h, w, c) to (batch, h/size, w/size): mean over each patch and the channels."""
-    return ops.mean(ops.average_pool(x, size, size), axis=-1)
+def patch_means(x: Tensor) -> Tensor:
+    """(batch, h, w, c) to (batch, h/16, w/16): mean over each patch and the channels."""
+    return ops.mean(ops.average_pool(x, SWITCH_PATCH, SWITCH_PATCH), axis=-1)
 
 
 def complexity(image: Tensor) -> Tensor:

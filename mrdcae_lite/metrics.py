@@ -70,10 +70,19 @@ def ssim(image: ArrayLike, restored: ArrayLike, *, data_range: float) -> float:
     Wang, Bovik, Sheikh, Simoncelli: Image quality assessment: from error visibility to structural
     similarity. IEEE Trans. Image Processing 13, 2004, eq. 13. doi:10.1109/TIP.2003.819861
     """
+    return ssim_map(image, restored, data_range=data_range)[0]
+
+
+def ssim_map(image: ArrayLike, restored: ArrayLike, *, data_range: float) -> tuple[float, Floats]:
+    """The score of `ssim`, and the similarity of every pixel and channel it is the mean of.
+
+    The map has the shape of the pictures; the score leaves out the five pixels along its edges,
+    whose windows reach outside.
+    """
     _check_data_range(data_range)
     first, second = _pictures(image, restored)
     _check_sides(first, 2 * SSIM_RADIUS + 1, "ssim")
-    score: Any = structural_similarity(
+    found: Any = structural_similarity(
         first,
         second,
         data_range=data_range,
@@ -81,8 +90,9 @@ def ssim(image: ArrayLike, restored: ArrayLike, *, data_range: float) -> float:
         gaussian_weights=True,
         sigma=SSIM_SIGMA,
         use_sample_covariance=False,
+        full=True,
     )
-    return float(score)
+    return float(found[0]), found[1]
 
 
 def ssim_db(score: float) -> float:
@@ -142,10 +152,17 @@ def seam_ratio(
         rows, columns: of the first pixel after each border, from 1 to the side less 1.
 
     Raises:
-        ValueError: if the shapes differ or there is no border.
+        ValueError: if the shapes differ, there is no border, one is not inside the picture, or
+            the error does not jump anywhere else.
     """
-    first, second = _pair(image, restored)
+    first, second = _pictures(image, restored)
     error = first - second
+    for borders, side in ((rows, error.shape[0]), (columns, error.shape[1])):
+        if not all(0 < border < side for border in borders):
+            raise ValueError(
+                f"borders must be from 1 to {side - 1}, the side less 1. "
+                f"Received: {sorted(borders)}."
+            )
     down, right = abs(np.diff(error, axis=0)), abs(np.diff(error, axis=1))
     at_rows, at_columns = np.zeros(len(down), bool), np.zeros(right.shape[1], bool)
     at_rows[np.asarray(rows, int) - 1] = True
@@ -154,6 +171,11 @@ def seam_ratio(
         raise ValueError("rows and columns must name at least one border. Received: none.")
     border = np.concatenate([down[at_rows].ravel(), right[:, at_columns].ravel()])
     inside = np.concatenate([down[~at_rows].ravel(), right[:, ~at_columns].ravel()])
+    if not inside.any():
+        raise ValueError(
+            "the error must jump somewhere beside the borders, or there is nothing to compare "
+            "with. Received: an even error. Pass a picture that was compressed more."
+        )
     return float(border.mean() / inside.mean())
 
 

@@ -27,9 +27,8 @@ from mrdcae_lite.layers import (
     contrast_gain,
     register,
 )
+from mrdcae_lite.prior import WIDEST
 from mrdcae_lite.quality import (
-    COARSEST_STEP,
-    FINEST_STEP,
     LAGRANGE,
     QUALITIES,
     ROUNDING,
@@ -37,6 +36,7 @@ from mrdcae_lite.quality import (
     WORK,
     polynomials,
     quality_features,
+    quantisation_step,
 )
 
 CHROMA_STEP = 1.6
@@ -46,8 +46,7 @@ CHROMA_STEP = 1.6
 def quality_condition(quality: Tensor) -> tuple[Tensor, Tensor]:
     """Quantisation step (batch, 1, 1, 1) and features (batch, 4) of qualities (batch,)."""
     features = ops.stack(polynomials(quality), axis=-1)
-    ratio = float(np.log(FINEST_STEP / COARSEST_STEP)) / (QUALITIES - 1)
-    return COARSEST_STEP * ops.exp(ratio * quality)[:, None, None, None], features
+    return quantisation_step(quality)[:, None, None, None], features
 
 
 def quantise(y: Tensor) -> Tensor:
@@ -82,7 +81,9 @@ class MRDCAE(keras.Model):
         L = sqrt(q) * (bits + E / (0.14 q**2)),
 
     where E is the squared error on smooth patches and, on textured patches, a part
-    `mse_share` of it plus `structure` times the loss of structural similarity (or of edges).
+    `mse_share` of it plus 0.14 (25/255)**1.2 q**0.8 `structure` times the loss of structural
+    similarity (or of edges), all in squared units of the image. `fit` adds what has gradients of
+    its own: the bits with noise for rounding, attention's votes, what the prior pays for excess.
 
     Args:
         width: channels of the residual blocks and of deblocking.
@@ -130,10 +131,10 @@ class MRDCAE(keras.Model):
             raise ValueError(
                 f"textured_loss must be 'ssim', 'edge' or 'mse'. Received: {textured_loss!r}."
             )
-        if not 1 <= prior_width <= 96:
+        if not 1 <= prior_width <= WIDEST:
             raise ValueError(
-                f"prior_width must be from 1 to 96, or its sums would not be exact in float32. "
-                f"Received: {prior_width}."
+                f"prior_width must be from 1 to {WIDEST}, or its sums would not be exact in "
+                f"float32. Received: {prior_width}."
             )
         if resolutions not in (1, 3):
             raise ValueError(f"resolutions must be 1 or 3. Received: resolutions={resolutions!r}.")

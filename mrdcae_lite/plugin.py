@@ -11,6 +11,7 @@ The mode is RGB, or L if the picture is grey, and RGBA or LA if there is transpa
     exif         bytes or `Image.Exif`, kept as they are: none are kept unless they are given
 """
 
+from io import SEEK_END
 from typing import IO, Any
 
 from PIL import Image, ImageFile
@@ -38,9 +39,11 @@ class MrdcImageFile(ImageFile.ImageFile):
         start = self.fp.read(_START)
         if not _accept(start):
             raise SyntaxError("not a .mrdc file")
+        there = self.fp.seek(0, SEEK_END)  # a damaged header may claim any length
+        self.fp.seek(len(start))
         try:
             header = bitstream.read_header(start)
-            kept = extras.of(start + self.fp.read(sum(header.lengths[:2])))
+            kept = extras.of(start + self.fp.read(min(there, sum(header.lengths[:2]))))
         except ValueError as error:
             raise OSError(str(error)) from error
         self._size = header.width, header.height

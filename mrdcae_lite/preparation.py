@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Pixels = NDArray[np.uint8]
+from mrdcae_lite.images import RGB
+
 Normalised = NDArray[np.float32]
 
 
-def standardise(image: Pixels, size: int) -> Pixels:
+def standardise(image: RGB, size: int) -> RGB:
     """Centre square of an image, resized to `size` x `size` pixels (Lanczos).
 
     Args:
@@ -26,12 +27,12 @@ def standardise(image: Pixels, size: int) -> Pixels:
     return np.asarray(square.resize((size, size), Image.Resampling.LANCZOS))
 
 
-def normalise(image: Pixels) -> Normalised:
+def normalise(image: RGB) -> Normalised:
     """uint8 in 0 ... 255 to float32 in [0, 1]."""
     return image.astype(np.float32) / np.float32(255)
 
 
-def denormalise(image: NDArray) -> Pixels:
+def denormalise(image: NDArray) -> RGB:
     """Floats to uint8: scaled, rounded half to even and clipped. Inverse of `normalise`."""
     return np.clip(np.rint(np.asarray(image) * 255), 0, 255).astype(np.uint8)
 

@@ -3,10 +3,11 @@
 It answers one question, many times: which of the 64 coding tables fits the next symbols, given
 all symbols so far? Encoder and decoder ask it in the same order and must get the same answer on
 any machine, so nothing in it is approximate. Weights are int8, activations lie in 0 ... 127, and
-every sum stays below 2**24 in magnitude: 9 * 96 * 127 * 127 = 13,935,456 is the largest product
-sum, and the state is clipped to 2**22 after each addition. float32 holds all of these exactly, so
-an ordinary matrix product gives the integer result, whatever the order of its additions, the
-number of threads or the processor. `layers.ContextPrior` is the same machine in training form.
+every sum of products stays below 2**24 in magnitude (9 * 96 * 127 * 127 = 13,935,456 at most).
+float32 holds such numbers exactly, so an ordinary matrix product gives the integer result, whatever
+the order of its additions, the number of threads or the processor. A state that such a sum is added
+to is clipped to 2**22 at once, far below where it could be rounded; biases, at most 2**18, need no
+clip. `layers.ContextPrior` is the same machine in training form.
 
 Units: state 2**-12, activations 2**-4, update weights 2**-8, head weights 2**-7, index 1/4.
 """
@@ -25,6 +26,9 @@ Exact = NDArray[np.float32]
 """Whole numbers below 2**24 in float32."""
 
 STATE_LIMIT = np.float32(2**22)
+
+WIDEST = 96
+"""Channels that the state may have: of more, a sum of products could pass 2**24."""
 
 _SAME = ((0, 0), (0, 2), (1, 1), (2, 0), (2, 2))
 """Taps of a 3 x 3 kernel that fall on the colour of its centre in a checkerboard."""

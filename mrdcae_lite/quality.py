@@ -58,9 +58,12 @@ def check_quality(quality: int) -> int:
     return int(quality)
 
 
-def quantisation_step(quality: float) -> float:
-    """Quantisation step of a quality from 0 to 100, for images in [0, 1]."""
-    return float(COARSEST_STEP * (FINEST_STEP / COARSEST_STEP) ** (quality / (QUALITIES - 1)))
+def quantisation_step(quality: Any) -> Any:
+    """Quantisation step of qualities from 0 to 100, for images in [0, 1].
+
+    A float for a number, otherwise an array or tensor like the one given.
+    """
+    return COARSEST_STEP * (FINEST_STEP / COARSEST_STEP) ** (quality / (QUALITIES - 1))
 
 
 def quality_features(quality: np.ndarray | float) -> np.ndarray:

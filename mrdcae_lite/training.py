@@ -12,9 +12,10 @@ import keras
 import numpy as np
 
 from mrdcae_lite.codec import Codec
-from mrdcae_lite.images import write_atomically
+from mrdcae_lite.images import RGB, write_atomically
 from mrdcae_lite.model import MRDCAE
-from mrdcae_lite.preparation import Normalised, Pixels, crop, flip, illuminate, normalise, rotate
+from mrdcae_lite.preparation import Normalised, crop, flip, illuminate, normalise, rotate
+from mrdcae_lite.pyramid import PATCH
 
 PIECE = 256
 """Side in pixels of the pieces that the coding tables are fitted to."""
@@ -28,7 +29,7 @@ class Photographs(keras.utils.PyDataset):
     follow one another by themselves; `epoch` can be set to resume exactly.
 
     Args:
-        images: uint8 (height, width, 3) each, both sides at least `size`.
+        images: uint8 (height, width, 3) each; those with a side below `size` are left out.
         size: side of the crops in pixels, a multiple of 32.
         batch: crops a batch.
         steps: batches an epoch.
@@ -41,7 +42,7 @@ class Photographs(keras.utils.PyDataset):
 
     def __init__(
         self,
-        images: Sequence[Pixels],
+        images: Sequence[RGB],
         *,
         size: int = 128,
         batch: int = 8,
@@ -51,6 +52,10 @@ class Photographs(keras.utils.PyDataset):
         fixed: bool = False,
     ) -> None:
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=4)
+        if size < PATCH or size % PATCH:
+            raise ValueError(
+                f"size must be a multiple of {PATCH} pixels, a patch. Received: size={size!r}."
+            )
         self.images = [image for image in images if min(image.shape[:2]) >= size]
         if not self.images:
             raise ValueError(
@@ -147,8 +152,8 @@ class KeepBest(keras.callbacks.Callback):
 
 def train(
     model: MRDCAE,
-    photographs: Sequence[Pixels],
-    validation: Sequence[Pixels],
+    photographs: Sequence[RGB],
+    validation: Sequence[RGB],
     folder: Path,
     *,
     epochs: int = 10,
@@ -162,7 +167,7 @@ def train(
     """Train `model`, going on from `folder` if it holds a run that stopped before `epochs`.
 
     Args:
-        model: a new MRDCAE.
+        model: an MRDCAE, new or given the weights of a codec (`Codec.into_model`).
         photographs, validation: uint8 (height, width, 3) each.
         folder: receives `best.weights.h5`, `log.csv` and a checkpoint to go on from.
         epochs, steps, batch, size: epochs, batches an epoch, crops a batch, pixels a side.
@@ -189,7 +194,7 @@ def train(
     return model
 
 
-def freeze(model: MRDCAE, photographs: Sequence[Pixels], *, seed: int = 0) -> Codec:
+def freeze(model: MRDCAE, photographs: Sequence[RGB], *, seed: int = 0) -> Codec:
     """The codec of a trained model, its tables fitted to pieces of at most 80 photographs."""
     rng = np.random.default_rng(seed)
     sizeable = [image for image in photographs if min(image.shape[:2]) >= PIECE] or photographs

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mrdcae_lite import pyramid
 from mrdcae_lite.patches import depth_to_space, space_to_depth
-from mrdcae_lite.prior import ALL_TAPS, Sites
+from mrdcae_lite.prior import ALL_TAPS, WIDEST, Sites
 from mrdcae_lite.prior import shapes as prior_shapes
 from mrdcae_lite.quality import quality_features, quantisation_step
 
@@ -45,6 +45,7 @@ class Architecture(NamedTuple):
         if (
             not whole
             or min(*sizes, encoder_blocks + 1) < 1
+            or found.prior_width > WIDEST
             or found.resolutions not in (1, 3)
             or type(found.attention) is not bool
         ):

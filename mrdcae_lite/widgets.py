@@ -25,12 +25,9 @@ from typing import Any
 
 import ipywidgets
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from mrdcae_lite.images import check_rgb
-
-RGB = NDArray[np.uint8]
+from mrdcae_lite.images import RGB, check_rgb
 
 # `!important` keeps the styles of the page around from moving the pictures against each other.
 _STYLE = """<style>
@@ -259,8 +256,15 @@ def curves(
                 f"each curve must have two or more ascending x values and as many y values. "
                 f"Received for {name!r}: {len(x)} and {len(y)}. Sort the points by x."
             )
+        if not np.isfinite([x, y]).all():
+            raise ValueError(
+                f"each curve must have finite values. Received for {name!r}: others. "
+                "Leave them out."
+            )
     every_x, every_y = (np.concatenate([line[n] for line in lines.values()]) for n in (0, 1))
-    bounds = every_x.min(), every_x.max(), every_y.min(), every_y.max()
+    low, high = every_y.min(), every_y.max()
+    margin = 0.5 if low == high else 0  # a flat line lies in the middle
+    bounds = every_x.min(), every_x.max(), low - margin, high + margin
     readings = _readings(lines, labels, bounds)
     step = (_WIDE - _LEFT) / _STOPS
     across, up = map(escape, labels)

@@ -64,7 +64,7 @@ def test_routing_is_switched_off_from_the_least_salient_patch_upwards(tiny, imag
 
 def test_the_overhead_is_what_the_file_has_beyond_the_content_of_its_symbols(tiny, image):
     rows = bench.overhead({"piece": image})
-    for row, quality in zip(rows, bench.QUALITIES, strict=True):
+    for row, quality in zip(rows, bench.SWEEP, strict=True):
         data = tiny.compress(image, quality)
         assert row["bytes"] == len(data)
         sections = sum(mr.info(data).lengths)

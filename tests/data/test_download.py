@@ -285,6 +285,17 @@ def test_a_local_file_is_copied_and_verified(body: bytes, tmp_path: Path) -> Non
         fetch(str(tmp_path / "nowhere.bin"), "0" * 64, tmp_path / "b.bin")
 
 
+def test_a_bad_copy_says_so_and_leaves_an_interrupted_download_alone(
+    body: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "mirror.bin").write_bytes(body)
+    begun = tmp_path / "a.bin.part"
+    begun.write_bytes(body[:100])
+    with pytest.raises(DataError, match="published checksum"):
+        fetch(str(tmp_path / "mirror.bin"), "0" * 64, tmp_path / "a.bin")
+    assert begun.read_bytes() == body[:100]
+
+
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_run_is_continued_by_the_next(
     server: Server, body: bytes, tmp_path: Path, stop: signal.Signals

@@ -273,7 +273,7 @@ BAD_INPUT = {
     "a folder to fill": (["decompress", "photo.mrdc", "folder"], "Received the folder folder"),
     "info on a picture": (["info", "photo.png"], "expected a .mrdc file"),
     "info on nothing": (["info", "none.mrdc"], "none.mrdc: No such file"),
-    "nothing to learn": (["train", "folder", "--validation", ".", "--to", "o"], "no .png or .jpg"),
+    "nothing to learn": (["train", "folder", "--validation", ".", "--to", "o"], "no picture in folder"),
     "no such start": (
         ["train", "folder", "--validation", ".", "--to", "o", "--start", "larger"],
         "expected a codec file or one of: lite.*Received: 'larger'",

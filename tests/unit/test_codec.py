@@ -1,5 +1,6 @@
 import io
 import json
+import os
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import mrdcae_lite as mr
 from mrdcae_lite import bitstream, codec, pyramid, tiling
 from mrdcae_lite.bitstream import BitstreamError
 from mrdcae_lite.codec import Codec, level_masks
+from mrdcae_lite.extras import Extras
 from mrdcae_lite.model import MRDCAE
 from mrdcae_lite.quality import ROUNDING
 from mrdcae_lite.tiling import Tiling
@@ -122,8 +124,7 @@ def test_a_codec_without_one_of_the_ideas_works_too(without, tiny_model_with, im
 
 def test_a_codec_of_one_resolution_has_the_same_picture_at_every_level(tiny_model_with, image):
     single = Codec.from_model(tiny_model_with(resolutions=1))
-    roi = np.zeros(image.shape[:2], bool)
-    data = single.compress(image, 30, roi=roi)
+    data = single.compress(image, 30)
     for level in (1, 2):
         start = bitstream.up_to_level(data, level)
         np.testing.assert_array_equal(
@@ -349,6 +350,40 @@ def test_a_target_psnr_is_reached_but_hardly_more(tiny_codec, image):
     assert mr.psnr(image, cheaper, data_range=255) < 29
 
 
+def test_a_target_psnr_out_of_reach_is_said_with_what_the_best_quality_gives(tiny_codec, image):
+    best = tiny_codec.decompress(tiny_codec.compress(image, 100))
+    score = mr.psnr(image, best, data_range=255)
+    with pytest.raises(ValueError, match=f"Quality 100 gives {score:.2f} dB"):
+        tiny_codec.compress(image, target_psnr=score + 1)
+
+
+def test_transparency_of_another_picture_is_refused(tiny_codec, image):
+    for alpha in (np.zeros((10, 10), np.uint8), np.zeros(image.shape[:2])):
+        with pytest.raises(ValueError, match=r"transparency must be a uint8 array of shape \("):
+            tiny_codec.compress(image, extras=Extras(alpha))
+
+
+def test_what_the_encoder_sees_is_asked_for_with_a_picture_and_a_quality(tiny_codec, image):
+    with pytest.raises(TypeError, match="must be a NumPy array of uint8"):
+        tiny_codec.saliency(image / 255)
+    with pytest.raises(ValueError, match="quality must be a whole number"):
+        tiny_codec.analyse(image, 150)
+
+
+def test_a_codec_with_one_level_has_none_to_give_a_region(image):
+    with pytest.raises(ValueError, match="roi needs a codec with three levels"):
+        mr.load("standard").compress(image, roi=np.ones(image.shape[:2], bool))
+
+
+def test_a_codec_file_is_loaded_again_when_it_has_changed(tiny_codec, tmp_path):
+    path = tmp_path / "own.keras-codec"
+    tiny_codec.save(path)
+    assert mr.load(path) is mr.load(path)
+    mr.load("standard").save(path)
+    os.utime(path, (1, 1))
+    assert mr.load(path).id == mr.load("standard").id
+
+
 def test_a_region_gets_all_levels_and_the_rest_one_less(tiny_codec, image):
     before = tiny_codec.routing_map(image, 60)
     roi = np.zeros(image.shape[:2], bool)
@@ -377,7 +412,7 @@ def test_the_levels_of_all_patches_can_be_given(tiny_codec, image, rng):
         ({"target_psnr": 30.0, "target_bpp": 1.0}, "Received: more than one"),
         (
             {"target_bpp": 0.01},
-            "target_bpp=0.01 is out of reach .* The lowest quality takes 0.*ask",
+            "target_bpp=0.01 is out of reach .* Quality 0 takes 0.*ask",
         ),
         ({"target_psnr": 90.0}, "target_psnr=90.0 dB is out of reach .* ask for less"),
         ({"target_bpp": float("nan")}, "target_bpp must be a positive number. Received: nan"),

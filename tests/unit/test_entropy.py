@@ -6,7 +6,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from scipy.stats import laplace
 
 from mrdcae_lite import entropy
-from mrdcae_lite.entropy import MAX_REACH, TABLES, SymbolDecoder, SymbolEncoder, Tables
+from mrdcae_lite.entropy import MAX_REACH, MAX_SYMBOL, TABLES, SymbolDecoder, SymbolEncoder, Tables
 from mrdcae_lite.pyramid import bands, typical_std
 from mrdcae_lite.quality import quality_features, quantisation_step
 
@@ -21,7 +21,7 @@ def encode(symbols, indices):
 
 
 def ideal_bits(symbols, indices):
-    return LAPLACE.bits[indices, symbols + MAX_REACH].sum(dtype=np.float64)
+    return LAPLACE.cost(symbols, indices).sum(dtype=np.float64)
 
 
 def draw(rng, indices):
@@ -75,9 +75,18 @@ def test_the_cost_of_a_symbol_is_minus_the_logarithm_of_its_share():
     counts = LAPLACE.counts[20].astype(float)
     last = entropy.reach(20)
     row = LAPLACE.bits[20]
-    inside = row[MAX_REACH - last : MAX_REACH + last + 1]
+    symbols = np.arange(-last, last + 1)
+    inside = LAPLACE.cost(symbols, np.full(symbols.shape, 20))
     np.testing.assert_allclose(inside, 16 - np.log2(counts[:-1]), rtol=1e-6)
-    np.testing.assert_allclose(row[[0, MAX_REACH + last + 1]], 16 - np.log2(counts[-1]) + 17)
+    np.testing.assert_allclose(row[[0, row.size // 2 + last + 1]], 16 - np.log2(counts[-1]) + 17)
+
+
+def test_a_symbol_beyond_the_widest_table_costs_an_escape():
+    symbols = np.array([MAX_REACH, MAX_REACH + 1, 1400, -MAX_SYMBOL], np.int32)
+    cost = LAPLACE.cost(symbols, np.full(4, TABLES - 1, np.uint8))
+    escape = 16 - np.log2(LAPLACE.counts[-1][-1]) + 17
+    assert cost[0] < escape - 1
+    np.testing.assert_allclose(cost[1:], escape, rtol=1e-6)
 
 
 def test_packed_tables_come_back():
@@ -121,7 +130,7 @@ def test_fitted_tables_cost_less_on_what_they_were_fitted_to(rng):
     counter = entropy.SymbolCounter()
     counter.write(symbols, indices)
     fitted = entropy.fit_tables(counter.histograms)
-    cost = fitted.bits[30, symbols + MAX_REACH].mean()
+    cost = fitted.cost(symbols, np.full(symbols.shape, 30)).mean()
     assert np.log2(5) <= cost < np.log2(5) * 1.05
     np.testing.assert_array_equal(fitted.counts[31], LAPLACE.counts[31])
 

@@ -297,6 +297,12 @@ def test_points_of_pictures_of_another_size_are_not_reused(folder):
         evaluate(paths, replace(JPEG, resize=32), earlier=earlier)
 
 
+@pytest.mark.parametrize("earlier", [{}, [], {"conditions": {}}, {"photographs": 3}])
+def test_points_are_reused_from_a_report_only(earlier, folder):
+    with pytest.raises(ValueError, match="must be one that `mrdcae evaluate --out` wrote"):
+        evaluate(pictures([folder]), JPEG, earlier=earlier)
+
+
 def test_pictures_are_resized_to_a_standard_square(folder):
     found = measure(folder / "part0.png", replace(JPEG, resize=32), {})
     assert (found.width, found.height) == (32, 32)

@@ -194,14 +194,6 @@ def test_deblocking_sees_jumps_and_no_brightness(rng):
     np.testing.assert_allclose(brighter, change, atol=1e-5)
 
 
-def test_the_thresholds_of_attention_lie_symmetrically_about_one_half():
-    attention = PatchAttention(4)
-    attention.build((None, 4, 4, 192), (None, 4))
-    low, high = attention.thresholds()
-    assert low == pytest.approx(1 / (1 + np.exp(1.5)))
-    assert low + high == pytest.approx(1)
-
-
 def test_a_patch_of_saliency_sees_its_surroundings_only(rng):
     attention, condition = PatchAttention(8), np.ones((1, 4), np.float32)
     blocks = rng.normal(0, 3, (1, 32, 32, 192)).astype(np.float32)

@@ -270,3 +270,13 @@ def test_the_seams_of_jpeg_stand_on_its_blocks():
 def test_a_seam_needs_a_border():
     with pytest.raises(ValueError, match="at least one border"):
         seam_ratio(np.zeros((8, 8)), np.ones((8, 8)), [], [])
+
+
+def test_borders_outside_the_picture_and_even_errors_have_no_ratio(rng):
+    picture = rng.random((8, 8))
+    with pytest.raises(ValueError, match=r"from 1 to 7, the side less 1. Received: \[0, 4\]"):
+        seam_ratio(picture, np.zeros((8, 8)), [4, 0], [])
+    with pytest.raises(ValueError, match="from 1 to 7"):
+        seam_ratio(picture, np.zeros((8, 8)), [], [8])
+    with pytest.raises(ValueError, match="must jump somewhere"):
+        seam_ratio(np.zeros((8, 8)), np.ones((8, 8)), [4], [])

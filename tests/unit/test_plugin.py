@@ -1,3 +1,5 @@
+import struct
+import zlib
 from io import BytesIO
 
 import numpy as np
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 import mrdcae_lite as mr
-from mrdcae_lite import plugin
+from mrdcae_lite import bitstream, plugin
 from mrdcae_lite.extras import NOTHING, Extras, of
 from mrdcae_lite.images import from_pillow
 
@@ -218,6 +220,15 @@ def test_a_changed_byte_is_an_error_with_our_message(place, change, data):
     with pytest.raises(OSError, match="fetch it again|Update mrdcae-lite") as caught:
         opened(bytes(changed)).load()
     assert not isinstance(caught.value, UnidentifiedImageError)
+
+
+def test_a_length_that_no_file_can_have_is_an_error_and_takes_no_memory(tmp_path):
+    head = bitstream.MAGIC + bytes([1, 50, 0, 0, 0, 0, 8, 8]) + bitstream.write_varint(2**35 - 1)
+    head += bytes(4)
+    path = tmp_path / "long.mrdc"
+    path.write_bytes(head + struct.pack("<2I", 0, zlib.crc32(head + bytes(4))))
+    with pytest.raises(OSError, match="extras section|cut off"):
+        Image.open(path)
 
 
 @given(length=st.integers(8, 10**6))

@@ -261,9 +261,18 @@ def test_large_photographs_are_drawn_more_often_but_not_in_proportion_to_their_a
 
 
 def test_photographs_that_are_too_small_are_left_out(photographs):
-    assert len(Photographs(photographs, size=70).images) == 1
-    with pytest.raises(ValueError, match=r"as large as 91x91 pixels\. Received: 2 photographs"):
-        Photographs(photographs, size=91)
+    narrow = np.zeros((90, 40, 3), np.uint8)
+    assert len(Photographs([*photographs, narrow], size=64).images) == 2
+    with pytest.raises(ValueError, match=r"as large as 96x96 pixels\. Received: 2 photographs"):
+        Photographs(photographs, size=96)
+
+
+@pytest.mark.parametrize("size", [0, 16, 100])
+def test_crops_consist_of_whole_patches(photographs, size):
+    with pytest.raises(
+        ValueError, match=rf"multiple of 32 pixels, a patch\. Received: size={size}"
+    ):
+        Photographs(photographs, size=size)
 
 
 # --- the codec of a trained model

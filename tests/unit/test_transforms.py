@@ -87,9 +87,11 @@ def test_the_synthesis_is_that_of_the_model(twins, quality, rng):
     assert found.dtype == np.float32
 
 
-def test_thresholds_are_those_of_the_model(tiny_model):
-    found = transforms_of(tiny_model).thresholds()
-    assert found == pytest.approx(tiny_model.attention.thresholds())
+def test_thresholds_lie_symmetrically_about_one_half_by_the_spread_of_the_model(tiny_model):
+    low, high = transforms_of(tiny_model).thresholds()
+    spread = float(ops.convert_to_numpy(tiny_model.attention.spread))
+    assert low == pytest.approx(1 / (1 + np.exp(spread)), rel=1e-3)  # float16 in between
+    assert low + high == pytest.approx(1)
 
 
 def test_the_arguments_are_not_changed(twins, image, rng):

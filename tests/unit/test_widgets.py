@@ -147,11 +147,19 @@ def test_the_curves_ask_for_nothing_and_need_no_id():
         ({}, "lines must be 1 to 6 curves. Received: 0"),
         ({"a": ([1, 1], [2, 3])}, "Received for 'a': 2 and 2"),
         ({"a": ([1, 2], [2])}, "Received for 'a': 2 and 1"),
+        ({"a": ([1, 2], [2, np.nan])}, "must have finite values. Received for 'a'"),
     ],
 )
 def test_impossible_curves_are_refused(lines, message):
     with pytest.raises(ValueError, match=message):
         explorer(lines)
+
+
+def test_a_flat_curve_lies_in_the_middle():
+    path = parsed(explorer({"a": ([0, 1, 2], [5, 5, 5])})).find_all("path")[-1]["d"]
+    heights = {point.split()[1] for point in path[1:].split("L")}
+    assert "nan" not in path
+    assert len(heights) == 1
 
 
 def explorer_of(seen, **changes):
