@@ -144,6 +144,12 @@ def up_to_level(data: bytes, level: int) -> bytes:
     return data[: at + sum(header.lengths[: level + 2])]
 
 
+def whole_size(data: bytes) -> int:
+    """Bytes of the whole file by what its header says; fewer are there if it was cut off."""
+    header, _, at = _read_header(data)
+    return at + sum(header.lengths)
+
+
 def read_header(data: bytes) -> Header:
     """What the file says about itself, header checksum verified; sections are not looked at."""
     return _read_header(data)[0]

@@ -1,11 +1,12 @@
 """The `mrdcae` command: parse, call one library function, print.
 
-Bad input ends in one line on standard error and exit code 2; nothing is left half-written. In a
-folder each bad file has its line, and the exit code is 1.
+Bad input ends in one line on standard error and exit code 2; nothing is left half-written. Among
+several files each bad one has its line, and the exit code is 1.
 """
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections import Counter
@@ -45,10 +46,17 @@ def _silence() -> Iterator[None]:
         os.close(nowhere)
 
 
+_DECISIVE = (
+    *("steps", "batch", "size", "seed", "width", "blocks", "encoder_blocks", "learning_rate"),
+    *("start", "mixed", "without"),
+)
+"""Options of `train` that a run keeps from its first epoch to its last."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
-    Returns the exit code: 0 done, 1 files of a folder failed, 2 bad input, 130 interrupted.
+    Returns the exit code: 0 done, 1 some of several files failed, 2 bad input, 130 interrupted.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
@@ -93,8 +101,8 @@ def _add_compress(commands: Any) -> None:
     compress.add_argument("output", type=Path, metavar="OUT", nargs="?", help="default: IN.mrdc")
     aim = compress.add_mutually_exclusive_group()
     aim.add_argument("--quality", type=int, help="0 (smallest) to 100 (best), default 50")
-    aim.add_argument("--target-bpp", type=float, metavar="B", help="at most B bits per pixel")
-    aim.add_argument("--target-psnr", type=float, metavar="DB", help="at least DB decibels")
+    aim.add_argument("--target-bpp", type=_positive, metavar="B", help="at most B bits per pixel")
+    aim.add_argument("--target-psnr", type=_positive, metavar="DB", help="at least DB decibels")
     compress.add_argument("--model", default="lite", help="shipped model or codec file")
     compress.add_argument("--fast", action="store_true", help="no search for cheaper symbols")
     compress.add_argument(
@@ -116,7 +124,7 @@ def _add_decompress(commands: Any) -> None:
 
 def _add_folder(command: argparse.ArgumentParser) -> None:
     command.add_argument("--to", type=Path, metavar="FOLDER", help="where results of a folder go")
-    command.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (1)")
+    command.add_argument("--jobs", type=_whole(1), default=1, metavar="N", help="processes (1)")
     command.add_argument("--force", action="store_true", help="overwrite what is there")
 
 
@@ -135,8 +143,9 @@ def _add_train(commands: Any) -> None:
         ("blocks", 2, "residual blocks a grid of the decoder"),
         ("encoder-blocks", 0, "residual blocks a grid of the encoder"),
     ):
-        train.add_argument(f"--{name}", type=int, default=value, help=f"{text} ({value})")
-    train.add_argument("--learning-rate", type=float, default=3e-3, help="its peak (0.003)")
+        kind = _whole(0 if name in ("seed", "encoder-blocks") else 1)
+        train.add_argument(f"--{name}", type=kind, default=value, help=f"{text} ({value})")
+    train.add_argument("--learning-rate", type=_positive, default=3e-3, help="its peak (0.003)")
     train.add_argument("--start", metavar="CODEC", help="a codec to go on from: lite, or a file")
     train.add_argument("--mixed", action="store_true", help="bfloat16 in the residual blocks")
     train.add_argument(
@@ -158,9 +167,13 @@ def _add_evaluate(commands: Any) -> None:
     evaluate.add_argument(
         "--qualities", metavar="Q,Q", type=_numbers, help="of mrdcae, 0 to 100, at least four"
     )
-    evaluate.add_argument("--resize", type=int, metavar="SIDE", help="centre squares, scaled")
-    evaluate.add_argument("--limit", type=int, metavar="N", help="only N of them, evenly spaced")
-    evaluate.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (1)")
+    evaluate.add_argument(
+        "--resize", type=_whole(16), metavar="SIDE", help="centre squares, scaled down"
+    )
+    evaluate.add_argument(
+        "--limit", type=_whole(1), metavar="N", help="only N of them, evenly spaced"
+    )
+    evaluate.add_argument("--jobs", type=_whole(1), default=1, metavar="N", help="processes (1)")
     evaluate.add_argument("--out", type=Path, metavar="FILE.json", help="write the report")
     evaluate.add_argument("--reuse", type=Path, metavar="FILE.json", help="other codecs from there")
     evaluate.add_argument("--force", action="store_true", help="overwrite FILE.json")
@@ -168,12 +181,42 @@ def _add_evaluate(commands: Any) -> None:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(number) for number in text.split(","))
-    except ValueError as error:
+    numbers = tuple(number.strip() for number in text.split(","))
+    if len(numbers) < 4 or not all(number.isdecimal() for number in numbers):
         raise argparse.ArgumentTypeError(
-            f"expected whole numbers and commas. Received: {text!r}"
-        ) from error
+            f"expected at least four whole numbers with commas between them. Received: {text!r}"
+        )
+    return tuple(map(int, numbers))
+
+
+def _whole(least: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not text.strip().isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(
+                f"expected a whole number from {least}. Received: {text!r}"
+            )
+        return int(text)
+
+    return number
+
+
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a positive number. Received: {text!r}")
+    return number
+
+
+@contextmanager
+def _about(path: Path) -> Iterator[None]:
+    """Let a complaint begin with the file it is about."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(error if str(path) in str(error) else f"{path}: {error}") from error
 
 
 def _free(output: Path, force: bool) -> Path:
@@ -183,6 +226,8 @@ def _free(output: Path, force: bool) -> Path:
         raise ValueError(f"{output} exists. Choose another name, or overwrite it with --force.")
     if not output.parent.is_dir():
         raise ValueError(f"the folder {output.parent} does not exist. Make it first.")
+    if not os.access(output.parent, os.W_OK):
+        raise ValueError(f"the folder {output.parent} cannot be written. Choose another one.")
     return output
 
 
@@ -213,11 +258,16 @@ def _convert(
     options: argparse.Namespace, task: Task, endings: Sequence[str], new_ending: str
 ) -> None:
     """One file, or those of a folder that have one of the endings."""
+    if not options.input.exists():
+        raise ValueError(f"{options.input}: no such file or folder. Check the path.")
     if not options.input.is_dir():
         if options.to:
             raise ValueError(f"--to goes with a folder. Received: {options.input}. Name a folder.")
         output = _free(options.output or options.input.with_suffix(new_ending), options.force)
-        print(task(options.input, output))
+        if new_ending == EXTENSION != output.suffix.lower():
+            raise ValueError(f"expected a name that ends in {EXTENSION}. Received: {output}.")
+        with _about(options.input):
+            print(task(options.input, output))
         return
     if options.output or not options.to:
         raise ValueError(f"{options.input} is a folder. Say where results go with --to FOLDER.")
@@ -235,13 +285,17 @@ def _convert(
 
 def _info(options: argparse.Namespace) -> None:
     data = options.file.read_bytes()
-    header = bitstream.read_header(data)
+    with _about(options.file):
+        header = bitstream.read_header(data)
     shape = header.height, header.width, 3
     pairs = zip(bitstream.SECTIONS, header.lengths, strict=True)
     parts = ", ".join(f"{name} {size}" for name, size in pairs if size)
     print(f"{options.file}: {header.width}x{header.height}, quality {header.quality}")
     print(f"model {header.model.hex()}")
     print(f"{len(data)} bytes ({parts}), {bits_per_pixel(data, shape):.3f} bpp")
+    whole = bitstream.whole_size(data)
+    if len(data) < whole:
+        print(f"cut off: the whole file has {whole} bytes")
 
 
 def _models(_options: argparse.Namespace) -> None:
@@ -264,7 +318,7 @@ def _train(options: argparse.Namespace) -> None:
         import keras
 
         from mrdcae_lite.model import MRDCAE
-        from mrdcae_lite.training import freeze, train
+        from mrdcae_lite.training import claim, freeze, train
 
     keras.utils.set_random_seed(options.seed)
     without = set(options.without)
@@ -280,6 +334,12 @@ def _train(options: argparse.Namespace) -> None:
     )
     if start:
         start.into_model(model)
+    decisive = {name: value for name, value in vars(options).items() if name in _DECISIVE}
+    folders = {
+        name: [path.name for path in pictures_in(getattr(options, name))]
+        for name in ("photographs", "validation")
+    }
+    claim(options.to, {**decisive, **folders})
     model = train(
         model,
         photographs,
@@ -300,14 +360,17 @@ def _train(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     output = _free(options.out, options.force) if options.out else None
-    earlier = json.loads(options.reuse.read_bytes()) if options.reuse else None
+    earlier = None
+    if options.reuse:
+        with _about(options.reuse):
+            earlier = json.loads(options.reuse.read_bytes()) or {}
     from mrdcae_lite import evaluation
 
     samples = evaluation.bundled() if options.samples or not options.images else []
     paths = evaluation.pictures([*options.images, *samples], options.limit)
     chosen: dict[str, Any] = {"model": options.model, "resize": options.resize}
-    if options.codecs:
-        chosen["codecs"] = tuple(options.codecs.split(","))
+    if options.codecs is not None:
+        chosen["codecs"] = tuple(name.strip() for name in options.codecs.split(","))
     if options.qualities:
         chosen["qualities"] = options.qualities
 
@@ -322,6 +385,8 @@ def _evaluate(options: argparse.Namespace) -> None:
     if output:
         write_atomically(output, evaluation.to_json(report).encode())
         print(f"\n{output}: {output.stat().st_size} bytes")
+    if report["skipped"]:
+        sys.exit(1)
 
 
 def _announcer(total: int) -> Callable[[int, Path, str | None], None]:

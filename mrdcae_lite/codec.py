@@ -477,8 +477,13 @@ class Codec:
 
     @classmethod
     def read(cls, content: bytes) -> "Codec":
-        """The codec in the bytes of a file that `save` wrote."""
+        """The codec in the bytes of a file that `save` wrote.
+
+        Raises `ValueError` for other bytes.
+        """
         try:
+            if content[:2] != b"PK":
+                raise BadZipFile("no NumPy archive")
             with np.load(io.BytesIO(content), allow_pickle=False) as archive:
                 arrays = dict(archive)
             architecture = Architecture.of(json.loads(arrays["config"].tobytes()))
@@ -691,7 +696,10 @@ def load(name: str | Path = "lite") -> Codec:
 
 @lru_cache(maxsize=4)
 def _from_file(path: Path, _changed: int) -> Codec:
-    return Codec.read(path.read_bytes())
+    try:
+        return Codec.read(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 @cache

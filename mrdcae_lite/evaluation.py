@@ -29,7 +29,7 @@ from scipy.interpolate import PchipInterpolator
 from mrdcae_lite.baselines import BASELINES
 from mrdcae_lite.bitstream import up_to_level
 from mrdcae_lite.codec import load, registry
-from mrdcae_lite.folders import processes
+from mrdcae_lite.folders import shared
 from mrdcae_lite.images import PICTURES, RGB, pictures_in, read_image, sample, sample_names
 from mrdcae_lite.metrics import bd_rate, bits_per_pixel, ms_ssim, psnr, ssim_db, ssim_map
 from mrdcae_lite.preparation import standardise
@@ -136,6 +136,11 @@ def entrants(settings: Settings) -> Mapping[str, Entrant]:
             found[name] = Entrant(codec.title, codec.sweep, codec.encode, codec.decode)
         else:
             label, _, file = name.partition("=")
+            if label in found or label in BASELINES:
+                raise ValueError(
+                    f"expected a name of its own for each codec. Received: {name!r}, but {label} "
+                    "stands for another one. Call it otherwise."
+                )
             found[label] = _learned(label, file, settings)
     return found
 
@@ -183,6 +188,8 @@ def pictures(sources: Sequence[Path], limit: int | None = None) -> list[Path]:
     """The pictures that paths stand for, a folder being sorted; evenly spaced if limited."""
     paths: list[Path] = []
     for source in sources:
+        if not source.exists():
+            raise ValueError(f"{source}: no such picture or folder. Check the path.")
         paths += pictures_in(source) if source.is_dir() else [source]
     if not paths or (limit is not None and limit < 1):
         raise ValueError(
@@ -257,6 +264,8 @@ def measure(
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         image = read_image(path)
         if settings.resize is not None:
+            if settings.resize > min(image.shape[:2]):
+                raise ValueError(f"{path}: smaller than {settings.resize} pixels a side.")
             image = standardise(image, settings.resize)
         if min(image.shape[:2]) < REGION_PATCH:
             raise ValueError(f"{path}: expected {REGION_PATCH} x {REGION_PATCH} pixels or more.")
@@ -271,6 +280,10 @@ def measure(
         return reason if str(path) in reason else f"{path}: {reason}"
     height, width = image.shape[:2]
     return Photograph(path.name, digest, width, height, float(textured.mean()), points)
+
+
+def _measured(path: Path, **known: Any) -> tuple[Path, Photograph | str]:
+    return path, measure(path, **known)
 
 
 def _known(points: Points | None, entrant: Entrant) -> Points | None:
@@ -300,26 +313,17 @@ def evaluate(
     Raises `ValueError` if no picture could be measured.
     """
     entrants(settings)  # a wrong name or model shows here, not once a picture
-    task = partial(measure, settings=settings, earlier=_recall(earlier, settings))
-    found: list[Photograph] = []
-    skipped: list[str] = []
-    for number, (path, result) in enumerate(zip(paths, _each(task, paths, jobs), strict=True), 1):
-        if isinstance(result, Photograph):
-            found.append(result)
-        else:
-            skipped.append(path.name)
+    task = partial(_measured, settings=settings, earlier=_recall(earlier, settings))
+    results: dict[Path, Photograph | str] = {}
+    for number, (path, result) in enumerate(shared(task, paths, jobs), 1):
+        results[path] = result
         announce(number, path, None if isinstance(result, Photograph) else result)
+    each = [(path, results[path]) for path in paths]
+    found = [result for _, result in each if isinstance(result, Photograph)]
+    skipped = [path.name for path, result in each if not isinstance(result, Photograph)]
     if not found:
-        raise ValueError(f"none of {len(paths)} pictures could be read. Name others.")
+        raise ValueError(f"none of {len(paths)} pictures could be measured. Name others.")
     return {**summarise(found, settings), "skipped": skipped, "reused": earlier is not None}
-
-
-def _each(task: Callable[[Path], Any], paths: Sequence[Path], jobs: int) -> Iterator[Any]:
-    if jobs == 1:
-        yield from map(task, paths)
-        return
-    with processes(jobs) as pool:
-        yield from pool.map(task, paths)
 
 
 def _recall(earlier: Mapping[str, Any] | None, settings: Settings) -> dict[str, dict[str, Points]]:
@@ -545,6 +549,8 @@ def table(report: Mapping[str, Any]) -> str:
         for codec in codecs.values()
     ]
     lines += ["", *_aligned([["megapixels per CPU second", "encode", "decode"], *speeds])]
+    if report.get("skipped"):
+        lines += ["", f"{len(report['skipped'])} skipped: {', '.join(report['skipped'])}"]
     return "\n".join([*lines, *_verdict(report)])
 
 
@@ -577,7 +583,7 @@ def _verdict(report: Mapping[str, Any]) -> list[str]:
         "",
         f"At equal file size {ours['title']} is {_show(ours['psnr']['gain_mean'])} dB of PSNR "
         f"above {anchor['title']} on the mean of {ours['psnr']['gain_n']} photographs, "
-        f"above it on {better} of {report['n']}.",
+        f"above it on {better} of {ours['psnr']['gain_n']}.",
     ]
 
 

@@ -6,14 +6,14 @@ already is not made again, so that a run that was interrupted can simply be repe
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from mrdcae_lite import bitstream, extras
 from mrdcae_lite.codec import load, load_for
@@ -22,6 +22,9 @@ from mrdcae_lite.metrics import bits_per_pixel, compression_ratio
 
 EXTENSION = ".mrdc"
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 Task = Callable[[Path, Path], str]
 """Makes the second file from the first and returns a line about it."""
@@ -128,18 +131,31 @@ def convert(
         raise ValueError(f"jobs must be 1 or more. Received: {jobs}. Give the number of processes.")
     for folder in {output.parent for _, output in pairs}:
         folder.mkdir(exist_ok=True)
-    attempt = partial(_attempt, task, force)
+    yield from shared(partial(_attempt, task, force), pairs, jobs)
+
+
+def shared(call: Callable[[Item], Result], items: Iterable[Item], jobs: int) -> Iterator[Result]:
+    """The results of a call for each item, as they are ready.
+
+    Args:
+        call: what to do, importable by other processes if there are any.
+        items: no more of them are begun than there are processes: Ctrl-C ends it at once.
+        jobs: processes; 1 is this one.
+
+    Raises:
+        MemoryError: if the system ended a process.
+    """
     if jobs == 1:
-        yield from map(attempt, pairs)
+        yield from map(call, items)
         return
     with processes(jobs) as pool:
-        running: set[Future[Outcome]] = set()
+        running: set[Future[Result]] = set()
         try:
-            for pair in pairs:
+            for item in items:
                 if len(running) == jobs:
                     done, running = wait(running, return_when=FIRST_COMPLETED)
                     yield from (future.result() for future in done)
-                running.add(_submit(pool, attempt, pair))
+                running.add(_submit(pool, call, item))
             yield from (future.result() for future in as_completed(running))
         except BrokenProcessPool as error:
             raise MemoryError(
@@ -179,7 +195,8 @@ def _attempt(task: Task, force: bool, pair: Pair) -> Outcome:
     try:
         if output.exists() and not force:
             if output.stat().st_mtime_ns >= source.stat().st_mtime_ns:
-                return Outcome("there already", f"{output}: there already")
+                line = f"{output}: there already (--force makes it again)"
+                return Outcome("there already", line)
             if output.suffix != EXTENSION:
                 raise FileExistsError(
                     f"{output} exists and is older. Choose another folder, or overwrite "
@@ -192,20 +209,20 @@ def _attempt(task: Task, force: bool, pair: Pair) -> Outcome:
 
 
 def _submit(
-    pool: ProcessPoolExecutor, call: Callable[[Pair], Outcome], pair: Pair
-) -> Future[Outcome]:
+    pool: ProcessPoolExecutor, call: Callable[[Item], Result], item: Item
+) -> Future[Result]:
     """Start a call. The process for it, if it is new, inherits that Ctrl-C is ignored."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        return pool.submit(_interruptible, call, pair)
+        return pool.submit(_interruptible, call, item)
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-def _interruptible(call: Callable[[Pair], Outcome], pair: Pair) -> Outcome:
+def _interruptible(call: Callable[[Item], Result], item: Item) -> Result:
     """In a process of the pool: let Ctrl-C end the call, so that it can clean up, and no more."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        return call(pair)
+        return call(item)
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)

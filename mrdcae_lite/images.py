@@ -213,7 +213,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     """Write a file so that its name holds either the old or the new content, never a part.
 
     The bytes go to a hidden neighbour first, which then takes the name. Raises `OSError` as `open`
-    does, and leaves nothing behind.
+    does, about `path`, and leaves nothing behind.
     """
     path = Path(path)
     part = path.with_name(f".{uuid.uuid4().hex}.part")
@@ -223,6 +223,8 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(path)) from error
     finally:
         part.unlink(missing_ok=True)
 

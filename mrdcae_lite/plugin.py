@@ -9,6 +9,9 @@ The mode is RGB, or L if the picture is grey, and RGBA or LA if there is transpa
     model        name of a shipped codec or codec file; `open` finds shipped ones only
     icc_profile  default: that of the image's `info`; one that does not fit the pixels is dropped
     exif         bytes or `Image.Exif`, kept as they are: none are kept unless they are given
+
+Pillow empties a file of that name before it asks a plugin: a wish that cannot be met, such as a
+`target_psnr` out of reach, costs what was there. `Codec.compress` first and write then.
 """
 
 from io import SEEK_END

@@ -2,11 +2,13 @@
 
 import csv
 import io
+import json
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -120,6 +122,11 @@ class KeepBest(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         scores = self._judge_averaged(epoch)
+        if not math.isfinite(scores["lagrangian"]):
+            raise ValueError(
+                f"the training diverged in epoch {epoch + 1}: its objective is "
+                f"{scores['lagrangian']}. Start in another folder with a lower learning rate."
+            )
         row = {"epoch": epoch + 1, "cpu_seconds": round(time.process_time() - self.started, 1)}
         row |= {name: round(float(v), 5) for name, v in sorted((logs or {}).items())}
         row |= {f"val_{name}": round(float(v), 5) for name, v in sorted(scores.items())}
@@ -192,6 +199,27 @@ def train(
     model.fit(crops, epochs=epochs, shuffle=False, callbacks=calls, verbose=_verbosity())
     model.load_weights(folder / "best.weights.h5")
     return model
+
+
+def claim(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Write down what a run is made of; the folder must be empty or hold a run of the same.
+
+    Args:
+        folder: of the run, made if it is not there.
+        settings: whatever decides the outcome and can be written as JSON, less the epochs: a
+            finished run goes on if it is asked for more of them.
+
+    Raises `ValueError` if the folder holds another run.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    record = folder / "run.json"
+    before = json.loads(record.read_bytes()) if record.exists() else settings
+    changed = [name for name in settings if settings[name] != before.get(name)]
+    if changed:
+        raise ValueError(
+            f"{folder} holds a run with another {', '.join(changed)}. Train into another folder."
+        )
+    write_atomically(record, json.dumps(settings, indent=1).encode())
 
 
 def freeze(model: MRDCAE, photographs: Sequence[RGB], *, seed: int = 0) -> Codec:

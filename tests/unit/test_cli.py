@@ -226,7 +226,7 @@ def test_help_and_every_command_explain_themselves(capsys):
 BAD_INPUT = {
     "no command": ([], "the following arguments are required"),
     "unknown command": (["shrink", "photo.png"], "invalid choice: 'shrink'"),
-    "no such picture": (["compress", "none.png"], "none.png: .* No such file"),
+    "no such picture": (["compress", "none.png"], "none.png: no such file or folder"),
     "not a picture": (["compress", "text.txt"], "text.txt: expected a picture"),
     "an empty picture": (["compress", "empty.png", "o.mrdc"], "empty.png: expected a picture"),
     "a folder as picture": (["compress", "folder", "o.mrdc"], "with --to FOLDER"),
@@ -251,16 +251,16 @@ BAD_INPUT = {
     "a folder and a name": (["compress", "folder", "o", "--to", "p"], "with --to FOLDER"),
     "a folder to nowhere": (["decompress", "folder"], "with --to FOLDER"),
     "a file to a folder": (["compress", "photo.png", "--to", "o"], "--to goes with a folder"),
-    "no such folder": (["compress", "away", "--to", "o"], "--to goes with a folder"),
+    "no such folder": (["compress", "away", "--to", "o"], "away: no such file or folder"),
     "a folder of nothing": (["compress", "folder", "--to", "o"], "no file in folder ends in .png"),
     "names that clash": (["compress", "clash", "--to", "o"], "a.jpg and a.png.* Rename one"),
-    "no processes": (["decompress", ".", "--to", "o", "--jobs", "0"], "jobs must be 1 or more"),
+    "no processes": (["decompress", ".", "--to", "o", "--jobs", "0"], "a whole number from 1"),
     "a file to fill": (["decompress", ".", "--to", "text.txt"], "text.txt: File exists"),
     "a folder, no model": (["compress", ".", "--to", "o", "--model", "huge"], "one of: lite"),
     "a folder, quality": (["compress", ".", "--to", "o", "--quality", "-1"], "quality"),
-    "no such file": (["decompress", "none.mrdc"], "none.mrdc: No such file"),
+    "no such file": (["decompress", "none.mrdc"], "none.mrdc: no such file or folder"),
     "a cut file": (["decompress", "cut.mrdc"], "high level section should end .* was cut off"),
-    "a damaged file": (["decompress", "flipped.mrdc"], "high level section does not match"),
+    "a damaged file": (["decompress", "flipped.mrdc"], "flipped.mrdc: the high level section does"),
     "a foreign file": (["decompress", "foreign.mrdc"], "is not among the shipped ones"),
     "another model": (["decompress", "foreign.mrdc", "--model", "lite"], "was made with model"),
     "an empty file": (
@@ -273,7 +273,23 @@ BAD_INPUT = {
     "a folder to fill": (["decompress", "photo.mrdc", "folder"], "Received the folder folder"),
     "info on a picture": (["info", "photo.png"], "expected a .mrdc file"),
     "info on nothing": (["info", "none.mrdc"], "none.mrdc: No such file"),
-    "nothing to learn": (["train", "folder", "--validation", ".", "--to", "o"], "no picture in folder"),
+    "nothing to learn": (
+        ["train", "folder", "--validation", ".", "--to", "o"],
+        "no picture in folder",
+    ),
+    "no steps": (["train", ".", "--validation", ".", "--to", "o", "--steps", "0"], "number from 1"),
+    "no pace": (
+        ["train", ".", "--validation", ".", "--to", "o", "--learning-rate", "nan"],
+        "--learning-rate: expected a positive number. Received: 'nan'",
+    ),
+    "another ending": (["compress", "photo.png", "o.jpg"], "ends in .mrdc. Received: o.jpg"),
+    "too few qualities": (["evaluate", "photo.png", "--qualities", "5,x"], "at least four whole"),
+    "no such picture to compare": (["evaluate", "photo.png", "none.png"], "none.png: no such"),
+    "a name that is taken": (
+        ["evaluate", "photo.png", "--codecs", "jpeg=damaged.keras-codec"],
+        "but jpeg stands for another one",
+    ),
+    "no report to reuse": (["evaluate", "photo.png", "--reuse", "text.txt"], "text.txt: "),
     "no such start": (
         ["train", "folder", "--validation", ".", "--to", "o", "--start", "larger"],
         "expected a codec file or one of: lite.*Received: 'larger'",
@@ -297,13 +313,14 @@ def test_bad_input_ends_in_one_line_and_leaves_nothing(folder, capsys, command, 
 
 def test_a_folder_that_cannot_be_written_is_named_and_left_as_it_was(folder, capsys, monkeypatch):
     def refuse(*_args, **_options):
-        raise PermissionError(13, "Permission denied", "locked/o.mrdc")
+        raise PermissionError(13, "Permission denied", ".hidden.part")
 
     monkeypatch.setattr(Path, "open", refuse)
     before = sorted(os.listdir())
     assert main(["compress", "photo.png", "o.mrdc"]) == 2
     err = capsys.readouterr().err
-    assert "locked/o.mrdc: Permission denied. Give a path that can be read or written." in err
+    assert "o.mrdc: Permission denied. Give a path that can be read or written." in err
+    assert ".part" not in err
     assert err.count("\n") == 1
     assert sorted(os.listdir()) == before
 
@@ -370,6 +387,18 @@ def test_training_writes_a_log_weights_and_a_codec_and_goes_on(command, capsys):
     assert "trained.keras-codec: done" in capsys.readouterr().out
 
 
+def test_a_folder_keeps_to_the_run_it_was_begun_with(command, capsys):
+    assert main([*command, "--epochs", "1"]) == 0
+    before = everything_in(Path("run"))
+    capsys.readouterr()
+    assert main([*command, "--epochs", "2", "--seed", "3", "--batch", "2"]) == 2
+    assert "run holds a run with another batch, seed. Train into" in capsys.readouterr().err
+    Path("learn/noise.png").rename("learn/other.png")
+    assert main([*command, "--epochs", "2"]) == 2
+    assert "another photographs" in capsys.readouterr().err
+    assert everything_in(Path("run")) == before
+
+
 def test_training_can_start_from_a_codec(command, monkeypatch, capsys):
     assert main([*command, "--epochs", "1"]) == 0
     given = []
@@ -401,7 +430,7 @@ def test_a_twin_without_an_idea_can_be_trained(
     trained = []
 
     def train(model, _photographs, _judges, folder, *, augment, **_options):
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         model.build()
         trained.append((model.textured_loss, augment))
         return model

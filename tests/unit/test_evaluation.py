@@ -267,7 +267,7 @@ def test_a_dead_picture_is_named_and_the_others_are_measured(folder):
 
 
 def test_nothing_to_read_is_an_error(folder):
-    with pytest.raises(ValueError, match="none of 1 pictures could be read"):
+    with pytest.raises(ValueError, match="none of 1 pictures could be measured"):
         evaluate([folder / "missing.png"], JPEG)
 
 
@@ -306,6 +306,7 @@ def test_points_are_reused_from_a_report_only(earlier, folder):
 def test_pictures_are_resized_to_a_standard_square(folder):
     found = measure(folder / "part0.png", replace(JPEG, resize=32), {})
     assert (found.width, found.height) == (32, 32)
+    assert "smaller than 49 pixels" in measure(folder / "part0.png", replace(JPEG, resize=49), {})
 
 
 def test_a_folder_stands_for_its_pictures_evenly_thinned(tmp_path):
@@ -378,14 +379,16 @@ def test_there_are_three_levels_to_cut_off_after(name, tiny_model):
         entrants(Settings(codecs=(name,), model=str(tiny_model)))
 
 
-def test_the_command_names_what_it_skips_and_fails_only_if_nothing_is_left(folder, capsys):
+def test_the_command_names_what_it_skips_and_goes_on_while_something_is_left(folder, capsys):
     (folder / "part0.png").write_bytes(b"no picture")
     asked = ["evaluate", "--codecs", "jpeg"]
-    assert main([*asked, str(folder)]) == 0
-    assert "1/3 skipped: " in capsys.readouterr().err
+    assert main([*asked, str(folder)]) == 1
+    out, err = capsys.readouterr()
+    assert "1/3 skipped: " in err
+    assert "1 skipped: part0.png" in out
     assert main([*asked, str(folder / "part0.png")]) == 2
     assert capsys.readouterr().err.splitlines()[-1] == (
-        "mrdcae: none of 1 pictures could be read. Name others."
+        "mrdcae: none of 1 pictures could be measured. Name others."
     )
 
 
