@@ -75,34 +75,41 @@ def chain(boxes: Sequence[Box]) -> list[str]:
     return [*(box.draw() for box in boxes), *arrows]
 
 
-def _encoder_blocks(model: Architecture) -> str:
+def _encoder_blocks(model: Architecture) -> list[str]:
     return _blocks(model.encoder_blocks, model.width)
 
 
-def _decoder_blocks(model: Architecture) -> str:
+def _decoder_blocks(model: Architecture) -> list[str]:
     return _blocks(model.blocks, model.width)
 
 
-def _blocks(count: int, width: int) -> str:
-    return f"{count} blocks of {width} channels" if count else "strided convolutions"
+def _blocks(count: int, width: int) -> list[str]:
+    """What corrects a grid, in two short lines."""
+    return [f"{count} blocks of", f"{width} channels"] if count else ["strided", "convolutions"]
 
 
 def system(model: Architecture) -> str:
     """The whole way of a picture: prepared, scored, encoded, written, and back."""
     levels = pyramid.levels(model.resolutions)
+    corrected = f"each grid corrected by {' '.join(_decoder_blocks(model))}"
     steps: list[tuple[str, list[str]]] = [
         ("data", ["picture", "8 bits, any size"]),
         ("step", ["preparation", f"pad to multiples of {pyramid.PATCH}, scale to 0 to 1"]),
-        ("step", ["encoder", f"{len(levels)} levels, {_encoder_blocks(model)}"]),
+        ("step", ["encoder", f"{len(levels)} levels, {' '.join(_encoder_blocks(model))}"]),
         ("step", ["patch attention", f"a score for each {pyramid.PATCH} x {pyramid.PATCH} patch"]),
         ("step", ["routing", "one, two or three levels a patch"]),
         ("step", ["quantisation and range coding", f"context model, {model.prior_width} channels"]),
         ("file", ["file", "header, routing map, one section a level"]),
-        ("step", ["decoder", f"mirrors the encoder, {_decoder_blocks(model)}"]),
+        ("step", ["decoder", "the encoder's steps backwards,", corrected]),
+        ("step", ["deblocking", f"{model.width} channels"]),
         ("data", ["restored picture", "back to 8 bits"]),
     ]
-    boxes = [Box(40, 20 + 72 * i, 360, lines, kind) for i, (kind, lines) in enumerate(steps)]
-    return drawing(440, 72 * len(steps) + 10, "From a picture to a file and back", chain(boxes))
+    boxes: list[Box] = []
+    below = 20
+    for kind, lines in steps:
+        boxes.append(Box(40, below, 360, lines, kind))
+        below += boxes[-1].height + 26
+    return drawing(440, below - 6, "From a picture to a file and back", chain(boxes))
 
 
 def encoder(model: Architecture) -> str:
@@ -113,36 +120,41 @@ def encoder(model: Architecture) -> str:
     for step, (level, name) in enumerate(zip(reversed(levels), reversed(NAMES), strict=False)):
         y = 110 + 120 * step
         words = "block transform" if step == 0 else "merge 2 x 2 neighbours"
-        box = Box(20, y, 200, [f"grid at 1/{level.stride}", words, _encoder_blocks(model)])
+        corrected = " ".join(_encoder_blocks(model))
+        box = Box(20, y, 200, [f"grid at 1/{level.stride}", words, corrected])
         kept = [f"{name} level", f"{len(level.bands)} channels", f"every {level.stride} pixels"]
-        parts += [box.draw(), Box(320, y + 8, 180, kept, "level").draw()]
+        parts += [box.draw(), Box(284, y + 8, 146, kept, "level").draw()]
         parts.append(arrow(120, y - 120 + box.height if step else 66, 120, y))
-        parts.append(arrow(220, y + 38, 320, y + 38, "kept"))
+        parts.append(arrow(220, y + 38, 284, y + 38, "kept"))
         if step:
             parts.append(f'<text x="128" y="{y - 14}" font-size="11">{carried}</text>')
-    return drawing(520, 110 + 120 * len(levels), "The multi-resolution encoder", parts)
+    return drawing(440, 110 + 120 * len(levels), "The multi-resolution encoder", parts)
 
 
 def mirrored(model: Architecture) -> str:
     """Encoder and decoder face to face, the levels between them."""
     levels = list(reversed(pyramid.levels(model.resolutions)))
+    deblocking = ["deblocking", f"{model.width} channels"]
     parts = [
-        Box(20, 20, 170, ["picture"], "data").draw(),
-        Box(470, 20, 170, ["restored picture"], "data").draw(),
+        Box(10, 20, 125, ["picture"], "data").draw(),
+        Box(305, 20, 125, ["restored picture"], "data").draw(),
+        Box(305, 80, 125, deblocking).draw(),
+        arrow(367, 80, 367, 50),
     ]
     for step, (level, name) in enumerate(zip(levels, reversed(NAMES), strict=False)):
-        y = 90 + 100 * step
-        kept = [name, f"{len(level.bands)} channels at 1/{level.stride}"]
+        y = 156 + 92 * step
+        above = y - 30 if step else 126  # where the box above ends, in the decoder
+        kept = [name, f"{len(level.bands)} channels", f"at 1/{level.stride}"]
         parts += [
-            Box(20, y, 170, [f"analysis 1/{level.stride}", _encoder_blocks(model)]).draw(),
-            Box(240, y, 180, kept, "level").draw(),
-            Box(470, y, 170, [f"synthesis 1/{level.stride}", _decoder_blocks(model)]).draw(),
-            arrow(190, y + 23, 240, y + 23),
-            arrow(420, y + 23, 470, y + 23),
-            arrow(105, y - (54 if step else 40), 105, y),
-            arrow(555, y, 555, y - (54 if step else 40)),
+            Box(10, y, 125, [f"analysis 1/{level.stride}", *_encoder_blocks(model)]).draw(),
+            Box(165, y, 110, kept, "level").draw(),
+            Box(305, y, 125, [f"synthesis 1/{level.stride}", *_decoder_blocks(model)]).draw(),
+            arrow(135, y + 31, 165, y + 31),
+            arrow(275, y + 31, 305, y + 31),
+            arrow(72, above if step else 50, 72, y),
+            arrow(367, y, 367, above),
         ]
-    return drawing(660, 90 + 100 * len(levels), "Encoder and mirrored decoder", parts)
+    return drawing(440, 156 + 92 * len(levels), "Encoder and mirrored decoder", parts)
 
 
 def pages() -> dict[str, bytes]:

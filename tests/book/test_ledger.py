@@ -142,6 +142,14 @@ def test_the_drawings_show_the_numbers_of_the_model(resolutions):
         assert f"every {level.stride} pixels" in words
 
 
+@pytest.mark.parametrize("draw", [diagrams.system, diagrams.mirrored])
+def test_the_drawn_decoder_ends_with_deblocking_as_wide_as_that_of_the_model(draw):
+    drawn = ElementTree.fromstring(draw(Architecture(width=77)))
+    words = ["".join(element.itertext()) for element in drawn]
+    place = words.index("deblocking")
+    assert words[place + 1] == "77 channels"
+
+
 def test_all_drawings_are_whole_and_named():
     for name, content in diagrams.pages().items():
         assert name.endswith(".svg")

@@ -122,7 +122,7 @@ def test_the_data_card_states_the_committed_figures() -> None:
         f"{again['least_psnr']:.0f} dB in the worst of {again['files']} pictures, "
         f"{again['median_psnr']:.0f} dB in the median",
         f"gives {split['train']}, {split['validation']} and {split['test']}",
-        f"after leaving out {split['dropped']} copies",
+        f"after leaving out {split['dropped']} pictures",
     ]
     expected += [
         f"| {facts['each']['mean']:.1f} ± {facts['each']['standard_error']:.1f} dB |"
