@@ -272,6 +272,17 @@ class Codec:
             known.append(self._transforms.dequantise(level.astype(np.float32), known, quality))
         return gains
 
+    def error_worth(self, quality: int) -> list[NDArray[np.float32]]:
+        """What a squared error of one in each channel, as it was rounded, costs in the picture.
+
+        Args:
+            quality: 0 to 100.
+
+        Returns float32 (channels,) of each level, coarse to fine, in squared quantisation steps,
+        for places where `contrast_gains` is one; elsewhere divide by the square of the gain.
+        """
+        return self._transforms.worth(check_quality(quality))
+
     def saliency(self, image: RGB, quality: int = 50) -> NDArray[np.float32]:
         """Saliency score of every 32 x 32 patch, float32 (rows, columns) in [0, 1]."""
         return self.analyse(image, quality).scores

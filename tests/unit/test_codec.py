@@ -11,7 +11,7 @@ from mrdcae_lite.bitstream import BitstreamError
 from mrdcae_lite.codec import Codec, level_masks
 from mrdcae_lite.extras import Extras
 from mrdcae_lite.model import MRDCAE
-from mrdcae_lite.quality import ROUNDING
+from mrdcae_lite.quality import ROUNDING, quantisation_step
 from mrdcae_lite.tiling import Tiling
 from mrdcae_lite.transforms import Architecture
 
@@ -61,6 +61,26 @@ def test_calm_places_are_quantised_more_finely_than_busy_ones(tiny_codec, rng):
     for gain in (medium, high):
         busy, calm = np.split(gain[..., 0], 2, axis=1)
         assert calm.min() > 1 > busy.mean()
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_a_symbol_off_by_one_costs_what_its_channel_is_worth(tiny_codec, level):
+    quality = 60
+    data = tiny_codec.compress(mr.sample("flowers")[:96, :96], quality)
+    symbols, routing, _ = tiny_codec.read_symbols(data)
+    masks, changed = level_masks(np.full_like(routing, 3)), [found.copy() for found in symbols]
+    row = channel = changed[level].shape[0] // 2
+    changed[level][row, row, channel] += 1
+    pictures = [
+        tiny_codec._transforms.synthesise(k, masks, quality).astype(np.float64)
+        for k in (symbols, changed)
+    ]
+    error = ((pictures[1] - pictures[0]) ** 2).sum() / quantisation_step(quality) ** 2
+    gains = tiny_codec.contrast_gains(symbols, quality)[level]
+    gain = np.broadcast_to(gains[..., 0], masks[level].shape)[row, row]
+    worth = tiny_codec.error_worth(quality)[level]
+    assert worth.shape == symbols[level].shape[2:]
+    assert error == pytest.approx(worth[channel] / gain**2, rel=0.1)
 
 
 def test_the_search_for_cheaper_symbols_only_moves_them_one_step_toward_zero(tiny_codec, image):
