@@ -168,7 +168,7 @@ def _add_evaluate(commands: Any) -> None:
         "--qualities", metavar="Q,Q", type=_numbers, help="of mrdcae, 0 to 100, at least four"
     )
     evaluate.add_argument(
-        "--resize", type=_whole(16), metavar="SIDE", help="centre squares, scaled down"
+        "--resize", type=_whole(16), metavar="SIDE", help="centre squares, scaled"
     )
     evaluate.add_argument(
         "--limit", type=_whole(1), metavar="N", help="only N of them, evenly spaced"

@@ -264,8 +264,6 @@ def measure(
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         image = read_image(path)
         if settings.resize is not None:
-            if settings.resize > min(image.shape[:2]):
-                raise ValueError(f"{path}: smaller than {settings.resize} pixels a side.")
             image = standardise(image, settings.resize)
         if min(image.shape[:2]) < REGION_PATCH:
             raise ValueError(f"{path}: expected {REGION_PATCH} x {REGION_PATCH} pixels or more.")
