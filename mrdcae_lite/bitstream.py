@@ -140,14 +140,13 @@ def split_streams(section: bytes, tiles: int, part: str) -> list[bytes]:
 
 def up_to_level(data: bytes, level: int) -> bytes:
     """The start of a file that ends with level 1, 2 or 3: a smaller file of a coarser picture."""
-    header, _, at = _read_header(data)
-    return data[: at + sum(header.lengths[: level + 2])]
+    return data[: size_up_to(data, level)]
 
 
-def whole_size(data: bytes) -> int:
-    """Bytes of the whole file by what its header says; fewer are there if it was cut off."""
+def size_up_to(data: bytes, level: int) -> int:
+    """Bytes of a file as far as a level, by its header; fewer may be there if it was cut off."""
     header, _, at = _read_header(data)
-    return at + sum(header.lengths)
+    return at + sum(header.lengths[: level + 2])
 
 
 def read_header(data: bytes) -> Header:

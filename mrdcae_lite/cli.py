@@ -216,7 +216,7 @@ def _about(path: Path) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise ValueError(error if str(path) in str(error) else f"{path}: {error}") from error
+        raise ValueError(one_line(error, path)) from error
 
 
 def _free(output: Path, force: bool) -> Path:
@@ -293,7 +293,7 @@ def _info(options: argparse.Namespace) -> None:
     print(f"{options.file}: {header.width}x{header.height}, quality {header.quality}")
     print(f"model {header.model.hex()}")
     print(f"{len(data)} bytes ({parts}), {bits_per_pixel(data, shape):.3f} bpp")
-    whole = bitstream.whole_size(data)
+    whole = bitstream.size_up_to(data, 3)
     if len(data) < whole:
         print(f"cut off: the whole file has {whole} bytes")
 

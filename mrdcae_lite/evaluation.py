@@ -29,7 +29,7 @@ from scipy.interpolate import PchipInterpolator
 from mrdcae_lite.baselines import BASELINES
 from mrdcae_lite.bitstream import up_to_level
 from mrdcae_lite.codec import load, registry
-from mrdcae_lite.folders import shared
+from mrdcae_lite.folders import one_line, shared
 from mrdcae_lite.images import PICTURES, RGB, pictures_in, read_image, sample, sample_names
 from mrdcae_lite.metrics import bd_rate, bits_per_pixel, ms_ssim, psnr, ssim_db, ssim_map
 from mrdcae_lite.preparation import standardise
@@ -274,8 +274,7 @@ def measure(
             for name, entrant in entrants(settings).items()
         }
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        return reason if str(path) in reason else f"{path}: {reason}"
+        return one_line(error, path)
     height, width = image.shape[:2]
     return Photograph(path.name, digest, width, height, float(textured.mean()), points)
 

@@ -182,11 +182,12 @@ def processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
             del os.environ[name]
 
 
-def one_line(error: BaseException) -> str:
-    """The message of an error, with the file it is about."""
+def one_line(error: BaseException, about: Path | None = None) -> str:
+    """The message of an error, with the file it is about, here or by what the error says."""
+    line = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.filename}: {error.strerror}. Give a path that can be read or written."
-    return " ".join(str(error).split()) or type(error).__name__
+        line = f"{error.filename}: {error.strerror}. Give a path that can be read or written."
+    return line if about is None or str(about) in line else f"{about}: {line}"
 
 
 def _attempt(task: Task, force: bool, pair: Pair) -> Outcome:
@@ -204,8 +205,7 @@ def _attempt(task: Task, force: bool, pair: Pair) -> Outcome:
                 )
         return Outcome("written", task(source, output))
     except (OSError, ValueError, MemoryError) as error:
-        line = one_line(error)
-        return Outcome("failed", line if str(source) in line else f"{source}: {line}")
+        return Outcome("failed", one_line(error, source))
 
 
 def _submit(

@@ -192,6 +192,13 @@ def test_a_file_says_what_it_is(folder, capsys, data, tiny_codec):
     out = capsys.readouterr().out
     for part in ("50x40", "quality 30", tiny_codec.id.hex(), f"{len(data)} bytes"):
         assert part in out
+    assert "cut off" not in out
+
+
+def test_a_cut_file_says_how_long_it_was(folder, capsys, data):
+    Path("start.mrdc").write_bytes(data[:-1])
+    assert main(["info", "start.mrdc"]) == 0
+    assert f"cut off: the whole file has {len(data)} bytes\n" in capsys.readouterr().out
 
 
 def test_models_are_listed(folder, capsys, tiny_codec):
