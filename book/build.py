@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # when it runs as a script
 
 from book import course, diagrams, ledger  # noqa: E402
-from mrdcae_lite.widgets import LIVE  # noqa: E402
+from mrdcae_lite.notebook.widgets import LIVE  # noqa: E402
 
 BOOK = ROOT / "book"
 BUILD = ROOT / "_build"

@@ -35,7 +35,7 @@ from typing import Any
 
 import psutil
 
-from mrdcae_lite.images import write_atomically
+from mrdcae_lite.core.files import write_atomically
 
 ROOT = Path(__file__).resolve().parent.parent
 COURSE = ROOT / "_build" / "course"

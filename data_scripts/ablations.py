@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_scripts import DataError
-from mrdcae_lite import cli, evaluation
+from mrdcae_lite import cli
 from mrdcae_lite.codec import Codec
-from mrdcae_lite.evaluation import Entrant
-from mrdcae_lite.images import RGB, read_image
-from mrdcae_lite.patches import to_patches
-from mrdcae_lite.quality import TEXTURED_ABOVE
+from mrdcae_lite.core.patches import to_patches
+from mrdcae_lite.core.pixels import RGB
+from mrdcae_lite.core.rate_distortion import TEXTURE_THRESHOLD
+from mrdcae_lite.evaluation.benchmark import Entrant, benchmark
+from mrdcae_lite.io.images import read_image
 
 Routing = NDArray[np.uint8]
 
@@ -103,17 +104,17 @@ def routers(codec: Codec, paths: Sequence[Path]) -> dict[str, Any]:
         shares += [
             np.bincount(codec.routing_map(image, q).ravel(), minlength=4)[1:] for q in ROUTED_AT
         ]
-        textured = evaluation.complexity(image) > TEXTURED_ABOVE
+        textured = benchmark.complexity(image) > TEXTURE_THRESHOLD
         curves = {}
         for name in ROUTERS:
             entrant = Entrant(name, ROUTED_AT, partial(encode, name), codec.decompress)
             curves[name] = tuple(
-                evaluation.measure_point(image, entrant, q, textured) for q in ROUTED_AT
+                benchmark.measure_point(image, entrant, q, textured) for q in ROUTED_AT
             )
         for name, by_measure in found.items():
             for measure, rates in by_measure.items():
                 anchor = curves["all levels everywhere"]
-                rates.append(evaluation.versus(anchor, curves[name], measure).bd_rate)
+                rates.append(benchmark.versus(anchor, curves[name], measure).bd_rate)
         print(f"routers: {path.name}", file=sys.stderr, flush=True)
     total = np.sum(shares, axis=0)
     return {

@@ -26,11 +26,13 @@ import numpy as np
 import mrdcae_lite as mr
 from data_scripts import processor
 from data_scripts.fetch import Parser, guarded
-from mrdcae_lite.baselines import BASELINES, best_within
-from mrdcae_lite.entropy import routing_bits
-from mrdcae_lite.images import RGB, write_atomically
-from mrdcae_lite.pyramid import PATCH
-from mrdcae_lite.tiling import Tiling
+from mrdcae_lite.coding.routing_map import routing_bits
+from mrdcae_lite.core.files import write_atomically
+from mrdcae_lite.core.pixels import RGB
+from mrdcae_lite.core.pyramid import PATCH
+from mrdcae_lite.core.tiling import Tiling
+from mrdcae_lite.evaluation.baselines import BASELINES, best_within
+from mrdcae_lite.runtime import inspection
 
 RATES = (0.5, 1.0)  # bits per pixel at which speeds are compared
 SIZES = (0.1, 0.4, 1.6, 6.4, 12.0, 25.0, 50.0)  # megapixels
@@ -115,7 +117,7 @@ def overhead(images: Mapping[str, RGB]) -> list[dict[str, Any]]:
         for quality in SWEEP:
             data = codec.compress(image, quality)
             _, routing, header = codec.read_symbols(data)
-            bits = [float(level.sum()) for level in codec.information(data)]
+            bits = [float(level.sum()) for level in inspection.information(codec.model, data)]
             content = (sum(bits) + routing_bits(routing)) / 8
             rows.append(
                 {

@@ -23,10 +23,12 @@ import numpy as np
 
 from data_scripts import DataError, processor
 from data_scripts.fetch import Parser, guarded
-from mrdcae_lite.images import RGB, ImageError, pictures_in, read_image, sample, sample_names
-from mrdcae_lite.model import MRDCAE
-from mrdcae_lite.preparation import crop, flip, illuminate, normalise, rotate
-from mrdcae_lite.training import Photographs, make_optimizer
+from mrdcae_lite.core.pixels import RGB, normalise
+from mrdcae_lite.io.images import ImageError, pictures_in, read_image, sample, sample_names
+from mrdcae_lite.training.augmentation import crop, flip, illuminate, rotate
+from mrdcae_lite.training.data import Photographs
+from mrdcae_lite.training.model import MRDCAE
+from mrdcae_lite.training.run import make_optimizer
 
 SIZE, BATCH = 128, 8
 CROPS = 1000

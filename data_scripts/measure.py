@@ -27,11 +27,11 @@ from data_scripts import DataError
 from data_scripts.fetch import Parser, guarded, load
 from data_scripts.flowers17 import IMAGES, splits
 from data_scripts.leaks import copies
-from mrdcae_lite.baselines import BASELINES, encode_to_size
-from mrdcae_lite.evaluation import at_rate
-from mrdcae_lite.images import RGB, read_image
-from mrdcae_lite.metrics import psnr
-from mrdcae_lite.preparation import standardise
+from mrdcae_lite.core.distortion import psnr
+from mrdcae_lite.core.pixels import RGB
+from mrdcae_lite.evaluation.baselines import BASELINES, encode_to_size
+from mrdcae_lite.evaluation.benchmark import at_rate
+from mrdcae_lite.io.images import read_image, standardise
 
 RATIO = 42  # the largest compression ratio that the report states
 RAW_BITS = 24

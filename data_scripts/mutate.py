@@ -27,16 +27,16 @@ import numpy as np
 
 import mrdcae_lite as mr
 from data_scripts.fetch import Parser
-from mrdcae_lite import extras
-from mrdcae_lite.bitstream import (
+from mrdcae_lite.coding import metadata
+from mrdcae_lite.coding.bitstream import (
     BitstreamError,
     join_streams,
     read_varint,
     split_streams,
     write_varint,
 )
-from mrdcae_lite.images import RGB
-from mrdcae_lite.tiling import Tiling
+from mrdcae_lite.core.pixels import RGB
+from mrdcae_lite.core.tiling import Tiling
 
 Random = np.random.Generator
 
@@ -360,7 +360,7 @@ class Original(NamedTuple):
 
     data: bytes
     pixels: RGB
-    extras: extras.Extras
+    extras: metadata.Extras
 
 
 def originals(codec: mr.Codec) -> list[Original]:
@@ -368,12 +368,12 @@ def originals(codec: mr.Codec) -> list[Original]:
     photograph = mr.sample("flowers")
     rng = np.random.default_rng(1)
     alpha = rng.integers(0, 256, (30, 50), np.uint8)
-    kept = extras.Extras(alpha, b"profile" * 30, b"camera")
+    kept = metadata.Extras(alpha, b"profile" * 30, b"camera")
     grey = np.repeat(photograph[100:140, 100:140, :1], 3, axis=2)
     files = [
         codec.compress(photograph[300:301, 300:301], 50),
         codec.compress(grey, 20),
-        codec.compress(photograph[100:130, 200:250], 5, extras=kept),
+        codec.compress(photograph[100:130, 200:250], 5, metadata=kept),
         codec.compress(
             photograph[100:170, 200:270],
             30,
@@ -381,7 +381,7 @@ def originals(codec: mr.Codec) -> list[Original]:
         ),
         codec.compress(np.tile(photograph[100:120, :515], (1, 2, 1)), 10),
     ]
-    return [Original(data, codec.decompress(data), extras.of(data)) for data in files]
+    return [Original(data, codec.decompress(data), metadata.of(data)) for data in files]
 
 
 class Verdict(NamedTuple):
@@ -398,7 +398,7 @@ def judge(codec: mr.Codec, mutant: bytes, original: Original, *, sealed: bool) -
         with warnings.catch_warnings(action="error"):
             header = mr.info(mutant)
             part = (0, 0, 1, 1) if header.width * header.height > LARGE else None
-            pixels, kept = codec.decompress(mutant, region=part), extras.of(mutant)
+            pixels, kept = codec.decompress(mutant, region=part), metadata.of(mutant)
     except BitstreamError as error:
         message = str(error)
         if "\n" in message or not PARTS.search(message):
@@ -415,7 +415,7 @@ def judge(codec: mr.Codec, mutant: bytes, original: Original, *, sealed: bool) -
     return Verdict("another picture", "" if sealed else "the checksums did not notice")
 
 
-def _plain(kept: extras.Extras) -> tuple[bytes | None, bytes, bytes]:
+def _plain(kept: metadata.Extras) -> tuple[bytes | None, bytes, bytes]:
     return kept.alpha if kept.alpha is None else kept.alpha.tobytes(), kept.icc, kept.exif
 
 

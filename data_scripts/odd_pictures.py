@@ -20,7 +20,7 @@ from PIL import Image, ImageCms
 import mrdcae_lite as mr
 from data_scripts import DataError
 from data_scripts.fetch import Parser, guarded
-from mrdcae_lite.metrics import psnr
+from mrdcae_lite.core.distortion import psnr
 
 BAD = ["broken.png", "cut.jpg", "empty.png"]
 LEAST_DB = 20.0  # the hardest picture, black and white dots, has 24

@@ -25,7 +25,8 @@ from data_scripts import DataError
 from data_scripts.fetch import Parser, guarded
 from data_scripts.flowers17 import splits
 from data_scripts.leaks import THRESHOLD, fingerprints, nearest, perceptual_hash
-from mrdcae_lite.images import ImageError, pictures_in, read_image, write_atomically
+from mrdcae_lite.core.files import write_atomically
+from mrdcae_lite.io.images import ImageError, pictures_in, read_image
 
 VALIDATE_ONE_IN = 12
 ENDINGS = (".jpg", ".jpeg", ".png")

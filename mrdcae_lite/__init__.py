@@ -12,11 +12,14 @@ mr.bits_per_pixel(data, image.shape), mr.psnr(image, restored, data_range=255)
 import importlib
 from typing import TYPE_CHECKING
 
-from mrdcae_lite import plugin as plugin  # tells Pillow about .mrdc files
-from mrdcae_lite.bitstream import BitstreamError
-from mrdcae_lite.bitstream import read_header as info
 from mrdcae_lite.codec import Codec, load, load_for
-from mrdcae_lite.images import (
+from mrdcae_lite.coding.bitstream import BitstreamError
+from mrdcae_lite.coding.bitstream import read_header as info
+from mrdcae_lite.core.distortion import bits_per_pixel, compression_ratio, mse, psnr
+from mrdcae_lite.core.patches import from_patches, pad_to_multiple, to_patches
+from mrdcae_lite.evaluation.metrics import bd_rate, ms_ssim, seam_ratio, ssim, ssim_db
+from mrdcae_lite.io import pillow_plugin as pillow_plugin  # tells Pillow about .mrdc files
+from mrdcae_lite.io.images import (
     ImageError,
     read_image,
     read_picture,
@@ -24,21 +27,9 @@ from mrdcae_lite.images import (
     sample_names,
     write_image,
 )
-from mrdcae_lite.metrics import (
-    bd_rate,
-    bits_per_pixel,
-    compression_ratio,
-    ms_ssim,
-    mse,
-    psnr,
-    seam_ratio,
-    ssim,
-    ssim_db,
-)
-from mrdcae_lite.patches import from_patches, pad_to_multiple, to_patches
 
 if TYPE_CHECKING:
-    from mrdcae_lite.model import MRDCAE
+    from mrdcae_lite.training.model import MRDCAE
 
 __version__ = "0.1.0"
 
@@ -74,4 +65,4 @@ def __getattr__(name: str) -> object:
     """Import the model only when it is asked for: it needs Keras, all else works at once."""
     if name != "MRDCAE":
         raise AttributeError(f"module 'mrdcae_lite' has no attribute {name!r}")
-    return importlib.import_module("mrdcae_lite.model").MRDCAE
+    return importlib.import_module("mrdcae_lite.training.model").MRDCAE

@@ -16,20 +16,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mrdcae_lite import bitstream
-from mrdcae_lite.codec import load, registry
-from mrdcae_lite.folders import (
-    EXTENSION,
-    Task,
-    compress_file,
-    convert,
-    decompress_file,
-    one_line,
-    plan,
-)
-from mrdcae_lite.images import PICTURES, RGB, pictures_in, read_image, write_atomically
-from mrdcae_lite.metrics import bits_per_pixel
-from mrdcae_lite.quality import check_quality
+from mrdcae_lite.codec import load
+from mrdcae_lite.coding import bitstream
+from mrdcae_lite.core.distortion import bits_per_pixel
+from mrdcae_lite.core.files import one_line, write_atomically
+from mrdcae_lite.core.pixels import RGB
+from mrdcae_lite.core.quality import check_quality
+from mrdcae_lite.io.batch import EXTENSION, Task, compress_file, convert, decompress_file, plan
+from mrdcae_lite.io.images import PICTURES, pictures_in, read_image
+from mrdcae_lite.runtime.frozen import registry
 
 
 @contextmanager
@@ -242,7 +237,7 @@ def _compress(options: argparse.Namespace) -> None:
         quality=options.quality,
         target_bpp=options.target_bpp,
         target_psnr=options.target_psnr,
-        fast=options.fast,
+        rdoq=not options.fast,
     )
     _convert(options, task, PICTURES, EXTENSION)
 
@@ -317,8 +312,8 @@ def _train(options: argparse.Namespace) -> None:
     with _silence():
         import keras
 
-        from mrdcae_lite.model import MRDCAE
-        from mrdcae_lite.training import claim, freeze, train
+        from mrdcae_lite.training.model import MRDCAE
+        from mrdcae_lite.training.run import check_same_run, freeze, train
 
     keras.utils.set_random_seed(options.seed)
     without = set(options.without)
@@ -333,13 +328,13 @@ def _train(options: argparse.Namespace) -> None:
         seed=options.seed,
     )
     if start:
-        start.into_model(model)
+        start.to_model(model)
     decisive = {name: value for name, value in vars(options).items() if name in _DECISIVE}
     folders = {
         name: [path.name for path in pictures_in(getattr(options, name))]
         for name in ("photographs", "validation")
     }
-    claim(options.to, {**decisive, **folders})
+    check_same_run(options.to, {**decisive, **folders})
     model = train(
         model,
         photographs,
@@ -364,26 +359,26 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.reuse:
         with _about(options.reuse):
             earlier = json.loads(options.reuse.read_bytes()) or {}
-    from mrdcae_lite import evaluation
+    from mrdcae_lite.evaluation import benchmark
 
-    samples = evaluation.bundled() if options.samples or not options.images else []
-    paths = evaluation.pictures([*options.images, *samples], options.limit)
+    samples = benchmark.bundled() if options.samples or not options.images else []
+    paths = benchmark.pictures([*options.images, *samples], options.limit)
     chosen: dict[str, Any] = {"model": options.model, "resize": options.resize}
     if options.codecs is not None:
         chosen["codecs"] = tuple(name.strip() for name in options.codecs.split(","))
     if options.qualities:
         chosen["qualities"] = options.qualities
 
-    report = evaluation.evaluate(
+    report = benchmark.evaluate(
         paths,
-        evaluation.Settings(**chosen),
+        benchmark.Settings(**chosen),
         jobs=options.jobs,
         earlier=earlier,
         announce=_announcer(len(paths)),
     )
-    print(evaluation.table(report))
+    print(benchmark.table(report))
     if output:
-        write_atomically(output, evaluation.to_json(report).encode())
+        write_atomically(output, benchmark.to_json(report).encode())
         print(f"\n{output}: {output.stat().st_size} bytes")
     if report["skipped"]:
         sys.exit(1)

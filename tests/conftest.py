@@ -9,11 +9,11 @@ import pytest
 from hypothesis import settings
 from numpy.typing import NDArray
 
-from mrdcae_lite.images import sample
+from mrdcae_lite.io.images import sample
 
 if TYPE_CHECKING:
     from mrdcae_lite.codec import Codec
-    from mrdcae_lite.model import MRDCAE
+    from mrdcae_lite.training.model import MRDCAE
 
 settings.register_profile("repeatable", max_examples=40, deadline=None, derandomize=True)
 settings.load_profile("repeatable")
@@ -47,7 +47,7 @@ def tiny_model_with() -> "Callable[..., MRDCAE]":
     """
     import keras
 
-    from mrdcae_lite.model import MRDCAE
+    from mrdcae_lite.training.model import MRDCAE
 
     @cache
     def make(**options: Any) -> "MRDCAE":

@@ -36,8 +36,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mrdcae_lite as mr
-from mrdcae_lite.baselines import BASELINES
-from mrdcae_lite.evaluation import bundled, pictures
+from mrdcae_lite.evaluation.baselines import BASELINES
+from mrdcae_lite.evaluation.benchmark import bundled, pictures
 
 if sys.platform != "win32":
     import resource
@@ -50,10 +50,22 @@ QUALITIES = 5
 LEAST_RANGE = 5.0
 """Decibels of PSNR that a curve must share with that of JPEG: a BD-rate of less says little."""
 
-ALLOWED = ("numpy", "scipy", "constriction", "mrdcae_lite.entropy", "mrdcae_lite.patches")
+ALLOWED = (
+    "numpy",
+    "scipy",
+    "constriction",
+    "mrdcae_lite.coding.entropy",
+    "mrdcae_lite.core.patches",
+)
 """What a submission may import, besides the standard library: tools, but no finished codecs."""
 
-PRELOADED = ("numpy", "scipy.fft", "scipy.ndimage", "constriction", "mrdcae_lite.evaluation")
+PRELOADED = (
+    "numpy",
+    "scipy.fft",
+    "scipy.ndimage",
+    "constriction",
+    "mrdcae_lite.evaluation.benchmark",
+)
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _HARMLESS = {"os.listdir", "os.scandir", "os.walk", "os.fwalk", "os.putenv", "os.unsetenv"}

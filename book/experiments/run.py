@@ -30,8 +30,8 @@ import yaml
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
-from mrdcae_lite.codec import registry
-from mrdcae_lite.images import write_atomically
+from mrdcae_lite.core.files import write_atomically
+from mrdcae_lite.runtime.frozen import registry
 
 HERE = Path(__file__).resolve().parent
 BOOK = HERE.parent

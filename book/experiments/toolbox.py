@@ -28,12 +28,10 @@ from skimage.filters import sobel
 import mrdcae_lite as mr
 from data_scripts import DataError, flowers17
 from data_scripts.fetch import load as listed
-from mrdcae_lite import evaluation
-from mrdcae_lite.baselines import BASELINES, encode_to_size
-from mrdcae_lite.evaluation import OURS, Point
-from mrdcae_lite.images import read_image, write_image
-from mrdcae_lite.metrics import ssim_db
-from mrdcae_lite.preparation import standardise
+from mrdcae_lite.evaluation.baselines import BASELINES, encode_to_size
+from mrdcae_lite.evaluation.benchmark import OURS, Point, benchmark
+from mrdcae_lite.evaluation.metrics import ssim_db
+from mrdcae_lite.io.images import read_image, standardise, write_image
 
 Pixels = NDArray[np.uint8]
 
@@ -71,15 +69,15 @@ def paths(name: str, data: str, limit: int | None = None) -> list[Path]:
     """
     folder = Path(data) / name
     if (Path(data) / STAND_INS).exists():
-        return evaluation.pictures([folder], limit)
+        return benchmark.pictures([folder], limit)
     if name == "bundled":
-        return evaluation.bundled()[:limit]
+        return benchmark.bundled()[:limit]
     if not folder.is_dir():
         raise DataError(f"expected pictures in {folder}, found none; run make data, or give DATA=")
     if name == "kodak":
-        return _verified("kodak", evaluation.pictures([folder], limit))
+        return _verified("kodak", benchmark.pictures([folder], limit))
     test = flowers17.splits(folder).test[::EVERY]
-    return _verified("flowers17", evaluation.pictures(test, limit))
+    return _verified("flowers17", benchmark.pictures(test, limit))
 
 
 def _verified(name: str, found: list[Path]) -> list[Path]:
@@ -137,14 +135,14 @@ def within(name: str, image: Pixels, size: int, codec: mr.Codec) -> tuple[bytes,
 
 def points(columns: Mapping[str, Sequence[float | None]]) -> tuple[Point, ...]:
     """The points of a codec on a picture, from the columns of an evaluation's report."""
-    rows = zip(*(columns[key] for key in evaluation.COLUMNS), strict=True)
+    rows = zip(*(columns[key] for key in benchmark.COLUMNS), strict=True)
     return tuple(Point(*(math.nan if v is None else v for v in row)) for row in rows)
 
 
 def at_rate(report: Mapping[str, Any], codec: str, measure: str, bpp: float) -> list[float]:
     """A measure of a codec at a rate on each picture; NaN where its curve does not reach it."""
     each = report["photographs"]
-    return [evaluation.value_at(points(p["points"][codec]), measure, bpp) for p in each]
+    return [benchmark.value_at(points(p["points"][codec]), measure, bpp) for p in each]
 
 
 def rate_for(curve: Mapping[str, Sequence[float]], measure: str, wanted: float) -> float:

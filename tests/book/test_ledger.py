@@ -8,8 +8,8 @@ import pytest
 
 from book import diagrams, ledger
 from book.experiments import run as experiments
-from mrdcae_lite import pyramid
-from mrdcae_lite.transforms import Architecture
+from mrdcae_lite.core import pyramid
+from mrdcae_lite.core.architecture import Architecture
 
 FIELDS = {"id", "where", "statement", "check", "shows", "tests", "beyond"}
 UNITS = r"dB|%|percent|bits? per pixel|bpp|kB|MB|ms|seconds?|times|megapixels?|to 1"

@@ -9,8 +9,8 @@ import pytest
 import mrdcae_lite as mr
 from book.experiments import toolbox
 from data_scripts import DataError
-from mrdcae_lite import evaluation
-from mrdcae_lite.baselines import BASELINES
+from mrdcae_lite.evaluation.baselines import BASELINES
+from mrdcae_lite.evaluation.benchmark import benchmark
 
 CURVE = {"bpp": [0.2, 0.5, 1.0, 3.0], "psnr": [28, 31, 34, 40], "ssim": [0.8, 0.9, 0.95, 0.99]}
 
@@ -42,7 +42,7 @@ def test_missing_pictures_and_strange_ones_are_named(tmp_path):
 
 
 def test_bundled_photographs_need_no_folder():
-    assert toolbox.paths("bundled", "nowhere", 2) == evaluation.bundled()[:2]
+    assert toolbox.paths("bundled", "nowhere", 2) == benchmark.bundled()[:2]
 
 
 @pytest.mark.parametrize("kind", toolbox.DOMAINS)

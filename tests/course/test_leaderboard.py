@@ -9,7 +9,7 @@ import pytest
 
 import mrdcae_lite as mr
 from book.assignments import leaderboard
-from mrdcae_lite.baselines import BASELINES
+from mrdcae_lite.evaluation.baselines import BASELINES
 
 HONEST = """
 import struct, zlib

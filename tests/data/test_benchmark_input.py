@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from data_scripts import DataError, benchmark_input
-from mrdcae_lite.images import sample, sample_names
+from mrdcae_lite.io.images import sample, sample_names
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = json.loads((ROOT / "book" / "results" / "input-pipeline.json").read_text("utf-8"))

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from data_scripts import DataError, fetch, leaks, measure
-from mrdcae_lite.baselines import BASELINES
-from mrdcae_lite.images import read_image, sample
-from mrdcae_lite.metrics import psnr
+from mrdcae_lite.core.distortion import psnr
+from mrdcae_lite.evaluation.baselines import BASELINES
+from mrdcae_lite.io.images import read_image, sample
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = json.loads((ROOT / "book" / "results" / "data.json").read_text("utf-8"))

@@ -9,7 +9,7 @@ from PIL import Image
 
 from data_scripts import DataError, fetch, flowers17, leaks, training_set
 from data_scripts.training_set import gather, validates
-from mrdcae_lite.images import read_image, sample
+from mrdcae_lite.io.images import read_image, sample
 
 Save = Callable[[Path, int], None]
 

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 
 import mrdcae_lite as mr
-from mrdcae_lite import extras
 from mrdcae_lite.codec import Codec
-from mrdcae_lite.extras import Extras
-from mrdcae_lite.tiling import TILE
+from mrdcae_lite.coding import metadata
+from mrdcae_lite.coding.metadata import Metadata
+from mrdcae_lite.core.tiling import TILE
 
 DATA = Path(__file__).parent / "data"
 NAMES = ("flat", "one pixel", "photograph", "two tiles", "grey")
-KEPT = {"grey": Extras(np.arange(20 * 30, dtype=np.uint8).reshape(20, 30), b"profile", b"camera")}
+KEPT = {"grey": Metadata(np.arange(20 * 30, dtype=np.uint8).reshape(20, 30), b"profile", b"camera")}
 
 
 def pictures():
@@ -68,7 +68,7 @@ def rewritten(pytestconfig):
         codec, digests = golden_codec(), {}
         codec.save(DATA / "golden.keras-codec")
         for name, (picture, quality) in pictures().items():
-            data = codec.compress(picture, quality, extras=KEPT.get(name, Extras()))
+            data = codec.compress(picture, quality, metadata=KEPT.get(name, Metadata()))
             (DATA / f"{name}.mrdc").write_bytes(data)
             mr.write_image(DATA / f"{name}.png", codec.decompress(data))
             digests[name] = digest(*codec.read_symbols(data)[:2])
@@ -104,7 +104,7 @@ def test_a_golden_file_has_the_symbols_and_the_pixels_it_always_had(name, codec,
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_golden_file_keeps_what_it_always_kept_beside_its_colours(name):
-    found, expected = extras.of((DATA / f"{name}.mrdc").read_bytes()), KEPT.get(name, Extras())
+    found, expected = metadata.of((DATA / f"{name}.mrdc").read_bytes()), KEPT.get(name, Metadata())
     np.testing.assert_array_equal(found.alpha, expected.alpha)
     assert found[1:] == expected[1:]
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 import mrdcae_lite as mr
-from mrdcae_lite import bitstream, entropy, extras, prior
 from mrdcae_lite.codec import Codec
+from mrdcae_lite.coding import bitstream, entropy, metadata
+from mrdcae_lite.runtime import context_model
 
 HERE = Path(__file__).parent
 DATA = HERE / "data"
@@ -85,9 +86,9 @@ def test_golden_files_have_the_same_symbols_and_pixels_in_both_decoders(name, co
 def test_all_levels_in_two_tiles_and_extras_come_out_the_same(tiny_codec, tmp_path, rng):
     picture = np.tile(mr.sample("flowers")[200:232, :516], (1, 2, 1))
     alpha = rng.integers(0, 256, picture.shape[:2], np.uint8)
-    kept = extras.Extras(alpha, b"profile" * 9, b"camera")
+    kept = metadata.Extras(alpha, b"profile" * 9, b"camera")
     routing = rng.integers(1, 4, (1, 33), np.uint8)
-    data = tiny_codec.compress(picture, 40, routing=routing, extras=kept)
+    data = tiny_codec.compress(picture, 40, routing=routing, metadata=kept)
     found = assert_same(tiny_codec, saved(tiny_codec, tmp_path), data)
     np.testing.assert_array_equal(found.routing, routing)
     assert len(second.spans(1032)) == 2
@@ -163,12 +164,12 @@ def test_a_file_cut_anywhere_is_refused():
 def test_numbers_on_the_page_are_those_of_the_package():
     page = PAGE.read_text()
     reaches = re.search(r"<!-- reaches -->\n```text\n(.*?)```", page, re.DOTALL)[1]
-    assert list(map(int, reaches.split())) == [entropy.reach(index) for index in range(64)]
-    assert [entropy.reach(index) for index in range(64)] == second.REACH
-    np.testing.assert_array_equal(second.FEATURE, prior.LOG_FEATURE)
+    assert list(map(int, reaches.split())) == [entropy.support(index) for index in range(64)]
+    assert [entropy.support(index) for index in range(64)] == second.REACH
+    np.testing.assert_array_equal(second.FEATURE, context_model.LOG_FEATURE)
     assert f"{bitstream.MAX_PIXELS:,}" in page
     assert f"±{entropy.MAX_SYMBOL}" in page
-    assert extras.LARGEST == 2**24
+    assert metadata.LARGEST == 2**24
 
 
 def listing(codec_file, data):

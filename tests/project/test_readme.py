@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 
 from mrdcae_lite.cli import main
-from mrdcae_lite.images import sample, write_image
+from mrdcae_lite.io.images import sample, write_image
 
 
 def blocks(root: Path, language: str) -> list[str]:

@@ -6,8 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mrdcae_lite as mr
-from mrdcae_lite import bitstream
-from mrdcae_lite.bitstream import MAGIC, BitstreamError, Header, pack, read_varint, write_varint
+from mrdcae_lite.coding import bitstream
+from mrdcae_lite.coding.bitstream import (
+    MAGIC,
+    BitstreamError,
+    Header,
+    pack,
+    read_varint,
+    write_varint,
+)
 
 MODEL = bytes(range(4))
 SECTIONS = (b"", b"map!", b"low level", b"medium", b"")

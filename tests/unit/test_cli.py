@@ -12,9 +12,9 @@ from PIL import ExifTags, Image, ImageCms
 import mrdcae_lite as mr
 from mrdcae_lite import cli, codec
 from mrdcae_lite.cli import main
-from mrdcae_lite.extras import Extras
-from mrdcae_lite.model import MRDCAE
-from mrdcae_lite.transforms import Architecture
+from mrdcae_lite.coding.metadata import Metadata
+from mrdcae_lite.core.architecture import Architecture
+from mrdcae_lite.training.model import MRDCAE
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -118,7 +118,7 @@ def test_a_target_rate_and_plain_rounding_can_be_asked_for(folder, tiny_codec, i
     restored = tiny_codec.decompress(Path("b.mrdc").read_bytes())
     assert mr.psnr(image, restored, data_range=255) >= 20
     assert main(["compress", "photo.png", "c.mrdc", "--fast", "--quality", "9"]) == 0
-    assert Path("c.mrdc").read_bytes() == tiny_codec.compress(image, 9, fast=True)
+    assert Path("c.mrdc").read_bytes() == tiny_codec.compress(image, 9, rdoq=False)
 
 
 def test_a_codec_file_can_be_named_on_either_side(folder, shipped, tiny_codec, data):
@@ -134,7 +134,7 @@ def test_transparency_and_profile_come_back_and_camera_data_if_asked_for(folder,
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     exif = Image.Exif()
     exif[ExifTags.Base.Make] = "Maker"
-    mr.write_image("glass.png", image, Extras(alpha, profile, exif.tobytes()))
+    mr.write_image("glass.png", image, Metadata(alpha, profile, exif.tobytes()))
     for flags, camera_data in ([], b""), (["--exif"], exif.tobytes()):
         assert main(["compress", "glass.png", "--force", *flags]) == 0
         assert main(["decompress", "glass.mrdc", "back.png", "--force"]) == 0
@@ -336,7 +336,7 @@ def test_an_interrupt_is_one_line_too(folder, capsys, monkeypatch):
     def interrupt(*_args, **_options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mrdcae_lite.folders.read_picture", interrupt)
+    monkeypatch.setattr("mrdcae_lite.io.batch.read_picture", interrupt)
     assert main(["compress", "photo.png", "o.mrdc"]) == 130
     assert capsys.readouterr().err == "mrdcae: interrupted\n"
 
@@ -370,7 +370,7 @@ class Small(MRDCAE):
 @pytest.fixture
 def command(folder, monkeypatch, rng):
     """`mrdcae train` on two small pictures."""
-    monkeypatch.setattr("mrdcae_lite.model.MRDCAE", Small)
+    monkeypatch.setattr("mrdcae_lite.training.model.MRDCAE", Small)
     for name in ("learn", "judge"):
         Path(name).mkdir()
         noise = rng.integers(0, 256, (64, 64, 3), np.uint8)
@@ -411,7 +411,7 @@ def test_training_can_start_from_a_codec(command, monkeypatch, capsys):
     given = []
     start = ["--start", "run/trained.keras-codec"]
     with monkeypatch.context() as patched:
-        patched.setattr(mr.Codec, "into_model", lambda codec, _: given.append(codec.id))
+        patched.setattr(mr.Codec, "to_model", lambda codec, _: given.append(codec.id))
         assert main([*command, "--to", "second", "--epochs", "1", *start]) == 0
     assert given == [mr.load(start[1]).id]
     capsys.readouterr()
@@ -442,7 +442,7 @@ def test_a_twin_without_an_idea_can_be_trained(
         trained.append((model.textured_loss, augment))
         return model
 
-    monkeypatch.setattr("mrdcae_lite.training.train", train)
+    monkeypatch.setattr("mrdcae_lite.training.run.train", train)
     for idea in without:
         command += ["--without", idea]
     assert main(command) == 0

@@ -6,14 +6,19 @@ import numpy as np
 import pytest
 
 import mrdcae_lite as mr
-from mrdcae_lite import bitstream, codec, pyramid, tiling
-from mrdcae_lite.bitstream import BitstreamError
-from mrdcae_lite.codec import Codec, level_masks
-from mrdcae_lite.extras import Extras
-from mrdcae_lite.model import MRDCAE
-from mrdcae_lite.quality import ROUNDING, quantisation_step
-from mrdcae_lite.tiling import Tiling
-from mrdcae_lite.transforms import Architecture
+from mrdcae_lite import codec
+from mrdcae_lite.codec import Codec
+from mrdcae_lite.coding import bitstream
+from mrdcae_lite.coding.bitstream import BitstreamError
+from mrdcae_lite.coding.metadata import Metadata
+from mrdcae_lite.core import pyramid, tiling
+from mrdcae_lite.core.architecture import Architecture
+from mrdcae_lite.core.pyramid import level_masks
+from mrdcae_lite.core.quality import quantisation_step
+from mrdcae_lite.core.rate_distortion import ROUNDING_OFFSET
+from mrdcae_lite.core.tiling import Tiling
+from mrdcae_lite.runtime import inspection
+from mrdcae_lite.training.model import MRDCAE
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +34,7 @@ def data(tiny_codec, image):
 @pytest.fixture(scope="module")
 def other_codec(tiny_codec):
     """The same networks with other tables: another model."""
-    return tiny_codec.refined([mr.sample("dog")[:64, :64]], qualities=(50,))
+    return tiny_codec.with_fitted_tables([mr.sample("dog")[:64, :64]], qualities=(50,))
 
 
 # --- symbols
@@ -37,15 +42,15 @@ def other_codec(tiny_codec):
 
 def test_the_decoder_reads_the_rounded_latents_of_the_encoder(tiny_codec, image):
     latents = tiny_codec.analyse(image, 60)
-    symbols, routing, header = tiny_codec.read_symbols(tiny_codec.compress(image, 60, fast=True))
+    symbols, routing, header = tiny_codec.read_symbols(tiny_codec.compress(image, 60, rdoq=False))
     assert set(np.unique(routing)) == {1, 2, 3}
     np.testing.assert_array_equal(routing, latents.routing)
     assert (header.height, header.width, header.quality) == (90, 125, 60)
-    gains = tiny_codec.contrast_gains(symbols, 60)
+    gains = inspection.contrast_gains(tiny_codec.model, symbols, 60)
     parts = zip(symbols, latents.levels, gains, level_masks(routing), strict=True)
     for found, latent, gain, mask in parts:
         y = latent * gain
-        expected = np.copysign(np.floor(abs(y) + ROUNDING), y) * mask[..., None]
+        expected = np.copysign(np.floor(abs(y) + ROUNDING_OFFSET), y) * mask[..., None]
         np.testing.assert_array_equal(found, expected)
         assert found.any()
         assert found.dtype == np.int16
@@ -55,7 +60,7 @@ def test_calm_places_are_quantised_more_finely_than_busy_ones(tiny_codec, rng):
     picture = np.full((64, 64, 3), 128, np.uint8)
     picture[:, :32] = np.kron(rng.integers(0, 256, (16, 8, 3)), np.ones((4, 4, 1)))
     symbols, _, _ = tiny_codec.read_symbols(tiny_codec.compress(picture, 80))
-    low, medium, high = tiny_codec.contrast_gains(symbols, 80)
+    low, medium, high = inspection.contrast_gains(tiny_codec.model, symbols, 80)
     assert low == 1
     assert (medium.shape, high.shape) == ((4, 4, 1), (8, 8, 1))
     for gain in (medium, high):
@@ -76,15 +81,15 @@ def test_a_symbol_off_by_one_costs_what_its_channel_is_worth(tiny_codec, level):
         for k in (symbols, changed)
     ]
     error = ((pictures[1] - pictures[0]) ** 2).sum() / quantisation_step(quality) ** 2
-    gains = tiny_codec.contrast_gains(symbols, quality)[level]
+    gains = inspection.contrast_gains(tiny_codec.model, symbols, quality)[level]
     gain = np.broadcast_to(gains[..., 0], masks[level].shape)[row, row]
-    worth = tiny_codec.error_worth(quality)[level]
+    worth = inspection.distortion_weights(tiny_codec.model, quality)[level]
     assert worth.shape == symbols[level].shape[2:]
     assert error == pytest.approx(worth[channel] / gain**2, rel=0.1)
 
 
 def test_the_search_for_cheaper_symbols_only_moves_them_one_step_toward_zero(tiny_codec, image):
-    plain, _, _ = tiny_codec.read_symbols(tiny_codec.compress(image, 10, fast=True))
+    plain, _, _ = tiny_codec.read_symbols(tiny_codec.compress(image, 10, rdoq=False))
     cheap, _, _ = tiny_codec.read_symbols(tiny_codec.compress(image, 10))
     moved = [p - c for p, c in zip(plain, cheap, strict=True)]
     steps = [step * np.sign(before) for before, step in zip(plain, moved, strict=True)]
@@ -180,7 +185,10 @@ def test_routing_masks_are_nested_and_each_on_its_grid():
 def test_the_bits_of_the_symbols_add_up_to_the_file(tiny_codec, image, monkeypatch, tile, tiles):
     monkeypatch.setattr(tiling, "TILE", tile)
     data = tiny_codec.compress(image, quality=60)
-    spent, routing = tiny_codec.information(data), tiny_codec.read_symbols(data)[1]
+    spent, routing = (
+        inspection.information(tiny_codec.model, data),
+        tiny_codec.read_symbols(data)[1],
+    )
     for bits, size, mask in zip(
         spent, mr.info(data).lengths[2:], level_masks(routing), strict=True
     ):
@@ -195,14 +203,14 @@ def test_the_bits_of_the_symbols_add_up_to_the_file(tiny_codec, image, monkeypat
 
 def test_a_picture_of_several_tiles_comes_back(tiny_codec):
     wide = np.concatenate([mr.sample("flowers")[:40], mr.sample("waves")[:40]], axis=1)[:, :1100]
-    symbols, routing, header = tiny_codec.read_symbols(tiny_codec.compress(wide, 40, fast=True))
+    symbols, routing, header = tiny_codec.read_symbols(tiny_codec.compress(wide, 40, rdoq=False))
     latents = tiny_codec.analyse(wide, 40)
     assert header.width > tiling.TILE
     assert routing.shape == (2, 35)
-    gains = tiny_codec.contrast_gains(symbols, 40)
+    gains = inspection.contrast_gains(tiny_codec.model, symbols, 40)
     parts = zip(symbols, latents.levels, gains, level_masks(routing), strict=True)
     for found, y, gain, mask in parts:
-        np.testing.assert_allclose(found, y * gain * mask[..., None], atol=1.0001 - ROUNDING)
+        np.testing.assert_allclose(found, y * gain * mask[..., None], atol=1.0001 - ROUNDING_OFFSET)
 
 
 @pytest.fixture(scope="module")
@@ -283,7 +291,7 @@ def test_each_tile_is_decoded_at_most_once_and_only_where_it_is_needed(
     decoded.clear()
     tiny_codec.decompress(data, region=(0, 0, 9, 9))
     tiles = Tiling(250, 315)
-    wide = tiles.grown(next(iter(tiles)), tiny_codec.architecture.decoder_reach)
+    wide = tiles.grown(next(iter(tiles)), tiny_codec.architecture.decoder_halo)
     assert decoded == tiles.touching(wide)
     assert len(decoded) < len(list(tiles))
 
@@ -380,7 +388,7 @@ def test_a_target_psnr_out_of_reach_is_said_with_what_the_best_quality_gives(tin
 def test_transparency_of_another_picture_is_refused(tiny_codec, image):
     for alpha in (np.zeros((10, 10), np.uint8), np.zeros(image.shape[:2])):
         with pytest.raises(ValueError, match=r"transparency must be a uint8 array of shape \("):
-            tiny_codec.compress(image, extras=Extras(alpha))
+            tiny_codec.compress(image, metadata=Metadata(alpha))
 
 
 def test_what_the_encoder_sees_is_asked_for_with_a_picture_and_a_quality(tiny_codec, image):
@@ -640,7 +648,7 @@ def test_version_1_has_these_patches_and_tiles():
 
 def test_a_codec_becomes_a_model_to_train_on(tiny_codec):
     model = MRDCAE(width=8, blocks=1, prior_width=16)
-    tiny_codec.into_model(model)
+    tiny_codec.to_model(model)
     before, after = tiny_codec._arrays(), Codec.from_model(model)._arrays()
     assert before.keys() == after.keys()
     for name, array in before.items():
@@ -652,4 +660,4 @@ def test_a_codec_becomes_a_model_to_train_on(tiny_codec):
 def test_a_model_of_another_architecture_is_refused(tiny_codec, other):
     model = MRDCAE(**{"width": 8, "blocks": 1, "prior_width": 16, **other})
     with pytest.raises(ValueError, match=r"expected a codec like the model, .*Received: .*width=8"):
-        tiny_codec.into_model(model)
+        tiny_codec.to_model(model)

@@ -5,10 +5,17 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy.stats import laplace
 
-from mrdcae_lite import entropy
-from mrdcae_lite.entropy import MAX_REACH, MAX_SYMBOL, TABLES, SymbolDecoder, SymbolEncoder, Tables
-from mrdcae_lite.pyramid import bands, typical_std
-from mrdcae_lite.quality import quality_features, quantisation_step
+from mrdcae_lite.coding import entropy
+from mrdcae_lite.coding.entropy import (
+    MAX_SUPPORT,
+    MAX_SYMBOL,
+    TABLES,
+    SymbolDecoder,
+    SymbolEncoder,
+    Tables,
+)
+from mrdcae_lite.core.pyramid import bands, typical_std
+from mrdcae_lite.core.quality import quality_features, quantisation_step
 
 LAPLACE = entropy.laplace_tables()
 every_table = range(TABLES)
@@ -28,7 +35,9 @@ def draw(rng, indices):
     """Symbols that follow their tables."""
     uniform = rng.random(indices.shape)
     scales = np.exp(entropy.LOG_NARROWEST + entropy.LOG_RATIO * indices)
-    return np.rint(laplace.ppf(uniform, scale=scales)).astype(np.int32).clip(-MAX_REACH, MAX_REACH)
+    return (
+        np.rint(laplace.ppf(uniform, scale=scales)).astype(np.int32).clip(-MAX_SUPPORT, MAX_SUPPORT)
+    )
 
 
 # --- tables
@@ -44,7 +53,7 @@ def test_every_table_is_of_integers_from_1_that_sum_to_65536():
 
 @pytest.mark.parametrize("index", [0, 7, 20, 44, 63])
 def test_probabilities_are_the_laplace_masses_of_scipy(index):
-    scale, last = entropy.table_scale(index), entropy.reach(index)
+    scale, last = entropy.table_scale(index), entropy.support(index)
     edges = np.arange(-last, last + 2) - 0.5
     inside = np.diff(laplace.cdf(edges, scale=scale))
     escape = 2 * laplace.sf(last + 0.5, scale=scale)
@@ -65,15 +74,15 @@ def test_tables_are_symmetrical_but_for_the_rounding():
 
 
 def test_wider_tables_reach_farther_up_to_the_limit():
-    reaches = [entropy.reach(index) for index in every_table]
+    reaches = [entropy.support(index) for index in every_table]
     assert reaches == sorted(reaches)
-    assert reaches[-1] == MAX_REACH
+    assert reaches[-1] == MAX_SUPPORT
     assert reaches[0] == 3
 
 
 def test_the_cost_of_a_symbol_is_minus_the_logarithm_of_its_share():
     counts = LAPLACE.counts[20].astype(float)
-    last = entropy.reach(20)
+    last = entropy.support(20)
     row = LAPLACE.bits[20]
     symbols = np.arange(-last, last + 1)
     inside = LAPLACE.cost(symbols, np.full(symbols.shape, 20))
@@ -82,7 +91,7 @@ def test_the_cost_of_a_symbol_is_minus_the_logarithm_of_its_share():
 
 
 def test_a_symbol_beyond_the_widest_table_costs_an_escape():
-    symbols = np.array([MAX_REACH, MAX_REACH + 1, 1400, -MAX_SYMBOL], np.int32)
+    symbols = np.array([MAX_SUPPORT, MAX_SUPPORT + 1, 1400, -MAX_SYMBOL], np.int32)
     cost = LAPLACE.cost(symbols, np.full(4, TABLES - 1, np.uint8))
     escape = 16 - np.log2(LAPLACE.counts[-1][-1]) + 17
     assert cost[0] < escape - 1
@@ -141,7 +150,7 @@ def test_the_counter_counts_every_symbol_under_its_table(rng):
     counter.write(symbols.astype(np.int32), indices.astype(np.uint8))
     for index, symbol in ((3, 0), (17, -2), (63, 4)):
         expected = ((indices == index) & (symbols == symbol)).sum()
-        assert counter.histograms[index, symbol + MAX_REACH + 1] == expected
+        assert counter.histograms[index, symbol + MAX_SUPPORT + 1] == expected
     assert counter.histograms.sum() == symbols.size
 
 
@@ -198,7 +207,7 @@ def test_what_is_written_is_read(message):
 
 @given(messages)
 def test_no_message_takes_two_bytes_more_than_its_information(message):
-    symbols, indices = np.clip(message[0], -MAX_REACH, MAX_REACH), message[1]
+    symbols, indices = np.clip(message[0], -MAX_SUPPORT, MAX_SUPPORT), message[1]
     stream = encode(symbols, indices)
     assert len(stream) <= ideal_bits(symbols, indices) / 8 + 2
     assert not stream.endswith(b"\0")
@@ -208,7 +217,7 @@ def test_no_message_takes_two_bytes_more_than_its_information(message):
 @pytest.mark.parametrize("beyond", [0, 1, 2, 1000, 31000])
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_symbols_at_and_beyond_the_reach_come_back(index, beyond, sign):
-    symbol = sign * (entropy.reach(index) + beyond)
+    symbol = sign * (entropy.support(index) + beyond)
     indices = np.array([index, 3, index], np.uint8)
     stream = encode([symbol, 1, symbol], indices)
     np.testing.assert_array_equal(SymbolDecoder(LAPLACE, stream).read(indices), [symbol, 1, symbol])

@@ -8,18 +8,17 @@ import numpy as np
 import pytest
 from skimage.metrics import structural_similarity
 
-from mrdcae_lite import losses
-from mrdcae_lite.baselines import BASELINES
 from mrdcae_lite.cli import main
-from mrdcae_lite.codec import Codec, registry
-from mrdcae_lite.evaluation import (
-    REGION_PATCH,
+from mrdcae_lite.codec import Codec
+from mrdcae_lite.core.distortion import bits_per_pixel, psnr
+from mrdcae_lite.core.rate_distortion import TEXTURE_THRESHOLD, local_complexity
+from mrdcae_lite.evaluation.baselines import BASELINES
+from mrdcae_lite.evaluation.benchmark import (
     Entrant,
     Photograph,
     Point,
     Settings,
     bundled,
-    complexity,
     entrants,
     evaluate,
     measure,
@@ -31,10 +30,10 @@ from mrdcae_lite.evaluation import (
     value_at,
     versus,
 )
-from mrdcae_lite.images import sample_names, write_image
-from mrdcae_lite.metrics import bd_rate, bits_per_pixel, ms_ssim, psnr, ssim
-from mrdcae_lite.model import MRDCAE
-from mrdcae_lite.quality import TEXTURED_ABOVE
+from mrdcae_lite.evaluation.metrics import bd_rate, ms_ssim, ssim
+from mrdcae_lite.io.images import sample_names, write_image
+from mrdcae_lite.runtime.frozen import registry
+from mrdcae_lite.training.model import MRDCAE
 
 ROOT = Path(__file__).parents[2]
 JPEG = Settings(codecs=("jpeg",))
@@ -94,9 +93,10 @@ def without_times(report):
 
 
 def test_complexity_is_that_of_the_loss(photograph):
-    expected = losses.complexity(photograph[None].astype(np.float32) / 255)
-    np.testing.assert_allclose(complexity(photograph), np.asarray(expected)[0], atol=2e-6)
-    assert REGION_PATCH == losses.SWITCH_PATCH
+    expected = local_complexity(photograph[None].astype(np.float32) / 255)
+    np.testing.assert_allclose(
+        local_complexity(photograph / 255), np.asarray(expected)[0], atol=2e-6
+    )
 
 
 def test_a_point_holds_the_package_s_metrics_of_the_real_file(photograph):
@@ -104,7 +104,9 @@ def test_a_point_holds_the_package_s_metrics_of_the_real_file(photograph):
     entrant = Entrant("JPEG", (30,), jpeg.encode, jpeg.decode)
     data = jpeg.encode(photograph, 30)
     restored = jpeg.decode(data)
-    point = measure_point(photograph, entrant, 30, complexity(photograph) > TEXTURED_ABOVE)
+    point = measure_point(
+        photograph, entrant, 30, local_complexity(photograph / 255) > TEXTURE_THRESHOLD
+    )
     assert point.size == len(data)
     assert point.bpp == bits_per_pixel(data, photograph.shape)
     assert point.psnr == psnr(photograph, restored, data_range=255)
@@ -119,7 +121,7 @@ def test_region_scores_are_those_of_the_patches_one_by_one(half_textured, rng):
     noise = rng.integers(-9, 10, image.shape) * np.linspace(0.1, 2, 128)[:, None]
     restored = np.clip(image + noise, 0, 255).astype(np.uint8)
     entrant = Entrant("fake", (1,), lambda *_: b"12345", lambda _: restored)
-    point = measure_point(image, entrant, 1, complexity(image) > TEXTURED_ABOVE)
+    point = measure_point(image, entrant, 1, local_complexity(image / 255) > TEXTURE_THRESHOLD)
     similarity = structural_similarity(
         *(image, restored),
         **{"channel_axis": 2, "gaussian_weights": True, "use_sample_covariance": False},
@@ -142,7 +144,9 @@ def test_damage_in_textured_patches_leaves_the_score_of_smooth_ones_alone(half_t
     damaged = half_textured.copy()
     damaged[:, 80:] += 5
     entrant = Entrant("fake", (1,), lambda *_: b"1", lambda _: damaged)
-    point = measure_point(half_textured, entrant, 1, complexity(half_textured) > TEXTURED_ABOVE)
+    point = measure_point(
+        half_textured, entrant, 1, local_complexity(half_textured / 255) > TEXTURE_THRESHOLD
+    )
     assert point.psnr_smooth == math.inf
     assert point.ssim_smooth == pytest.approx(1, abs=1e-9)
     # Three of the four textured columns of patches are off by five grey levels.
@@ -158,7 +162,7 @@ def test_files_twice_as_long_cost_a_hundred_percent(photograph):
         encode=lambda image, quality: jpeg.encode(image, quality) * 2,
         decode=lambda data: jpeg.decode(data[: len(data) // 2]),
     )
-    textured = complexity(photograph) > TEXTURED_ABOVE
+    textured = local_complexity(photograph / 255) > TEXTURE_THRESHOLD
     single, twice = (
         tuple(measure_point(photograph, e, q, textured) for q in e.qualities)
         for e in (plain, double)

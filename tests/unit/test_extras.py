@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from mrdcae_lite import bitstream, extras
-from mrdcae_lite.bitstream import BitstreamError, Header, write_varint
-from mrdcae_lite.extras import LARGEST, NOTHING, Extras, pack, unpack
+from mrdcae_lite.coding import bitstream, metadata
+from mrdcae_lite.coding.bitstream import BitstreamError, Header, write_varint
+from mrdcae_lite.coding.metadata import LARGEST, NO_METADATA, Metadata, pack, unpack
 
 ALPHA = arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=40))
 
@@ -31,49 +31,49 @@ def file_with(section, height, width):
 @given(alpha=ALPHA, icc=st.binary(max_size=50), exif=st.binary(max_size=50))
 def test_what_is_packed_is_unpacked_without_loss(alpha, icc, exif):
     height, width = alpha.shape
-    for kept in (Extras(alpha, icc, exif), Extras(None, icc, exif)):
+    for kept in (Metadata(alpha, icc, exif), Metadata(None, icc, exif)):
         assert same(unpack(pack(kept), height, width), kept)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (37, 53)])
 def test_transparency_has_its_shape_and_can_be_changed(shape, rng):
     alpha = rng.integers(0, 256, shape, np.uint8)
-    restored = unpack(pack(Extras(alpha)), *shape).alpha
+    restored = unpack(pack(Metadata(alpha)), *shape).alpha
     assert (restored.dtype, restored.shape) == (np.uint8, shape)
     assert restored.flags.writeable
     np.testing.assert_array_equal(restored, alpha)
 
 
 def test_nothing_takes_no_bytes():
-    assert pack(NOTHING) == b""
-    assert unpack(b"", 3, 4) == NOTHING == Extras(None, b"", b"")
+    assert pack(NO_METADATA) == b""
+    assert unpack(b"", 3, 4) == NO_METADATA == Metadata(None, b"", b"")
 
 
 def test_a_soft_edge_takes_few_bytes():
     ramp = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 256, axis=1)
-    assert len(pack(Extras(ramp))) < 400
+    assert len(pack(Metadata(ramp))) < 400
 
 
 def test_a_file_tells_its_extras_without_a_codec(rng):
-    kept = Extras(rng.integers(0, 256, (5, 7), np.uint8), b"profile", b"camera")
+    kept = Metadata(rng.integers(0, 256, (5, 7), np.uint8), b"profile", b"camera")
     data = file_with(pack(kept), 5, 7)
-    assert same(extras.of(data), kept)
+    assert same(metadata.of(data), kept)
     start = data[: data.index(b"low")]
-    assert same(extras.of(start), kept)
+    assert same(metadata.of(start), kept)
     for place in (len(start) - 1, data.index(pack(kept)), 20, 0):
         with pytest.raises(BitstreamError):
-            extras.of(start[:place])
+            metadata.of(start[:place])
 
 
 def test_a_file_without_extras_has_nothing():
-    assert extras.of(file_with(b"", 5, 7)) == NOTHING
+    assert metadata.of(file_with(b"", 5, 7)) == NO_METADATA
 
 
 @pytest.mark.parametrize("name", ["icc", "exif"])
 def test_enormous_profiles_and_camera_data_are_not_packed(name):
     with pytest.raises(ValueError, match="may have 16,777,216 bytes. Received: 16,777,217"):
-        pack(Extras(**{name: bytes(LARGEST + 1)}))
-    assert getattr(unpack(pack(Extras(**{name: bytes(LARGEST)})), 1, 1), name) == bytes(LARGEST)
+        pack(Metadata(**{name: bytes(LARGEST + 1)}))
+    assert getattr(unpack(pack(Metadata(**{name: bytes(LARGEST)})), 1, 1), name) == bytes(LARGEST)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_no_bytes_end_in_another_exception(section):
 
 @given(data=st.data(), alpha=ALPHA)
 def test_a_changed_byte_is_an_error_or_stays_without_effect_on_the_form(data, alpha):
-    section = bytearray(pack(Extras(alpha, b"profile")))
+    section = bytearray(pack(Metadata(alpha, b"profile")))
     place = data.draw(st.integers(0, len(section) - 1))
     section[place] ^= data.draw(st.integers(1, 255))
     try:

@@ -14,10 +14,11 @@ import pytest
 from PIL import ExifTags, Image, ImageCms
 
 import mrdcae_lite as mr
-from mrdcae_lite import folders
-from mrdcae_lite.extras import Extras
-from mrdcae_lite.folders import compress_file, convert, decompress_file, one_line, plan
-from mrdcae_lite.images import PICTURES
+from mrdcae_lite.coding.metadata import Metadata
+from mrdcae_lite.core.files import one_line
+from mrdcae_lite.io import batch
+from mrdcae_lite.io.batch import compress_file, convert, decompress_file, plan
+from mrdcae_lite.io.images import PICTURES
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -36,7 +37,7 @@ def model(codec, tmp_path_factory):
 
 @pytest.fixture
 def compress(model):
-    return partial(compress_file, model=model, quality=20, fast=True)
+    return partial(compress_file, model=model, quality=20, rdoq=False)
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def test_what_belongs_to_a_picture_comes_back_with_it(tmp_path, codec, model, rn
     image, alpha = mr.sample("dog")[:20, :30], rng.integers(0, 256, (20, 30), np.uint8)
     exif = Image.Exif()
     exif[ExifTags.Base.Make] = "Maker"
-    kept = Extras(alpha, SRGB, exif.tobytes())
+    kept = Metadata(alpha, SRGB, exif.tobytes())
     mr.write_image(tmp_path / "a.png", image, kept)
     for keep_exif in (True, False):
         compress_file(tmp_path / "a.png", tmp_path / "a.mrdc", model=model, keep_exif=keep_exif)
@@ -103,7 +104,7 @@ def test_a_grey_picture_comes_back_in_one_channel(tmp_path, model):
 
 def test_a_coarser_level_keeps_the_transparency(tmp_path, codec, model):
     alpha = np.full((20, 30), 9, np.uint8)
-    data = codec.compress(mr.sample("dog")[:20, :30], extras=Extras(alpha))
+    data = codec.compress(mr.sample("dog")[:20, :30], metadata=Metadata(alpha))
     (tmp_path / "a.mrdc").write_bytes(mr.bitstream.up_to_level(data, 1))
     decompress_file(tmp_path / "a.mrdc", tmp_path / "a.png", model=model, level=1)
     np.testing.assert_array_equal(mr.read_picture(tmp_path / "a.png").extras.alpha, alpha)
@@ -226,7 +227,7 @@ def test_a_process_that_the_system_ends_is_reported(album, compress, monkeypatch
             future.set_exception(BrokenProcessPool())
             return future
 
-    monkeypatch.setattr(folders, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(batch, "ProcessPoolExecutor", Pool)
     with pytest.raises(MemoryError, match="Run it again with fewer jobs"):
         run(compress, album, jobs=2)
 
@@ -310,6 +311,6 @@ def test_processes_multiply_with_one_thread_unless_the_user_says_otherwise(monke
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    with folders.processes(2) as pool:
+    with batch.processes(2) as pool:
         assert list(pool.map(os.getenv, names)) == ["3", "1"]
     assert list(map(os.getenv, names)) == ["3", None]

@@ -13,10 +13,10 @@ import pytest
 import mrdcae_lite as mr
 from data_scripts import fuzz, mutate
 from data_scripts.mutate import MUTATIONS, SEALED, Draft, judge, originals, repaired
-from mrdcae_lite import bitstream, entropy, extras
-from mrdcae_lite.bitstream import BitstreamError, write_varint
-from mrdcae_lite.entropy import SymbolDecoder
-from mrdcae_lite.tiling import TILE
+from mrdcae_lite.coding import bitstream, entropy, metadata
+from mrdcae_lite.coding.bitstream import BitstreamError, write_varint
+from mrdcae_lite.coding.entropy import SymbolDecoder
+from mrdcae_lite.core.tiling import TILE
 
 MUTANTS = 60  # of each of the two dozen kinds
 
@@ -116,7 +116,7 @@ def escaped(index, number):
 @pytest.mark.parametrize("index", [0, 30, 63])
 def test_a_symbol_beyond_what_an_encoder_may_write_is_refused(index):
     tables, indices = entropy.laplace_tables(), np.array([index], np.uint8)
-    allowed = 2 * (entropy.MAX_SYMBOL - entropy.reach(index)) - 1  # the last one, negative
+    allowed = 2 * (entropy.MAX_SYMBOL - entropy.support(index)) - 1  # the last one, negative
     decoder = SymbolDecoder(tables, escaped(index, allowed), "low level")
     assert decoder.read(indices).tolist() == [-entropy.MAX_SYMBOL]
     for number in (allowed + 1, allowed + 2, 2**17 - 1):
@@ -180,7 +180,7 @@ def with_extras(data, section):
 )
 def test_what_is_wrong_with_the_extras_is_said_in_their_name(section, message, files):
     with pytest.raises(BitstreamError, match=message):
-        extras.of(with_extras(files[0].data, section))
+        metadata.of(with_extras(files[0].data, section))
 
 
 # --- time and memory
@@ -189,7 +189,7 @@ LIMITED = """
 import json, resource, sys, time
 from pathlib import Path
 import mrdcae_lite as mr
-from mrdcae_lite import extras
+from mrdcae_lite.coding import metadata
 
 codec, data = mr.Codec.read(Path(sys.argv[1]).read_bytes()), Path(sys.argv[2]).read_bytes()
 codec.decompress(Path(sys.argv[3]).read_bytes())
@@ -199,7 +199,7 @@ resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 started = time.process_time()
 try:
     codec.decompress(data)
-    extras.of(data)
+    metadata.of(data)
 except mr.BitstreamError as error:
     print(json.dumps([str(error), time.process_time() - started]))
 """

@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import ExifTags, Image, ImageCms
 
-from mrdcae_lite.extras import NOTHING, Extras
-from mrdcae_lite.images import (
+from mrdcae_lite.coding.metadata import NO_METADATA, Metadata
+from mrdcae_lite.core.files import write_atomically
+from mrdcae_lite.core.pixels import check_rgb
+from mrdcae_lite.io.images import (
     ImageError,
-    check_rgb,
     from_pillow,
     mode,
     read_image,
     read_picture,
     sample,
     sample_names,
-    write_atomically,
     write_image,
 )
 
@@ -205,7 +205,7 @@ def test_an_opaque_picture_has_no_transparency(pillow_mode, tmp_path):
     if pillow_mode == "P":
         picture.info["transparency"] = b"\xff" * 256
     picture.save(tmp_path / "opaque.tif" if pillow_mode == "CMYK" else tmp_path / "opaque.png")
-    assert read_picture(next(tmp_path.iterdir())).extras == NOTHING
+    assert read_picture(next(tmp_path.iterdir())).extras == NO_METADATA
 
 
 @pytest.mark.parametrize(("orientation", "upright"), UPRIGHT.items())
@@ -243,7 +243,7 @@ def test_sixteen_bit_colour_keeps_its_upper_byte(depth, tmp_path):
 def test_an_rgb_profile_is_kept_to_the_last_bit(ending, pillow_mode, tmp_path):
     path = tmp_path / f"picture.{ending}"
     Image.new(pillow_mode, (4, 4)).save(path, icc_profile=SRGB)
-    assert read_picture(path).extras == Extras(icc=SRGB)
+    assert read_picture(path).extras == Metadata(icc=SRGB)
 
 
 def test_a_grey_profile_is_kept_for_grey_pictures_only(tmp_path):
@@ -285,7 +285,7 @@ def test_a_profile_is_not_applied(tmp_path, photograph):
 def test_camera_data_are_kept_only_if_asked_for(ending, orientation, tmp_path):
     path = tmp_path / f"picture.{ending}"
     Image.new("RGB", (8, 4)).save(path, exif=camera_data(orientation).tobytes())
-    assert read_picture(path).extras == NOTHING
+    assert read_picture(path).extras == NO_METADATA
     pixels, extras = read_picture(path, keep_exif=True)
     assert pixels.shape == ((8, 4, 3) if orientation == 6 else (4, 8, 3))
     exif = parsed(extras.exif)
@@ -299,14 +299,14 @@ def test_camera_data_are_kept_only_if_asked_for(ending, orientation, tmp_path):
 @pytest.mark.parametrize("ending", ["png", "jpg", "bmp"])
 def test_a_picture_without_camera_data_has_none_to_keep(ending, tmp_path):
     Image.new("RGB", (8, 4)).save(tmp_path / f"picture.{ending}")
-    assert read_picture(tmp_path / f"picture.{ending}", keep_exif=True).extras == NOTHING
+    assert read_picture(tmp_path / f"picture.{ending}", keep_exif=True).extras == NO_METADATA
 
 
 def test_camera_data_with_an_orientation_only_are_nothing(tmp_path):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 3
     Image.new("RGB", (8, 4)).save(tmp_path / "picture.png", exif=exif)
-    assert read_picture(tmp_path / "picture.png", keep_exif=True).extras == NOTHING
+    assert read_picture(tmp_path / "picture.png", keep_exif=True).extras == NO_METADATA
 
 
 # --- other sources
@@ -407,7 +407,7 @@ GLASS = arrays(
 def test_a_picture_with_transparency_is_read_back_to_the_last_bit(glass, ending, tmp_path_factory):
     image, alpha = glass[..., :3], glass[..., 3]
     path = tmp_path_factory.mktemp("picture") / f"glass.{ending}"
-    write_image(path, image, Extras(alpha, SRGB))
+    write_image(path, image, Metadata(alpha, SRGB))
     restored, extras = read_picture(path)
     np.testing.assert_array_equal(restored, image)
     assert extras.icc == SRGB
@@ -418,7 +418,7 @@ def test_a_picture_with_transparency_is_read_back_to_the_last_bit(glass, ending,
 @pytest.mark.parametrize("ending", ["png", "tif", "webp"])
 def test_colours_that_nobody_sees_are_written_too(ending, tmp_path, photograph):
     alpha = np.zeros(photograph.shape[:2], np.uint8)
-    write_image(tmp_path / f"glass.{ending}", photograph, Extras(alpha))
+    write_image(tmp_path / f"glass.{ending}", photograph, Metadata(alpha))
     restored, extras = read_picture(tmp_path / f"glass.{ending}")
     np.testing.assert_array_equal(restored, photograph)
     np.testing.assert_array_equal(extras.alpha, alpha)
@@ -428,18 +428,18 @@ def test_colours_that_nobody_sees_are_written_too(ending, tmp_path, photograph):
 def test_transparency_is_refused_where_there_is_no_place_for_it(ending, tmp_path, photograph):
     alpha = np.full(photograph.shape[:2], 7, np.uint8)
     with pytest.raises(ImageError, match=r"expected an opaque picture.*\.png \.tif \.webp"):
-        write_image(tmp_path / f"glass.{ending}", photograph, Extras(alpha))
+        write_image(tmp_path / f"glass.{ending}", photograph, Metadata(alpha))
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("extras", "pillow_mode"),
     [
-        (NOTHING, "L"),
-        (Extras(alpha=np.zeros((179, 205), np.uint8)), "LA"),
-        (Extras(icc=profile_for(b"GRAY")), "L"),
-        (Extras(icc=SRGB), "RGB"),
-        (Extras(np.zeros((179, 205), np.uint8), SRGB), "RGBA"),
+        (NO_METADATA, "L"),
+        (Metadata(alpha=np.zeros((179, 205), np.uint8)), "LA"),
+        (Metadata(icc=profile_for(b"GRAY")), "L"),
+        (Metadata(icc=SRGB), "RGB"),
+        (Metadata(np.zeros((179, 205), np.uint8), SRGB), "RGBA"),
     ],
 )
 def test_grey_is_written_in_one_channel_unless_its_profile_needs_three(
@@ -463,14 +463,14 @@ def test_other_formats_take_grey_too(ending, tmp_path, photograph):
 
 
 def test_colour_keeps_three_channels_with_a_grey_profile():
-    assert mode(Extras(icc=profile_for(b"GRAY")), grey=False) == "RGB"
+    assert mode(Metadata(icc=profile_for(b"GRAY")), grey=False) == "RGB"
 
 
 @pytest.mark.parametrize("ending", ["png", "webp", "tif", "bmp"])
 def test_camera_data_go_where_pillow_can_write_them(ending, tmp_path, photograph):
     path = tmp_path / f"picture.{ending}"
     exif = camera_data().tobytes()
-    write_image(path, photograph, Extras(icc=SRGB, exif=exif))
+    write_image(path, photograph, Metadata(icc=SRGB, exif=exif))
     kept = read_picture(path, keep_exif=True).extras
     assert (kept.exif == exif) == (ending in ("png", "webp"))
     assert (kept.icc == SRGB) == (ending != "bmp")

@@ -4,10 +4,11 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from mrdcae_lite import patches, pyramid
-from mrdcae_lite.layers import (
+from mrdcae_lite.core import patches, pyramid
+from mrdcae_lite.core.quality import quality_features
+from mrdcae_lite.training.context_model import ContextModel
+from mrdcae_lite.training.layers import (
     BlockTransform,
-    ContextPrior,
     Deblocking,
     Gain,
     PatchAttention,
@@ -20,7 +21,6 @@ from mrdcae_lite.layers import (
     round_through,
     space_to_depth,
 )
-from mrdcae_lite.quality import quality_features
 
 CONDITION = (4,)
 SYMBOLS = [(1, 2, 192), (2, 4, 144), (4, 8, 144)]
@@ -38,8 +38,8 @@ CASES = {
     "residual": (lambda: ResidualBlock(6, 4, [0.5] * 6), [(3, 4, 6), (1, 1, 1), CONDITION]),
     "deblocking": (lambda: Deblocking(16, 8, 6), [(32, 48, 3), (1, 1, 1), CONDITION]),
     "attention": (lambda: PatchAttention(8), [(8, 12, 192), CONDITION]),
-    "prior": (lambda: ContextPrior(24), [SYMBOLS, MASKS, CONDITION]),
-    "prior alone": (lambda: ContextPrior(24, 1), [ALONE, [], CONDITION]),
+    "prior": (lambda: ContextModel(24), [SYMBOLS, MASKS, CONDITION]),
+    "prior alone": (lambda: ContextModel(24, 1), [ALONE, [], CONDITION]),
 }
 every_layer = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
@@ -173,7 +173,7 @@ def deblocked(period, first, image):
     return ops.convert_to_numpy(layer(image, step, condition))
 
 
-@pytest.mark.parametrize("border", pyramid.borders(3) + pyramid.borders(1))
+@pytest.mark.parametrize("border", pyramid.block_edges(3) + pyramid.block_edges(1))
 def test_deblocking_changes_four_pixels_on_either_side_of_its_borders(border, rng):
     image = rng.random((1, 64, 96, 3)).astype(np.float32)
     changed = (deblocked(*border, image) != image).any(axis=(0, 3))
@@ -206,7 +206,7 @@ def test_a_patch_of_saliency_sees_its_surroundings_only(rng):
 
 
 def test_prior_indices_are_whole_numbers_of_tables(rng):
-    prior = ContextPrior(24)
+    prior = ContextModel(24)
     inputs = tree(lambda s: draw(s, rng), CASES["prior"][1])
     prior(*inputs)
     disturb(prior, np.random.default_rng(1))
@@ -219,7 +219,7 @@ def test_prior_indices_are_whole_numbers_of_tables(rng):
 
 @pytest.mark.parametrize("resolutions", [3, 1])
 def test_the_untrained_prior_expects_large_symbols_beside_and_below_large_ones(resolutions):
-    prior, condition = ContextPrior(96, resolutions), quality_features(np.array([50, 50]))
+    prior, condition = ContextModel(96, resolutions), quality_features(np.array([50, 50]))
     masks = [np.ones((2, *shape), np.float32) for shape in MASKS[: resolutions - 1]]
     quiet = [np.zeros((2, *shape), np.float32) for shape in (SYMBOLS if masks else ALONE)]
     loud = [np.full_like(quiet[0], 40), *quiet[1:]]

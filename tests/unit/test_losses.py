@@ -3,8 +3,8 @@ import pytest
 from keras import ops
 from skimage.metrics import structural_similarity
 
-from mrdcae_lite import losses
-from mrdcae_lite.losses import SWITCH_PATCH
+from mrdcae_lite.core.rate_distortion import SWITCH_PATCH, local_complexity, patch_means
+from mrdcae_lite.training import losses
 
 THRESHOLD = 0.015
 
@@ -71,7 +71,7 @@ def test_edges_do_not_mind_another_brightness_but_mind_a_shift(pair):
 def test_patch_means_are_means_over_patches_and_channels(pair):
     image = pair[0]
     blocks = image.reshape(1, 4, SWITCH_PATCH, 5, SWITCH_PATCH, 3)
-    found = to_numpy(losses.patch_means(image))
+    found = to_numpy(patch_means(image, ops))
     np.testing.assert_allclose(found, blocks.mean(axis=(2, 4, 5)), rtol=1e-5)
 
 
@@ -104,5 +104,5 @@ def test_a_ramp_is_smooth_although_it_varies_more_than_faint_texture(rng):
 
 def test_complexity_grows_in_proportion_to_contrast(pair):
     image = pair[0]
-    whole, half = (to_numpy(losses.complexity(x)) for x in (image, image / 2))
+    whole, half = (to_numpy(local_complexity(x, ops)) for x in (image, image / 2))
     np.testing.assert_allclose(half, whole / 2, rtol=1e-3)

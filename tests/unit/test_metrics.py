@@ -9,20 +9,10 @@ from hypothesis import strategies as st
 from scipy.signal import convolve2d
 from skimage.metrics import peak_signal_noise_ratio
 
-from mrdcae_lite.baselines import BASELINES
-from mrdcae_lite.images import sample
-from mrdcae_lite.metrics import (
-    BDRate,
-    bd_rate,
-    bits_per_pixel,
-    compression_ratio,
-    ms_ssim,
-    mse,
-    psnr,
-    seam_ratio,
-    ssim,
-    ssim_db,
-)
+from mrdcae_lite.core.distortion import bits_per_pixel, compression_ratio, mse, psnr
+from mrdcae_lite.evaluation.baselines import BASELINES
+from mrdcae_lite.evaluation.metrics import BDRate, bd_rate, ms_ssim, seam_ratio, ssim, ssim_db
+from mrdcae_lite.io.images import sample
 
 JPEG = ([0.2, 0.4, 0.8, 1.5, 2.4], [27.0, 30.1, 33.0, 35.9, 38.2])
 OTHER = ([0.15, 0.3, 0.55, 1.1, 1.9, 3.0], [27.9, 30.6, 33.2, 36.6, 39.5, 41.0])

@@ -5,11 +5,11 @@ import tensorflow as tf
 from keras import ops
 from scipy.stats import laplace
 
-from mrdcae_lite import entropy
 from mrdcae_lite.codec import Codec
-from mrdcae_lite.model import MRDCAE, quality_condition, quantise, symbol_bits
-from mrdcae_lite.quality import quality_features, quantisation_step
-from mrdcae_lite.training import Photographs
+from mrdcae_lite.coding import entropy
+from mrdcae_lite.core.quality import quality_features, quantisation_step
+from mrdcae_lite.training.data import Photographs
+from mrdcae_lite.training.model import MRDCAE, quality_condition, quantise, symbol_bits
 
 TINY = {"width": 8, "blocks": 1, "prior_width": 16}
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from mrdcae_lite.patches import (
+from mrdcae_lite.core.patches import (
     depth_to_space,
     from_patches,
     pad_to_multiple,

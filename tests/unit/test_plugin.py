@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 import mrdcae_lite as mr
-from mrdcae_lite import bitstream, plugin
-from mrdcae_lite.extras import NOTHING, Extras, of
-from mrdcae_lite.images import from_pillow
+from mrdcae_lite.coding import bitstream
+from mrdcae_lite.coding.metadata import NO_METADATA, Metadata, read_metadata
+from mrdcae_lite.io import pillow_plugin
+from mrdcae_lite.io.images import from_pillow
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -25,8 +26,8 @@ def codec():
 def shipped(codec):
     """One codec, whatever a file or an option names."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plugin, "load", lambda _name: codec)
-        patch.setattr(plugin, "load_for", lambda _data: codec)
+        patch.setattr(pillow_plugin, "load", lambda _name: codec)
+        patch.setattr(pillow_plugin, "load_for", lambda _data: codec)
         yield
 
 
@@ -75,7 +76,7 @@ def test_nothing_is_decoded_before_pixels_are_needed(data, monkeypatch):
     def refuse(_data):
         raise OSError("decoded")
 
-    monkeypatch.setattr(plugin, "load_for", refuse)
+    monkeypatch.setattr(pillow_plugin, "load_for", refuse)
     picture = opened(data)
     assert picture.size == (41, 33)
     with pytest.raises(OSError, match="decoded"):
@@ -83,7 +84,7 @@ def test_nothing_is_decoded_before_pixels_are_needed(data, monkeypatch):
 
 
 def test_a_file_is_read_to_the_end_only_for_its_pixels(codec, image, alpha):
-    data = codec.compress(image, 90, extras=Extras(alpha, SRGB))
+    data = codec.compress(image, 90, metadata=Metadata(alpha, SRGB))
     start = len(mr.bitstream.up_to_level(data, 1))
     file = BytesIO(data)
     assert Image.open(file).info["icc_profile"] == SRGB
@@ -95,7 +96,7 @@ def test_a_file_is_read_to_the_end_only_for_its_pixels(codec, image, alpha):
 @pytest.mark.parametrize("icc", [b"", SRGB])
 def test_the_mode_tells_of_colour_and_transparency(grey, with_alpha, icc, codec, image, alpha):
     image = np.repeat(image[..., :1], 3, axis=2) if grey else image
-    data = codec.compress(image, 30, extras=Extras(alpha if with_alpha else None, icc))
+    data = codec.compress(image, 30, metadata=Metadata(alpha if with_alpha else None, icc))
     picture = opened(data)
     assert picture.mode == ("L" if grey and not icc else "RGB") + "A" * with_alpha
     assert picture.info.get("icc_profile", b"") == icc
@@ -113,7 +114,7 @@ def test_other_software_can_go_on_with_the_picture(tmp_path, codec, data):
 
 
 def test_the_package_reads_its_own_files_as_pictures(tmp_path, codec, image, alpha):
-    data = codec.compress(image, 30, extras=Extras(alpha, SRGB))
+    data = codec.compress(image, 30, metadata=Metadata(alpha, SRGB))
     (tmp_path / "glass.mrdc").write_bytes(data)
     pixels, kept = mr.read_picture(tmp_path / "glass.mrdc")
     np.testing.assert_array_equal(pixels, codec.decompress(data))
@@ -140,7 +141,7 @@ def test_the_options_are_those_of_the_codec(options, codec, image):
 
 def test_a_codec_can_be_named(image, codec, monkeypatch):
     names = []
-    monkeypatch.setattr(plugin, "load", lambda name: names.append(name) or codec)
+    monkeypatch.setattr(pillow_plugin, "load", lambda name: names.append(name) or codec)
     saved(Image.fromarray(image))
     saved(Image.fromarray(image), model="my.keras-codec")
     assert names == ["lite", "my.keras-codec"]
@@ -154,7 +155,7 @@ def test_every_mode_that_can_be_read_can_be_saved(mode, size, codec):
     picture = Image.new(mode, size)
     expected = from_pillow(picture)
     data = saved(picture)
-    assert data == codec.compress(expected.pixels, extras=expected.extras)
+    assert data == codec.compress(expected.pixels, metadata=expected.extras)
     assert opened(data).size == size
     opened(data).load()
 
@@ -170,7 +171,7 @@ def test_a_saved_palette_keeps_its_transparency(codec):
 
 @pytest.mark.parametrize("mode", ["F", "LAB"])
 def test_other_modes_are_refused_and_leave_no_file(mode, tmp_path):
-    with pytest.raises(OSError, match=f"a picture of mode {mode}. Convert it"):
+    with pytest.raises(OSError, match=f"a picture read_metadata mode {mode}. Convert it"):
         Image.new(mode, (4, 4)).save(tmp_path / "deep.mrdc")
     assert list(tmp_path.iterdir()) == []
 
@@ -182,12 +183,12 @@ def test_a_wrong_quality_is_named(image):
 
 def test_the_profile_is_that_of_the_picture_unless_another_is_given(image):
     picture = Image.fromarray(image)
-    assert of(saved(picture)) == NOTHING
-    assert of(saved(picture, icc_profile=SRGB)).icc == SRGB
+    assert read_metadata(saved(picture)) == NO_METADATA
+    assert read_metadata(saved(picture, icc_profile=SRGB)).icc == SRGB
     picture.info["icc_profile"] = SRGB
-    assert of(saved(picture)).icc == SRGB
-    assert of(saved(picture, icc_profile=None)).icc == b""
-    assert of(saved(picture.convert("CMYK"))).icc == b""
+    assert read_metadata(saved(picture)).icc == SRGB
+    assert read_metadata(saved(picture, icc_profile=None)).icc == b""
+    assert read_metadata(saved(picture.convert("CMYK"))).icc == b""
 
 
 def test_camera_data_are_kept_as_they_are_if_they_are_given(image):
@@ -195,7 +196,7 @@ def test_camera_data_are_kept_as_they_are_if_they_are_given(image):
     exif[ExifTags.Base.Orientation] = 6
     picture = Image.fromarray(image)
     picture.info["exif"] = exif.tobytes()
-    assert of(saved(picture)).exif == b""
+    assert read_metadata(saved(picture)).exif == b""
     for given_exif in (exif, exif.tobytes()):
         restored = opened(saved(picture, exif=given_exif))
         assert restored.info["exif"] == exif.tobytes()
@@ -210,7 +211,7 @@ def test_a_foreign_file_is_not_identified():
     with pytest.raises(UnidentifiedImageError):
         opened(b"once upon a time")
     with pytest.raises(SyntaxError, match="not a .mrdc file"):
-        plugin.MrdcImageFile(BytesIO(b"once upon a time"))
+        pillow_plugin.MrdcImageFile(BytesIO(b"once upon a time"))
 
 
 @given(place=st.integers(8, 10**6), change=st.integers(1, 255))
@@ -238,7 +239,7 @@ def test_a_cut_file_is_an_error_with_our_message(length, data):
 
 
 def test_a_file_of_an_unknown_model_is_opened_but_not_decoded(data, monkeypatch):
-    monkeypatch.setattr(plugin, "load_for", mr.load_for)
+    monkeypatch.setattr(pillow_plugin, "load_for", mr.load_for)
     monkeypatch.setattr("mrdcae_lite.codec.registry", dict)
     picture = opened(data)
     assert picture.size == (41, 33)

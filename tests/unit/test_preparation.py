@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mrdcae_lite import preparation
+from mrdcae_lite.training.run import augmentation
 
 
 @pytest.fixture
@@ -10,29 +10,29 @@ def pictures(rng):
 
 
 def test_a_standard_picture_is_the_resized_centre_square(photograph):
-    assert preparation.standardise(photograph, 64).shape == (64, 64, 3)
+    assert augmentation.standardise(photograph, 64).shape == (64, 64, 3)
     centre = photograph[:, 13:192]
-    np.testing.assert_array_equal(preparation.standardise(photograph, 179), centre)
+    np.testing.assert_array_equal(augmentation.standardise(photograph, 179), centre)
 
 
 def test_a_flat_picture_stays_flat_when_it_is_standardised():
     flat = np.full((50, 33, 3), 77, np.uint8)
-    np.testing.assert_array_equal(preparation.standardise(flat, 64), 77)
+    np.testing.assert_array_equal(augmentation.standardise(flat, 64), 77)
 
 
 def test_normalising_is_undone_exactly():
     every = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
-    normal = preparation.normalise(every)
+    normal = augmentation.normalise(every)
     assert normal.dtype == np.float32
     assert (normal.min(), normal.max()) == (0, 1)
-    np.testing.assert_array_equal(preparation.denormalise(normal), every)
+    np.testing.assert_array_equal(augmentation.denormalise(normal), every)
 
 
 def test_values_outside_the_range_are_clipped():
-    np.testing.assert_array_equal(preparation.denormalise(np.array([-0.3, 1.7])), [0, 255])
+    np.testing.assert_array_equal(augmentation.denormalise(np.array([-0.3, 1.7])), [0, 255])
 
 
-@pytest.mark.parametrize("change", [preparation.rotate, preparation.flip])
+@pytest.mark.parametrize("change", [augmentation.rotate, augmentation.flip])
 def test_a_turned_picture_has_the_same_pixels(change, pictures, rng):
     for _ in range(8):
         changed = change(pictures[0], rng)
@@ -41,14 +41,14 @@ def test_a_turned_picture_has_the_same_pixels(change, pictures, rng):
 
 
 def test_four_rotations_and_two_reflections_occur(pictures, rng):
-    turned = {preparation.rotate(pictures[1], rng).tobytes() for _ in range(60)}
-    mirrored = {preparation.flip(pictures[1], rng).tobytes() for _ in range(30)}
+    turned = {augmentation.rotate(pictures[1], rng).tobytes() for _ in range(60)}
+    mirrored = {augmentation.flip(pictures[1], rng).tobytes() for _ in range(30)}
     assert (len(turned), len(mirrored)) == (4, 2)
 
 
 def test_illumination_keeps_the_order_of_brightness_and_the_range(rng):
     levels = np.linspace(0, 1, 50, dtype=np.float32)
-    lit = [preparation.illuminate(levels, rng) for _ in range(20)]
+    lit = [augmentation.illuminate(levels, rng) for _ in range(20)]
     for curve in lit:
         assert curve.dtype == np.float32
         assert curve[0] == 0
@@ -60,10 +60,10 @@ def test_illumination_keeps_the_order_of_brightness_and_the_range(rng):
 @pytest.mark.parametrize(
     "change",
     [
-        preparation.rotate,
-        preparation.flip,
-        lambda image, rng: preparation.illuminate(preparation.normalise(image), rng),
-        lambda image, rng: preparation.crop(image, 32, rng),
+        augmentation.rotate,
+        augmentation.flip,
+        lambda image, rng: augmentation.illuminate(augmentation.normalise(image), rng),
+        lambda image, rng: augmentation.crop(image, 32, rng),
     ],
     ids=["rotate", "flip", "illuminate", "crop"],
 )
@@ -76,7 +76,7 @@ def test_a_crop_is_a_piece_of_the_picture_and_reaches_every_corner(rng):
     image = np.arange(5 * 6 * 3).reshape(5, 6, 3)
     starts = set()
     for _ in range(200):
-        piece = preparation.crop(image, 4, rng)
+        piece = augmentation.crop(image, 4, rng)
         top, left = divmod(int(piece[0, 0, 0]) // 3, 6)
         np.testing.assert_array_equal(piece, image[top : top + 4, left : left + 4])
         starts.add((top, left))
@@ -85,4 +85,4 @@ def test_a_crop_is_a_piece_of_the_picture_and_reaches_every_corner(rng):
 
 def test_a_crop_larger_than_the_picture_is_refused(pictures, rng):
     with pytest.raises(ValueError, match=r"at least 80x80 pixels .* Received: 90x70"):
-        preparation.crop(pictures[0], 80, rng)
+        augmentation.crop(pictures[0], 80, rng)

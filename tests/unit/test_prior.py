@@ -7,9 +7,9 @@ import sys
 import numpy as np
 import pytest
 
-from mrdcae_lite.prior import LOG_FEATURE, IntegerPrior, shapes
-from mrdcae_lite.pyramid import levels
-from mrdcae_lite.quality import quality_features
+from mrdcae_lite.core.pyramid import levels
+from mrdcae_lite.core.quality import quality_features
+from mrdcae_lite.runtime.context_model import LOG_FEATURE, IntegerContextModel, shapes
 
 # The one magnitude whose logarithm float32 rounds to the other side (16 log 938 = 109.4999992).
 DOUBTFUL = 937
@@ -115,7 +115,7 @@ def random_symbols(rng, masks, scale):
 
 
 def run_time_indices(weights, quality, masks, symbols, resolutions=3):
-    """What `IntegerPrior` asks for, laid out on dense grids; 255 where it asks for nothing."""
+    """Indices by the integer model on dense grids; 255 where there is nothing to code."""
     found = [np.full(values.shape, 255, np.uint8) for values in symbols]
 
     def answer(request):
@@ -124,7 +124,7 @@ def run_time_indices(weights, quality, masks, symbols, resolutions=3):
         found[request.level][place] = request.indices
         return symbols[request.level][place]
 
-    IntegerPrior(weights, resolutions).run(quality, masks, answer)
+    IntegerContextModel(weights, resolutions).run(quality, masks, answer)
     return found
 
 
@@ -170,10 +170,10 @@ def test_the_largest_possible_sums_are_exact(sign, rng):
 def test_the_training_form_equals_the_run_time_form(quality, resolutions, rng):
     import keras
 
-    from mrdcae_lite.layers import ContextPrior
+    from mrdcae_lite.training.context_model import ContextModel
 
     keras.utils.set_random_seed(quality)
-    layer = ContextPrior(16, resolutions)
+    layer = ContextModel(16, resolutions)
     layer.build()
     for variable in layer.trainable_variables:
         # Sixteenths, so that no bias depends on the order of its four additions; some weights
@@ -221,14 +221,14 @@ def test_the_order_of_additions_does_not_matter(rng):
 OTHER_PROCESS = """
 import sys, hashlib
 import numpy as np
-from mrdcae_lite.prior import IntegerPrior
+from mrdcae_lite.runtime.context_model import IntegerContextModel
 held = dict(np.load(sys.argv[1]))
 masks, symbols = ([held.pop(f"{kind}{n}") for n in range(3)] for kind in ("mask", "symbols"))
 digest = hashlib.sha256()
 def answer(request):
     digest.update(request.indices.tobytes())
     return symbols[request.level][request.rows, request.columns, request.channels]
-IntegerPrior(held).run(30, masks, answer)
+IntegerContextModel(held).run(30, masks, answer)
 print(digest.hexdigest())
 """
 
@@ -245,7 +245,7 @@ def test_another_process_with_another_thread_count_asks_for_the_same_tables(
         digest.update(request.indices.tobytes())
         return symbols[request.level][request.rows, request.columns, request.channels]
 
-    IntegerPrior(weights).run(30, masks, answer)
+    IntegerContextModel(weights).run(30, masks, answer)
     named = {f"mask{n}": mask for n, mask in enumerate(masks)}
     named |= {f"symbols{n}": values for n, values in enumerate(symbols)}
     np.savez(tmp_path / "prior.npz", **weights, **named)
@@ -266,7 +266,7 @@ def test_every_symbol_is_asked_for_once_coarse_levels_and_black_fields_first(rng
         assert not colours
         return np.zeros(request.indices.shape, np.int32)
 
-    IntegerPrior(weights).run(10, masks, answer)
+    IntegerContextModel(weights).run(10, masks, answer)
     assert order == sorted(order)
     assert len(order) == len(set(order)) == 2 * sum(len(level.groups) for level in levels(3))
 

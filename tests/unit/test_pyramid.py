@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy.fft import dct, dctn, idctn
 
-from mrdcae_lite import pyramid
-from mrdcae_lite.pyramid import CARRIED, COLOUR, PATCH
+from mrdcae_lite.core import pyramid
+from mrdcae_lite.core.pyramid import CARRIED, COLOUR, PATCH
 
 
 def to_blocks(grid, size):

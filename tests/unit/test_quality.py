@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.polynomial.chebyshev import chebvander
 
-from mrdcae_lite.quality import check_quality, quality_features, quantisation_step
+from mrdcae_lite.core.quality import check_quality, quality_features, quantisation_step
 
 
 def test_the_scale_runs_from_the_coarsest_to_the_finest_step():

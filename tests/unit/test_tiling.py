@@ -3,8 +3,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from mrdcae_lite import tiling
-from mrdcae_lite.tiling import Place, Tiling
+from mrdcae_lite.core import tiling
+from mrdcae_lite.core.tiling import Box, Tiling
 
 sides = st.integers(1, 300)
 
@@ -21,7 +21,7 @@ def small_tiles():
 def places(draw, rows=9, columns=7):
     """Places in a grid of nine rows and seven columns."""
     top, left = draw(st.integers(0, rows - 1)), draw(st.integers(0, columns - 1))
-    return Place(top, left, draw(st.integers(top + 1, rows)), draw(st.integers(left + 1, columns)))
+    return Box(top, left, draw(st.integers(top + 1, rows)), draw(st.integers(left + 1, columns)))
 
 
 def painted(place, rows=9, columns=7):
@@ -105,4 +105,4 @@ def test_a_place_grows_inside_the_picture(place, reach):
 def test_everything_is_the_whole_picture():
     tiles = Tiling(33, 65)
     assert tiles.shape == (2, 3)
-    assert tiles.everything == Place(0, 0, 2, 3)
+    assert tiles.everything == Box(0, 0, 2, 3)

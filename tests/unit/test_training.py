@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from keras import ops
 
-from mrdcae_lite import preparation, training
 from mrdcae_lite.codec import Codec
-from mrdcae_lite.training import Photographs
+from mrdcae_lite.training import augmentation
+from mrdcae_lite.training import run as training
+from mrdcae_lite.training.data import Photographs
 
 
 class MeanColour(keras.Model):
@@ -249,7 +250,7 @@ def test_an_epoch_brings_new_crops_unless_they_are_fixed(photographs):
 
 def test_without_augmentation_crops_are_cut_out_as_they_are(photographs):
     crops = Photographs(photographs[1:], size=64, batch=2, augment=False)
-    expected = np.stack([preparation.normalise(photographs[1])] * 2)
+    expected = np.stack([augmentation.normalise(photographs[1])] * 2)
     np.testing.assert_array_equal(crops[0], expected)
 
 

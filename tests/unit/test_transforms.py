@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from keras import ops
 
-from mrdcae_lite import pyramid
-from mrdcae_lite.codec import level_masks
-from mrdcae_lite.transforms import Architecture, Transforms
+from mrdcae_lite.core import pyramid
+from mrdcae_lite.core.architecture import Architecture
+from mrdcae_lite.core.pyramid import level_masks
+from mrdcae_lite.runtime.transforms import Transforms
 
 TWINS = {
     "whole": {},
@@ -153,7 +154,7 @@ def test_deblocking_looks_less_far_than_a_patch(twins, rng):
 
 def test_what_lies_beyond_the_reach_changes_no_latent_and_no_score(twins, rng):
     transforms = twins[1]
-    reach = transforms.architecture.encoder_reach
+    reach = transforms.architecture.encoder_halo
     image = rng.random((32, 32 * (2 * reach + 3), 3)).astype(np.float32)
     other = 1 - image
     near = slice(32, 32 * (2 * reach + 2))
@@ -171,7 +172,7 @@ def test_what_lies_beyond_the_reach_changes_no_latent_and_no_score(twins, rng):
 def test_corrections_beyond_the_margins_change_no_pixel(twins, rng):
     """Of a single place: what its own pixels need of every level, and what they may do without."""
     transforms = twins[1]
-    reach, levels = transforms.architecture.decoder_reach, levels_of(transforms)
+    reach, levels = transforms.architecture.decoder_halo, levels_of(transforms)
     side = 2 * reach + 3
     place = 1 + reach
     latents, _ = random_latents(levels, side, side, rng)
@@ -203,7 +204,7 @@ def test_corrections_beyond_the_margins_change_no_pixel(twins, rng):
 )
 def test_margins_and_reach_are_no_wider_than_they_must_be(architecture, margins, decoder, encoder):
     assert architecture.margins() == margins
-    assert (architecture.decoder_reach, architecture.encoder_reach) == (decoder, encoder)
+    assert (architecture.decoder_halo, architecture.encoder_halo) == (decoder, encoder)
 
 
 def test_multiplications_are_those_of_all_matrices_at_their_grids():

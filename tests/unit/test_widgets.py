@@ -8,7 +8,7 @@ from bs4 import BeautifulSoup
 from IPython.core.formatters import DisplayFormatter
 from PIL import Image
 
-from mrdcae_lite.widgets import LIVE, compare, curves, explore, steps
+from mrdcae_lite.notebook.widgets import LIVE, compare, curves, explore, steps
 
 
 @pytest.fixture

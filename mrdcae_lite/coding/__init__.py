@@ -1,0 +1,1 @@
+"""Bytes of a `.mrdc` file: container, range coder, routing map, metadata."""

@@ -1,0 +1,219 @@
+"""The shape of a model: its hyperparameters, and one table of all its arrays.
+
+Training builds its variables from this table, a codec file is checked against it, and the cost of
+decoding is counted with it. Names are those in a codec file. Steps of the transform are numbered
+from fine to coarse (`analysis0` works on pixels), levels from coarse to fine (`gain0` belongs to
+the low level); `Architecture.levels` and `level_of_step` bring the two together.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from mrdcae_lite.core import pyramid
+from mrdcae_lite.core.pyramid import DEBLOCKING_TAPS, PATCH
+from mrdcae_lite.core.quality import QUALITIES
+
+MAX_CONTEXT_WIDTH = 96
+"""Channels that the context model's state may have: of more, a sum of products could pass 2**24."""
+
+
+class ArraySpec(NamedTuple):
+    """One array of a model.
+
+    Attributes:
+        name: in the codec file, below `transforms/` or `prior/`.
+        shape: in the codec file.
+        uses: multiplications with each of its numbers in decoding, per pixel.
+        places: binary places it is rounded to, if it holds fixed-point integers; else None.
+        curve: it has one row a quality, along its last axis but one, which training expresses by
+            the four features of the quality.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    uses: float = 0.0
+    places: int | None = None
+    curve: bool = False
+
+    @property
+    def dtype(self) -> str:
+        """Type in the codec file: float16 of the networks, int8 or int32 of the context model."""
+        if self.places is None:
+            return "float16"
+        return "int32" if self.curve else "int8"
+
+    @property
+    def trained_shape(self) -> tuple[int, ...]:
+        """Shape of the variable in training: four features in the place of all qualities."""
+        return (*self.shape[:-2], 4, self.shape[-1]) if self.curve else self.shape
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The hyperparameters that decide the shapes of a model's arrays.
+
+    Args:
+        width: channels of the residual blocks and of deblocking.
+        blocks: residual blocks per grid of the decoder.
+        prior_width: channels of the context model's state, at most `MAX_CONTEXT_WIDTH`.
+        resolutions: encoder pathways, 3 or 1.
+        attention: whether patches are routed; needs three resolutions.
+        encoder_blocks: residual blocks per grid of the encoder.
+
+    Raises:
+        ValueError: for an impossible combination.
+    """
+
+    width: int = 128
+    blocks: int = 2
+    prior_width: int = 96
+    resolutions: int = 3
+    attention: bool = True
+    encoder_blocks: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least, most in (
+            ("width", 1, math.inf),
+            ("blocks", 1, math.inf),
+            ("prior_width", 1, MAX_CONTEXT_WIDTH),
+            ("encoder_blocks", 0, math.inf),
+        ):
+            value = getattr(self, name)
+            if type(value) is not int or not least <= value <= most:
+                limit = f"from {least} to {most}" if most < math.inf else f"of at least {least}"
+                raise ValueError(f"{name} must be a whole number {limit}. Received: {value!r}.")
+        if type(self.resolutions) is not int or self.resolutions not in (1, 3):
+            raise ValueError(
+                f"resolutions must be 1 or 3. Received: resolutions={self.resolutions!r}."
+            )
+        if type(self.attention) is not bool or (self.attention and self.resolutions == 1):
+            raise ValueError(
+                "attention must be True or False, and False with a single resolution. "
+                f"Received: attention={self.attention!r}, resolutions={self.resolutions}."
+            )
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "Architecture":
+        """The architecture among the arguments of a model (`MRDCAE.get_config`)."""
+        return cls(**{name: config[name] for name in cls.__dataclass_fields__})
+
+    @property
+    def levels(self) -> tuple[pyramid.Level, ...]:
+        """The levels, coarse to fine: the public level n is at index n - 1."""
+        return pyramid.levels(self.resolutions)
+
+    def level_of_step(self, step: int) -> int:
+        """Index of the level on whose grid the output of a transform step lies."""
+        return self.resolutions - 1 - step
+
+    # --- halos: how far a place looks beyond its borders ------------------------------------
+
+    @property
+    def encoder_halo(self) -> int:
+        """Radius in patches of the receptive field of latents and saliency scores."""
+        pixels = self.encoder_blocks * 8 * (2**self.resolutions - 1)
+        return max(-(-pixels // PATCH), 3 if self.attention else 0)
+
+    @property
+    def decoder_halo(self) -> int:
+        """Radius in patches of the receptive field of decoded pixels."""
+        pixels = (self.correction_halos()[0] + 1) * 8 * 2 ** (self.resolutions - 1)
+        return -(-pixels // PATCH)
+
+    def correction_halos(self) -> list[int]:
+        """Cells around a place whose residual corrections it depends on, by level.
+
+        Every block looks one cell further than the one after it, and deblocking further still.
+        """
+        halos: list[int] = []
+        needed = self.resolutions  # deblocking: 7 pixels across and 1 along each kind of edge
+        for _ in range(self.resolutions):
+            halos.insert(0, needed + self.blocks - 1)
+            needed = -(-(needed + self.blocks) // 2)
+        return halos
+
+    # --- the table of arrays ----------------------------------------------------------------
+
+    def transform_arrays(self) -> Iterator[ArraySpec]:
+        """All float arrays: analysis, synthesis, gains, deblocking, attention."""
+        for side, blocks in (("analysis", self.encoder_blocks), ("synthesis", self.blocks)):
+            for step in range(self.resolutions):
+                uses = (8 << step) ** -2 if side == "synthesis" else 0.0
+                yield ArraySpec(f"{side}{step}/offset", (192, 192), uses)
+                for number in range(blocks):
+                    yield from self._residual_block(f"{side}{step}_block{number}", uses)
+        for number, level in enumerate(self.levels):
+            for gain in ("gain", "inverse_gain"):
+                yield ArraySpec(f"{gain}{number}/curve", (4, len(level.bands)))
+        for number, (period, _) in enumerate(pyramid.block_edges(self.resolutions)):
+            yield from self._deblocking(f"deblocking{number}", 2 / period)
+        if self.attention:
+            yield from _attention()
+
+    def _residual_block(self, path: str, uses: float) -> Iterator[ArraySpec]:
+        yield ArraySpec(f"{path}/enter/kernel", (384, self.width), uses)
+        yield ArraySpec(f"{path}/enter/bias", (self.width,))
+        yield ArraySpec(f"{path}/mix/kernel", (3, 3, self.width, self.width), uses)
+        yield ArraySpec(f"{path}/mix/bias", (self.width,))
+        yield ArraySpec(f"{path}/leave/kernel", (self.width, 192), uses)
+        yield ArraySpec(f"{path}/leave/bias", (192,))
+        yield ArraySpec(f"{path}/film/kernel", (4, 2 * self.width))
+        yield ArraySpec(f"{path}/film/bias", (2 * self.width,))
+
+    def _deblocking(self, path: str, uses: float) -> Iterator[ArraySpec]:
+        values = 6 * DEBLOCKING_TAPS  # of three colours, on both sides of an edge
+        yield ArraySpec(f"{path}/enter/kernel", (1, 3, values, self.width), uses)
+        yield ArraySpec(f"{path}/enter/bias", (self.width,))
+        yield ArraySpec(f"{path}/film/kernel", (4, self.width))
+        yield ArraySpec(f"{path}/film/bias", (self.width,))
+        yield ArraySpec(f"{path}/mix/kernel", (self.width, self.width), uses)
+        yield ArraySpec(f"{path}/mix/bias", (self.width,))
+        yield ArraySpec(f"{path}/leave/kernel", (self.width, values), uses)
+        yield ArraySpec(f"{path}/leave/bias", (values,))
+
+    def context_arrays(self) -> Iterator[ArraySpec]:
+        """All integer arrays: the context model. Weights are int8, curves int32."""
+        n, finest = self.prior_width, self.resolutions - 1
+        yield ArraySpec("start", (QUALITIES, n), places=12, curve=True)
+        for number, level in enumerate(self.levels):
+            uses = level.stride**-2
+            for group, size in enumerate(level.groups):
+                path = f"level{number}_group{group}"
+                yield ArraySpec(f"{path}_update", (3, 3, size, n), uses, 8)
+                yield ArraySpec(f"{path}_hidden", (n, n), uses, 7)
+                yield ArraySpec(f"{path}_hidden_bias", (2, QUALITIES, n), places=11, curve=True)
+                yield ArraySpec(f"{path}_index", (n, size), uses, 7)
+                yield ArraySpec(f"{path}_index_bias", (QUALITIES, size), places=11, curve=True)
+            if number < finest:
+                path = f"level{number}"
+                yield ArraySpec(f"{path}_mix", (3, 3, n, n), uses, 8)
+                yield ArraySpec(f"{path}_mix_bias", (QUALITIES, n), places=12, curve=True)
+                yield ArraySpec(f"{path}_up", (n, 4 * n), uses, 8)
+                yield ArraySpec(f"{path}_up_bias", (QUALITIES, 4 * n), places=12, curve=True)
+
+    def multiplications(self) -> float:
+        """Multiply-accumulates a pixel to decode all levels where all are on.
+
+        Where a level is off, and at the borders of a picture, some are left out.
+        """
+        arrays = [*self.transform_arrays(), *self.context_arrays()]
+        total = sum(spec.uses * math.prod(spec.shape) for spec in arrays)
+        for finer in range(1, self.resolutions):  # contrast gains synthesise all coarser levels
+            total += sum((192 / level.stride) ** 2 for level in self.levels[:finer])
+        return total
+
+
+def _attention() -> Iterator[ArraySpec]:
+    for layer, kernel in (
+        ("enter", (192, 32)),
+        ("film", (4, 32)),
+        ("halve", (3, 3, 32, 32)),
+        ("quarter", (3, 3, 32, 32)),
+        ("surround", (3, 3, 32, 32)),
+        ("score", (32, 1)),
+    ):
+        yield ArraySpec(f"attention/{layer}/kernel", kernel)
+        yield ArraySpec(f"attention/{layer}/bias", kernel[-1:])
+    yield ArraySpec("attention/spread", ())

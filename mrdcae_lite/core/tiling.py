@@ -1,0 +1,102 @@
+"""Boxs in the grid of patches, and the cutting of a picture into tiles.
+
+Tiles are coded independently of each other. Transforms look over their borders, so that no seam
+shows: whoever computes a tile takes a few patches more around it and throws the rim away.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from mrdcae_lite.core.pyramid import PATCH
+
+TILE = 1024
+"""Largest side of a tile in pixels."""
+
+
+class Box(NamedTuple):
+    """A rectangle of patches: first row and column, and the row and column after the last."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        return self.bottom - self.top, self.right - self.left
+
+    def slices(self, scale: int, halo: int = 0) -> tuple[slice, slice]:
+        """Index into a grid with `scale` cells along a patch, and `halo` cells around."""
+        return (
+            slice(max(self.top * scale - halo, 0), self.bottom * scale + halo),
+            slice(max(self.left * scale - halo, 0), self.right * scale + halo),
+        )
+
+    @property
+    def pixels(self) -> tuple[slice, slice]:
+        """Index into a picture."""
+        return self.slices(PATCH)
+
+    def relative_to(self, other: "Box") -> "Box":
+        """The same box counted from the first row and column of `other`."""
+        return Box(
+            self.top - other.top,
+            self.left - other.left,
+            self.bottom - other.top,
+            self.right - other.left,
+        )
+
+    def intersection(self, other: "Box") -> "Box":
+        """What lies in both of two boxes that overlap."""
+        return Box(
+            max(self.top, other.top),
+            max(self.left, other.left),
+            min(self.bottom, other.bottom),
+            min(self.right, other.right),
+        )
+
+
+class Tiling:
+    """How a picture is cut: into as few tiles as `TILE` allows, about equal in size.
+
+    Iterating gives the boxes of all tiles in raster order.
+
+    Args:
+        height, width: of the picture in pixels.
+    """
+
+    def __init__(self, height: int, width: int) -> None:
+        self.shape = -(-height // PATCH), -(-width // PATCH)
+        self.whole = Box(0, 0, *self.shape)
+        self._rows, self._columns = map(_spans, self.shape)
+
+    def __iter__(self) -> Iterator[Box]:
+        return _products(self._rows, self._columns)
+
+    def overlapping(self, box: Box) -> list[Box]:
+        """The tiles that have patches in common with a box."""
+        rows = [span for span in self._rows if span[0] < box.bottom and span[1] > box.top]
+        columns = [span for span in self._columns if span[0] < box.right and span[1] > box.left]
+        return list(_products(rows, columns))
+
+    def with_halo(self, box: Box, halo: int) -> Box:
+        """A box with up to `halo` more patches on all sides, within the picture."""
+        return Box(
+            max(box.top - halo, 0),
+            max(box.left - halo, 0),
+            min(box.bottom + halo, self.shape[0]),
+            min(box.right + halo, self.shape[1]),
+        )
+
+
+def _spans(length: int) -> list[tuple[int, int]]:
+    most = TILE // PATCH
+    step = -(-length // -(-length // most))
+    return [(first, min(first + step, length)) for first in range(0, length, step)]
+
+
+def _products(rows: list[tuple[int, int]], columns: list[tuple[int, int]]) -> Iterator[Box]:
+    for top, bottom in rows:
+        for left, right in columns:
+            yield Box(top, left, bottom, right)

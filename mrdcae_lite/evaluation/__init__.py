@@ -1,0 +1,1 @@
+"""Quality metrics, classical codecs to compare with, and benchmarks on pictures."""

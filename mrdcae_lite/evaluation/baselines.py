@@ -1,0 +1,134 @@
+"""The codecs everybody has, behind one interface, to compare with at equal bytes."""
+
+from bisect import bisect_right
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from importlib import import_module
+from importlib.util import find_spec
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from PIL import Image, features
+
+from mrdcae_lite.core.pixels import RGB, check_rgb
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A codec of Pillow's with fixed settings and one quality parameter.
+
+    `grid` holds the qualities it takes, ascending; `sweep` those of a rate-distortion curve. The
+    quality is on the codec's own scale; for JPEG 2000 it is the bits per pixel asked for, which the
+    file keeps to unless the picture is so small that the header counts.
+    """
+
+    name: str
+    title: str
+    pillow_format: str
+    grid: tuple[float, ...]
+    sweep: tuple[float, ...]
+    options: Callable[[float], Mapping[str, Any]]
+
+    def encode(self, image: RGB, quality: float) -> bytes:
+        """Compress a uint8 (height, width, 3) picture to the bytes of a file."""
+        check_rgb(image)
+        if not self.grid[0] <= quality <= self.grid[-1]:
+            raise ValueError(
+                f"quality of {self.name} must be from {self.grid[0]:g} to {self.grid[-1]:g}. "
+                f"Received: {quality!r}."
+            )
+        buffer = BytesIO()
+        Image.fromarray(image).save(buffer, self.pillow_format, **self.options(quality))
+        return buffer.getvalue()
+
+    def decode(self, data: bytes) -> RGB:
+        """Restore the picture from bytes that `encode` made."""
+        with Image.open(BytesIO(data), formats=[self.pillow_format]) as file:
+            return np.array(file.convert("RGB"))
+
+
+def encode_to_size(baseline: Baseline, image: RGB, target_bytes: int) -> bytes:
+    """The largest file of a baseline that is not above `target_bytes`.
+
+    The grid of qualities is bisected, as sizes grow with quality. How close the file comes depends
+    on the codec's steps (AVIF's are up to 14 % apart at low rates): compare at its real size, not
+    at the target. Raises `ValueError` if even the lowest quality takes more.
+    """
+    return best_within(baseline, image, target_bytes)[1]
+
+
+def best_within(baseline: Baseline, image: RGB, target_bytes: int) -> tuple[float, bytes]:
+    """The quality that `encode_to_size` finds, and its file."""
+    encode = cache(partial(baseline.encode, image))
+    fitting = bisect_right(baseline.grid, target_bytes, key=lambda q: len(encode(q)))
+    if fitting == 0:
+        least = len(encode(baseline.grid[0]))
+        raise ValueError(
+            f"target_bytes must be at least {least}, the smallest file {baseline.name} makes "
+            f"of this picture. Received: {target_bytes}."
+        )
+    quality = baseline.grid[fitting - 1]
+    return quality, encode(quality)
+
+
+def _jpeg(subsampling: str) -> Callable[[float], Mapping[str, Any]]:
+    return lambda quality: {
+        "quality": round(quality),
+        "subsampling": subsampling,
+        "optimize": True,
+    }
+
+
+def _jpeg2000(bpp: float) -> Mapping[str, Any]:
+    # Without mct=1 Pillow codes red, green and blue separately, which costs about 3 dB.
+    return {
+        "quality_mode": "rates",
+        "quality_layers": [24 / bpp],
+        "irreversible": True,
+        "mct": 1,
+    }
+
+
+def _webp(quality: float) -> Mapping[str, Any]:
+    return {"quality": quality, "method": 6}
+
+
+def _avif(quality: float) -> Mapping[str, Any]:
+    # With two threads or more libaom writes other bytes: the file would depend on the machine.
+    return {"quality": round(quality), "speed": 6, "subsampling": "4:2:0", "max_threads": 1}
+
+
+def _jpegxl(quality: float) -> Mapping[str, Any]:
+    return {"quality": quality, "effort": 7}
+
+
+def _installed() -> dict[str, Baseline]:
+    whole = tuple(range(101))
+    tenths = tuple(step / 10 for step in range(1001))
+    jpeg_sweep = (5, 10, 15, 20, 30, 40, 55, 70, 80, 90)
+    bits = tuple(np.geomspace(0.01, 24, 8192).tolist())
+    found = [
+        Baseline("jpeg", "JPEG 4:2:0, optimised", "JPEG", whole[1:], jpeg_sweep, _jpeg("4:2:0")),
+        Baseline("jpeg444", "JPEG 4:4:4, optimised", "JPEG", whole[1:], jpeg_sweep, _jpeg("4:4:4")),
+    ]
+    if features.check("jpg_2000"):
+        sweep: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5714, 0.8, 1.2, 2.0)
+        found.append(
+            Baseline("jpeg2000", "JPEG 2000, 9/7 wavelet", "JPEG2000", bits, sweep, _jpeg2000)
+        )
+    if features.check("webp"):
+        sweep = (1, 10, 25, 45, 65, 80, 90, 95)
+        found.append(Baseline("webp", "WebP, method 6", "WEBP", tenths, sweep, _webp))
+    if features.check("avif"):
+        sweep = (10, 20, 30, 40, 50, 60, 70, 82)
+        found.append(Baseline("avif", "AVIF 4:2:0, speed 6", "AVIF", whole, sweep, _avif))
+    if find_spec("pillow_jxl"):
+        import_module("pillow_jxl")  # registers itself with Pillow
+        sweep = (8, 20, 32, 45, 58, 70, 80, 90)
+        found.append(Baseline("jpegxl", "JPEG XL, effort 7", "JXL", tenths, sweep, _jpegxl))
+    return {baseline.name: baseline for baseline in found}
+
+
+BASELINES = _installed()

@@ -1,0 +1,1 @@
+"""Picture files: reading and writing them, converting many, and the Pillow plugin."""

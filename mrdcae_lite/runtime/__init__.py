@@ -1,0 +1,1 @@
+"""The frozen codec in NumPy: networks, context model, encoder and decoder."""

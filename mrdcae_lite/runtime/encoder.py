@@ -1,0 +1,179 @@
+"""The encoder: from pixels to the bytes of a `.mrdc` file.
+
+encode -> for each tile: analyse (latents, routing) -> encode_tile (symbols) -> streams -> pack
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrdcae_lite.coding import bitstream, entropy
+from mrdcae_lite.coding.entropy import MAX_SYMBOL, SymbolEncoder, Tables
+from mrdcae_lite.coding.routing_map import write_routing
+from mrdcae_lite.core.patches import pad_to_multiple
+from mrdcae_lite.core.pixels import RGB, is_grey, normalise
+from mrdcae_lite.core.pyramid import PATCH
+from mrdcae_lite.core.rate_distortion import RDOQ_LAMBDA, quantise
+from mrdcae_lite.core.tiling import Box, Tiling
+from mrdcae_lite.runtime.frozen import FrozenModel
+
+Router = Callable[[NDArray[np.uint8], Box], NDArray[np.uint8]]
+"""Changes the routing that attention proposes for the patches of a tile."""
+
+
+class Latents(NamedTuple):
+    """An analysed image: its levels in quantisation steps, and what attention says.
+
+    Attributes:
+        levels: float32, coarse to fine: (h/32, w/32, 192), (h/16, w/16, 144), (h/8, w/8, 144).
+        scores: float32 (h/32, w/32) saliency in [0, 1].
+        routing: uint8 (h/32, w/32), the level 1, 2 or 3 of each patch.
+    """
+
+    levels: list[NDArray[np.float32]]
+    scores: NDArray[np.float32]
+    routing: NDArray[np.uint8]
+
+    def crop(self, box: Box) -> "Latents":
+        """Views of the latents in a box of patches."""
+        rows = self.routing.shape[0]
+        levels = [y[box.slices(y.shape[0] // rows)] for y in self.levels]
+        return Latents(levels, self.scores[box.slices(1)], self.routing[box.slices(1)])
+
+
+class SymbolWriter(Protocol):
+    """What takes the symbols of a level: a `SymbolEncoder`, or a `SymbolCounter`."""
+
+    def write(self, symbols: NDArray[np.int32], indices: NDArray[np.uint8]) -> None:
+        """Take symbols and the indices of their coding tables, arrays of the same shape."""
+
+
+def encode(
+    model: FrozenModel,
+    image: RGB,
+    quality: int,
+    *,
+    router: Router = lambda routing, _: routing,
+    rdoq: bool = True,
+    metadata: bytes = b"",
+) -> bytes:
+    """The bytes of a `.mrdc` file.
+
+    Args:
+        model: what to encode with.
+        image: uint8 (height, width, 3).
+        quality: 0 to 100.
+        router: has the last word on the routing of each tile.
+        rdoq: weigh error against bits when rounding; see `encode_tile`.
+        metadata: the packed section.
+    """
+    tiling = Tiling(*image.shape[:2])
+    routing_map = np.empty(tiling.shape, np.uint8)
+    streams = []
+    for tile in tiling:
+        latents = analyse(model, image, quality, tile)
+        latents = latents._replace(routing=router(latents.routing, tile))
+        routing_map[tile.slices(1)] = latents.routing
+        coders = [SymbolEncoder(model.tables) for _ in range(bitstream.LEVELS)]
+        encode_tile(model, latents, quality, coders, rdoq=rdoq)
+        streams.append([coder.finish() for coder in coders])
+    sections = [bitstream.join_streams(parts) for parts in zip(*streams, strict=True)]
+    height, width = image.shape[:2]
+    header = bitstream.Header(width, height, quality, model.id, grey=is_grey(image))
+    return bitstream.pack(header, (metadata, write_routing(routing_map), *sections))
+
+
+def analyse(model: FrozenModel, image: RGB, quality: int, box: Box) -> Latents:
+    """Latents of a box of patches, from its pixels and a halo of the receptive field's size.
+
+    Args:
+        model: what to analyse with.
+        image: uint8 (height, width, 3), the whole picture.
+        quality: 0 to 100.
+        box: in the grid of patches.
+    """
+    wide = Tiling(*image.shape[:2]).with_halo(box, model.architecture.encoder_halo)
+    piece = pad_to_multiple(image[wide.pixels], PATCH)
+    levels, logits = model.transforms.analyse(normalise(piece), quality)
+    scores, routing = model.transforms.route(logits, wide.shape)
+    return Latents(levels, scores, routing).crop(box.relative_to(wide))
+
+
+def encode_tile(
+    model: FrozenModel,
+    latents: Latents,
+    quality: int,
+    writers: Sequence[SymbolWriter],
+    *,
+    rdoq: bool = True,
+) -> None:
+    """Choose the symbols of one tile and give each level's to its writer.
+
+    The levels follow one another from coarse to fine, since the contrast gain of a level and the
+    coding tables of its symbols depend on the symbols before them.
+
+    Args:
+        model: what to encode with.
+        latents: of the tile, with the routing to use.
+        quality: 0 to 100.
+        writers: one for each level, coarse to fine.
+        rdoq: choose the smaller of two symbols where its error costs less than its bits save.
+    """
+    weights = model.transforms.distortion_weights(quality)
+    symbols = [np.zeros(y.shape, np.float32) for y in latents.levels]
+    decoded: list[NDArray[np.float32]] = []  # the levels before this one, as a decoder has them
+    for step in model.context_model.steps(quality, model.level_masks(latents.routing)):
+        if step.first:
+            if step.level > 0:
+                before = symbols[step.level - 1]
+                decoded.append(model.transforms.dequantise(before, decoded, quality))
+            scaled = latents.levels[step.level] * model.transforms.contrast_gain(decoded, quality)
+        y = scaled[step.where]  # (sites, channels)
+        step.symbols = np.clip(quantise(y), -MAX_SYMBOL, MAX_SYMBOL).astype(np.int32)
+        if rdoq:
+            error_weights = weights[step.level][step.channels]
+            step.symbols = _rdoq(model.tables, y, step.symbols, step.indices, error_weights)
+        writers[step.level].write(step.symbols, step.indices)
+        symbols[step.level][step.where] = step.symbols
+
+
+def fit_tables(model: FrozenModel, images: Sequence[RGB], qualities: Sequence[int]) -> Tables:
+    """Coding tables fitted to the symbols that the encoder chooses on some photographs.
+
+    Args:
+        model: what to encode with.
+        images: uint8 (height, width, 3) each, not of a test set.
+        qualities: each image is encoded at each of them.
+    """
+    counter = entropy.SymbolCounter()
+    for image in images:
+        tiling = Tiling(*image.shape[:2])
+        for quality in qualities:
+            latents = analyse(model, image, quality, tiling.whole)
+            for tile in tiling:
+                encode_tile(model, latents.crop(tile), quality, [counter] * bitstream.LEVELS)
+    return entropy.fit_tables(counter.histograms)
+
+
+def _rdoq(
+    tables: Tables,
+    y: NDArray[np.float32],
+    symbols: NDArray[np.int32],
+    indices: NDArray[np.uint8],
+    error_weights: NDArray[np.float32],
+) -> NDArray[np.int32]:
+    """Rate-distortion-optimised quantisation (Karczewicz et al., 2008) of one coding step.
+
+    Each symbol goes one towards zero where that lowers D + lambda R, with D the squared error in
+    the picture in quantisation steps. What it does to the symbols after it is not looked at.
+    """
+    some = np.nonzero(symbols)  # few of them
+    y, larger, tables_of = y[some], symbols[some], indices[some]
+    smaller = larger - np.sign(larger)
+    saved = tables.cost(larger, tables_of) - tables.cost(smaller, tables_of)
+    added = error_weights[some[1]] * ((y - smaller) ** 2 - (y - larger) ** 2)
+    chosen = symbols.copy()
+    chosen[some] = np.where(added < RDOQ_LAMBDA * saved, smaller, larger)
+    return chosen

@@ -1,0 +1,212 @@
+"""A trained model as a codec keeps it: arrays, their id, the codec file, the shipped models.
+
+A codec file is a compressed NumPy archive without pickled objects. Its id, the first four bytes of
+a SHA-256 over all arrays, stands in every `.mrdc` file that was made with it.
+"""
+
+import hashlib
+import io
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cache, lru_cache
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrdcae_lite.coding.entropy import Tables
+from mrdcae_lite.core.architecture import Architecture, ArraySpec
+from mrdcae_lite.core.files import write_atomically
+from mrdcae_lite.core.pyramid import level_masks
+from mrdcae_lite.runtime.context_model import IntegerContextModel
+from mrdcae_lite.runtime.transforms import Transforms
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class FrozenModel:
+    """Everything that encoder and decoder share; it does not change.
+
+    Args:
+        architecture: of the model.
+        transform_weights: float16 arrays, as `Architecture.transform_arrays` lists them.
+        context_weights: integer arrays, as `Architecture.context_arrays` lists them.
+        tables: the coding tables.
+
+    Attributes:
+        transforms: the networks.
+        context_model: what predicts the coding tables.
+        id: 4 bytes that name all of it.
+
+    Raises:
+        ValueError: if an array is missing, unknown, of another shape or type, or not finite.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        transform_weights: Arrays,
+        context_weights: Arrays,
+        tables: Tables,
+    ) -> None:
+        _check_arrays(transform_weights, {s.name: s for s in architecture.transform_arrays()})
+        _check_arrays(context_weights, {s.name: s for s in architecture.context_arrays()})
+        self.architecture, self.tables = architecture, tables
+        self.transform_weights, self.context_weights = (
+            dict(transform_weights),
+            dict(context_weights),
+        )
+        self.transforms = Transforms(architecture, transform_weights)
+        self.context_model = IntegerContextModel(architecture, context_weights)
+        self.id = self._digest()[:4]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        parts = self.architecture, self.transform_weights, self.context_weights, self.tables
+        return FrozenModel, parts
+
+    def with_tables(self, tables: Tables) -> "FrozenModel":
+        """The same model with other coding tables, and so with another id."""
+        return FrozenModel(self.architecture, self.transform_weights, self.context_weights, tables)
+
+    def level_masks(self, routing: NDArray[np.uint8]) -> list[NDArray[np.bool_]]:
+        """Where each level is on, each on its own grid, from the level of each patch."""
+        return level_masks(routing, tuple(level.scale for level in self.architecture.levels))
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        config = json.dumps(asdict(self.architecture), sort_keys=True)
+        return {
+            "config": np.frombuffer(config.encode(), np.uint8),
+            "tables": self.tables.pack(),
+            **{f"transforms/{name}": array for name, array in self.transform_weights.items()},
+            **{f"prior/{name}": array for name, array in self.context_weights.items()},
+        }
+
+    def _digest(self) -> bytes:
+        digest = hashlib.sha256()
+        for name, array in sorted(self._arrays().items()):
+            little_endian = array.astype(array.dtype.newbyteorder("<"))
+            digest.update(f"{name} {array.dtype.name} {array.shape};".encode())
+            digest.update(little_endian.tobytes())
+        return digest.digest()
+
+    def save(self, path: str | Path) -> None:
+        """Write the codec file."""
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, allow_pickle=False, **self._arrays())
+        write_atomically(Path(path), buffer.getvalue())
+
+    @classmethod
+    def read(cls, content: bytes) -> "FrozenModel":
+        """The model in the bytes of a codec file; raises `ValueError` for other bytes."""
+        try:
+            if content[:2] != b"PK":
+                raise BadZipFile("no NumPy archive")
+            with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+                arrays = dict(archive)
+            architecture = Architecture(**json.loads(arrays["config"].tobytes()))
+            parts: dict[str, dict[str, NDArray[Any]]] = {"transforms": {}, "prior": {}}
+            for name, array in arrays.items():
+                kind, slash, rest = name.partition("/")
+                if slash:
+                    parts[kind][rest] = array
+            tables = Tables.unpack(arrays["tables"])
+        except _DAMAGE as error:
+            raise ValueError(
+                f"expected a codec file written by Codec.save. Received something else ({error}). "
+                "Fetch or train it again."
+            ) from error
+        return cls(architecture, parts["transforms"], parts["prior"], tables)
+
+
+# What zipfile, zlib and NumPy raise on foreign and damaged archives; encrypted and unknown
+# compression methods are RuntimeError and its subclass NotImplementedError.
+_DAMAGE = (
+    *(OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, RuntimeError),
+    *(BadZipFile, zlib.error),
+)
+
+
+def _check_arrays(arrays: Arrays, specs: Mapping[str, ArraySpec]) -> None:
+    for name in {*arrays, *specs}:
+        found, spec = arrays.get(name), specs.get(name)
+        if spec is None:
+            wrong = f"no array {name}"
+        elif found is None or found.shape != spec.shape or found.dtype.name != spec.dtype:
+            wrong = f"array {name} of shape {spec.shape} and type {spec.dtype}"
+        elif not np.isfinite(found).all():
+            wrong = f"finite array {name}"
+        else:
+            continue
+        raise ValueError(
+            f"expected weights with {wrong}. They belong to another version of the model or are "
+            "damaged: train or fetch them again."
+        )
+
+
+# --- shipped models -----------------------------------------------------------------------------
+
+
+@cache
+def registry() -> dict[str, dict[str, str]]:
+    """Shipped models by name: what `weights/registry.json` says of each.
+
+    Its file, the file's SHA-256, the id as named in `.mrdc` headers, a title and what it is.
+    """
+    entries: dict[str, dict[str, str]] = json.loads((_weights() / "registry.json").read_text())
+    return entries
+
+
+def _weights() -> Traversable:
+    return resources.files("mrdcae_lite") / "weights"
+
+
+def load_model(name: str | Path) -> FrozenModel:
+    """A shipped model by name, or the one in a codec file by its path.
+
+    Shipped files are checked against their SHA-256. A file is loaded once in a process, and again
+    when it changes.
+
+    Raises:
+        ValueError: if there is no such model, or its file is damaged.
+    """
+    if str(name) in registry():
+        return _shipped(str(name))
+    path = Path(name)
+    if not path.is_file():
+        raise ValueError(
+            f"expected a codec file or one of: {', '.join(sorted(registry()))}. "
+            f"Received: {str(name)!r}. Check the path, or run `mrdcae models`."
+        )
+    return _from_file(path.resolve(), path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _from_file(path: Path, _changed: int) -> FrozenModel:
+    try:
+        return FrozenModel.read(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+@cache
+def _shipped(name: str) -> FrozenModel:
+    entry = registry()[name]
+    content = (_weights() / entry["file"]).read_bytes()
+    if hashlib.sha256(content).hexdigest() != entry["sha256"]:
+        raise ValueError(
+            f"the weights {entry['file']} do not have the SHA-256 they were shipped with. "
+            "They are damaged: install mrdcae-lite again."
+        )
+    return FrozenModel.read(content)
+
+
+def name_of(model_id: bytes) -> str | None:
+    """The name of the shipped model that an id stands for, or None."""
+    named = (name for name, entry in registry().items() if entry["id"] == model_id.hex())
+    return next(named, None)

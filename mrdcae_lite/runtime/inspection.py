@@ -1,0 +1,62 @@
+"""What happens inside a codec, for those who study it: bits, gains and error weights by place."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrdcae_lite.core.quality import check_quality
+from mrdcae_lite.runtime.decoder import Decoder
+from mrdcae_lite.runtime.frozen import FrozenModel
+
+
+def information(model: FrozenModel, data: bytes) -> list[NDArray[np.float32]]:
+    """Information content of the symbols in a file, summed over the channels.
+
+    Args:
+        model: what the file was made with.
+        data: bytes of a `.mrdc` file.
+
+    Returns float32 (rows, columns) of each level's grid, coarse to fine: -log2 of the probability
+    of the symbols, in bits. The file adds its header, the routing map and the ends of its streams.
+    """
+    decoder = Decoder(model, data)
+    bits = [np.zeros(mask.shape, np.float32) for mask in model.level_masks(decoder.routing)]
+    for tile in decoder.tiling:
+        for step in decoder.steps(tile):
+            spent = bits[step.level][tile.slices(model.architecture.levels[step.level].scale)]
+            spent[step.rows, step.columns] += model.tables.cost(step.symbols, step.indices).sum(1)
+    return bits
+
+
+def contrast_gains(
+    model: FrozenModel, symbols: Sequence[NDArray[np.int16]], quality: int
+) -> list[NDArray[np.float32]]:
+    """Factors of the latents of each level before rounding (`pyramid.contrast_gain`).
+
+    Args:
+        model: what the symbols were made with.
+        symbols: of all levels, as `Codec.read_symbols` returns them.
+        quality: 0 to 100.
+
+    Returns one for the low level and (rows, columns, 1) of the grid of each other level.
+    """
+    gains: list[NDArray[np.float32]] = []
+    decoded: list[NDArray[np.float32]] = []
+    for level in symbols:
+        gains.append(model.transforms.contrast_gain(decoded, quality))
+        decoded.append(model.transforms.dequantise(level.astype(np.float32), decoded, quality))
+    return gains
+
+
+def distortion_weights(model: FrozenModel, quality: int) -> list[NDArray[np.float32]]:
+    """Squared error in the picture that an error of one in a symbol of each channel causes.
+
+    Args:
+        model: what the symbols belong to.
+        quality: 0 to 100.
+
+    Returns float32 (channels,) of each level, coarse to fine, in squared quantisation steps, for
+    places where `contrast_gains` is one; elsewhere divide by the square of the gain.
+    """
+    return model.transforms.distortion_weights(check_quality(quality))

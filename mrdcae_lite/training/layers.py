@@ -1,0 +1,355 @@
+"""Keras layers of MR-DCAE: transforms, residual blocks, attention and the fixed-point prior.
+
+Tensors are channels-last. Coefficients are measured in quantisation steps, so that one network
+serves every quality; whatever must know the quality gets `condition`, the (batch, 4) values of
+`quality.quality_features`.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, TypeAlias
+
+import keras
+import numpy as np
+from keras import ops
+
+from mrdcae_lite.core import pyramid
+from mrdcae_lite.core.patches import depth_to_space, space_to_depth
+
+Tensor: TypeAlias = keras.KerasTensor
+Shape: TypeAlias = tuple[int | None, ...]
+
+register = keras.saving.register_keras_serializable(package="mrdcae_lite")
+
+
+def round_through(x: Tensor) -> Tensor:
+    """Round half up in the forward pass, identity in the backward pass."""
+    return x + ops.stop_gradient(ops.floor(x + 0.5) - x)
+
+
+class Given(keras.initializers.Initializer):
+    """Initialiser that gives the values of an array."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = np.asarray(values, np.float32)
+        self.shape = self.values.shape
+
+    def __call__(self, shape: Shape, dtype: Any = None) -> Tensor:
+        return ops.convert_to_tensor(self.values, dtype)
+
+
+def log_compress(x: Tensor) -> Tensor:
+    """`sign(x) log(1 + |x|)`: keeps small coefficients, tames large ones."""
+    return ops.sign(x) * ops.log1p(ops.abs(x))
+
+
+@register
+class BlockTransform(keras.layers.Layer):
+    """One step of the pyramid: a linear map of non-overlapping blocks, started as a DCT.
+
+    It is a convolution whose stride equals its kernel. The forward transform goes to the coarser
+    grid, the inverse back; both have a kernel of their own, and the inverse starts as the
+    transpose. The kernel is `basis + lr_multiplier * offset` with a trained `offset`. Adam moves
+    every weight by the same amount; a strong input, such as a mean, would so be smeared over all
+    outputs by a single update and drown the finest quantisation step. The stronger an input, the
+    slower
+    its weights go: `lr_multiplier` is 0.001 over its typical size, and at most a tenth.
+
+    Args:
+        step: 0 for pixels to 1/8, 1 for 1/8 to 1/16, 2 for 1/16 to 1/32.
+        coarsest: it is the last step, and orders its channels accordingly.
+        inverse: build the inverse transform.
+
+    Call arguments:
+        x: (batch, h, w, 3 or 48), or (batch, h, w, 192) for the inverse.
+    """
+
+    def __init__(
+        self, step: int, coarsest: bool = False, inverse: bool = False, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        if step not in (0, 1, 2):
+            raise ValueError(f"step must be 0, 1 or 2. Received: step={step!r}.")
+        self.step, self.coarsest, self.inverse = step, coarsest, inverse
+        self.factor = 8 if step == 0 else 2
+        basis = pyramid.basis(step, coarsest=coarsest)
+        self.basis = (basis if inverse else basis.T).astype(np.float32)
+        self.lr_multiplier = np.minimum(0.1, 0.001 / self._input_std()).astype(np.float32)[:, None]
+
+    def _input_std(self) -> np.ndarray:
+        """Typical standard deviation of the 192 inputs, in image units."""
+        if self.inverse:
+            return pyramid.typical_std(pyramid.bands(coarsest=self.coarsest), 8 * 2**self.step)
+        if self.step == 0:
+            return np.full(192, 0.25)  # pixels
+        finer = pyramid.typical_std(pyramid.bands(coarsest=False), 4 * 2**self.step)
+        return np.tile(finer[: pyramid.CARRIED], 4)
+
+    def build(self, input_shape: Shape) -> None:
+        self.offset = self.add_weight(name="offset", shape=(192, 192), initializer="zeros")
+
+    def call(self, x: Tensor) -> Tensor:
+        kernel = ops.cast(self.basis, self.compute_dtype) + self.offset * self.lr_multiplier
+        if self.inverse:
+            return depth_to_space(ops.matmul(x, kernel), self.factor, ops)
+        return ops.matmul(space_to_depth(x, self.factor, ops), kernel)
+
+    @property
+    def export_scale(self) -> dict[str, Any]:
+        """Factors to the form of a codec file, where the kernel is `basis + 0.1 * offset`."""
+        return {"offset": 10 * self.lr_multiplier}
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        batch, height, width, channels = input_shape
+        f = self.factor
+        if self.inverse:
+            return batch, height and height * f, width and width * f, channels and channels // f**2
+        return batch, height and height // f, width and width // f, 192
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"step": self.step, "coarsest": self.coarsest, "inverse": self.inverse}
+        return {**super().get_config(), **own}
+
+
+@register
+class Gain(keras.layers.Layer):
+    """One positive factor a channel and quality: `x * exp(condition @ curve)`.
+
+    It decides how finely each channel is quantised, which is where perceptual weight goes.
+
+    Args:
+        start: (channels,) the factors before training.
+
+    Call arguments:
+        x: (batch, h, w, channels).
+        condition: (batch, 4).
+    """
+
+    def __init__(self, start: Sequence[float], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.start = [float(factor) for factor in start]
+
+    def build(self, x_shape: Shape, condition_shape: Shape | None = None) -> None:
+        curve = np.zeros((4, len(self.start)))
+        curve[0] = np.log(self.start)
+        self.curve = self.add_weight(name="curve", shape=curve.shape, initializer=Given(curve))
+
+    def call(self, x: Tensor, condition: Tensor) -> Tensor:
+        return x * ops.exp(ops.matmul(condition, self.curve))[:, None, None, :]
+
+    def compute_output_shape(self, x_shape: Shape, condition_shape: Shape | None = None) -> Shape:
+        return x_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "start": self.start}
+
+
+class Correction(keras.layers.Layer):
+    """What a layer adds to its input: it starts at zero and learns at a tenth of the pace."""
+
+    LR_MULTIPLIER: ClassVar = 0.1
+
+    @property
+    def export_scale(self) -> dict[str, Any]:
+        """Factors to the form of a codec file, where the last layer holds the pace."""
+        return {"leave/kernel": self.LR_MULTIPLIER, "leave/bias": self.LR_MULTIPLIER}
+
+    def compute_output_shape(
+        self, x_shape: Shape, step_shape: Shape | None = None, condition_shape: Shape | None = None
+    ) -> Shape:
+        return x_shape
+
+
+@register
+class ResidualBlock(Correction):
+    """Correction of a coefficient grid by a bottleneck of three convolutions, started at zero.
+
+    1x1, 3x3, 1x1, with a scale and shift that follow the quality after the first (FiLM; Perez et
+    al., 2018). The input is shown twice: in log scale and relative to its typical size. The
+    caller adds the output to its input.
+
+    The correction must be small beside a quantisation step, or an update does more harm than good:
+    the last layer goes at a tenth of the pace, and the others start with small weights.
+
+    Args:
+        channels: of input and output.
+        width: channels of the bottleneck.
+        typical: (channels,) typical standard deviation of the input in image units.
+
+    Call arguments:
+        x: (batch, h, w, channels), in quantisation steps.
+        step: (batch, 1, 1, 1), the quantisation step.
+        condition: (batch, 4).
+    """
+
+    def __init__(self, channels: int, width: int, typical: Sequence[float], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.channels = channels
+        self.width = width
+        self.typical = [float(t) for t in typical]
+        dense = {"dtype": self.dtype_policy}
+        small = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
+        self.enter = keras.layers.Dense(width, kernel_initializer=small, name="enter", **dense)
+        self.mix = keras.layers.Conv2D(
+            width,
+            3,
+            padding="same",
+            activation="relu",
+            kernel_initializer=small,
+            name="mix",
+            **dense,
+        )
+        self.leave = keras.layers.Dense(channels, kernel_initializer="zeros", name="leave", **dense)
+        self.film = keras.layers.Dense(2 * width, kernel_initializer="zeros", name="film", **dense)
+
+    def build(
+        self, x_shape: Shape, step_shape: Shape | None = None, condition_shape: Shape | None = None
+    ) -> None:
+        grid = x_shape[:-1]
+        self.enter.build((*grid, 2 * self.channels))
+        self.mix.build((*grid, self.width))
+        self.leave.build((*grid, self.width))
+        self.film.build((grid[0], 4))
+
+    def call(self, x: Tensor, step: Tensor, condition: Tensor) -> Tensor:
+        relative = x * step / ops.cast(np.asarray(self.typical, np.float32), x.dtype)
+        hidden = self.enter(ops.concatenate([log_compress(x), relative], axis=-1))
+        scale, shift = ops.split(self.film(condition)[:, None, None, :], 2, axis=-1)
+        hidden = ops.relu(hidden * (1 + scale) + shift)  # (batch, h, w, width)
+        return self.LR_MULTIPLIER * self.leave(self.mix(hidden))
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"channels": self.channels, "width": self.width, "typical": self.typical}
+        return {**super().get_config(), **own}
+
+
+@register
+class Deblocking(Correction):
+    """Corrects the pixels on both sides of block borders, as they cannot know of one another.
+
+    Blocks are rounded apart, so their errors jump where they meet. For each place along a border
+    the layer looks at four pixels on either side, there and beside it, and says what to add to
+    them. Their distances from the border's mean are shown in quarters of a step and log scale.
+    First the borders between rows of blocks, then, by the same weights, those between columns
+    (deblocking filters: List et al., 2003; here the filter is learned).
+
+    Args:
+        period, first: which borders, as `pyramid.block_edges` gives them.
+        width: of the hidden layers.
+
+    Call arguments:
+        x: (batch, h, w, 3), an image; h and w multiples of 32.
+        step: (batch, 1, 1, 1), the quantisation step.
+        condition: (batch, 4).
+
+    Returns the shape of x.
+    """
+
+    def __init__(self, period: int, first: int, width: int = 128, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.period, self.first, self.width = period, first, width
+        self.enter = keras.layers.Conv2D(width, (1, 3), padding="same", name="enter")
+        self.film = keras.layers.Dense(width, kernel_initializer="zeros", name="film")
+        self.mix = keras.layers.Dense(width, activation="relu", name="mix")
+        self.leave = keras.layers.Dense(
+            6 * pyramid.DEBLOCKING_TAPS, kernel_initializer="zeros", name="leave"
+        )
+
+    def build(
+        self, x_shape: Shape, step_shape: Shape | None = None, condition_shape: Shape | None = None
+    ) -> None:
+        places = (x_shape[0], None, None)
+        self.enter.build((*places, 6 * pyramid.DEBLOCKING_TAPS))
+        self.film.build((x_shape[0], 4))
+        self.mix.build((*places, self.width))
+        self.leave.build((*places, self.width))
+
+    def call(self, x: Tensor, step: Tensor, condition: Tensor) -> Tensor:
+        for _ in range(2):
+            x = ops.transpose(self._rows(x, step, condition), (0, 2, 1, 3))
+        return x
+
+    def _rows(self, x: Tensor, step: Tensor, condition: Tensor) -> Tensor:
+        """Correct what lies above and below the borders between rows of blocks."""
+        _, height, width, _ = ops.shape(x)
+        middle, beside = self.period // 2, pyramid.DEBLOCKING_TAPS
+        margin = self.first - middle  # above the first and below the last strip around a border
+        count = (height - 2 * margin) // self.period
+        if count == 0:
+            return x
+        strips = ops.reshape(x[:, margin : height - margin], (-1, count, self.period, width, 3))
+        near = ops.transpose(strips[:, :, middle - beside : middle + beside], (0, 1, 3, 2, 4))
+        centre = ops.mean(near[..., beside - 1 : beside + 1, :], axis=-2, keepdims=True)
+        seen = log_compress(4 * (near - centre) / step[..., None])
+        hidden = self.enter(ops.reshape(seen, (-1, count, width, 6 * beside)))
+        hidden = ops.relu(hidden + self.film(condition)[:, None, None, :])
+        change = self.LR_MULTIPLIER * step * self.leave(self.mix(hidden))
+        change = ops.reshape(change, (-1, count, width, 2 * beside, 3))
+        rest = ((0, 0), (0, 0), (middle - beside, middle - beside), (0, 0), (0, 0))
+        change = ops.pad(ops.transpose(change, (0, 1, 3, 2, 4)), rest)
+        change = ops.reshape(change, (-1, count * self.period, width, 3))
+        return x + ops.pad(change, ((0, 0), (margin, margin), (0, 0), (0, 0)))
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"period": self.period, "first": self.first, "width": self.width}
+        return {**super().get_config(), **own}
+
+
+@register
+class PatchAttention(keras.layers.Layer):
+    """Convolutional attention: one saliency score in [0, 1] for every 32 x 32 patch.
+
+    It looks at the log magnitudes of the block DCT in quantisation steps, so that it can tell
+    which detail survives this quality, and widens its view with strided convolutions until one
+    vector stands for one patch and its surroundings. Two thresholds that lie symmetrically about
+    one half turn the score into a level (an ordinal logistic model; McCullagh, 1980).
+
+    Args:
+        width: channels of the hidden layers.
+
+    Call arguments:
+        blocks: (batch, h/8, w/8, 192) block DCT in quantisation steps.
+        condition: (batch, 4).
+
+    Returns logits of shape (batch, h/32, w/32); `sigmoid(logit)` is the score.
+    """
+
+    def __init__(self, width: int = 32, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.width = width
+        stride = {"strides": 2, "padding": "same", "activation": "relu"}
+        self.enter = keras.layers.Dense(width, name="enter")
+        self.film = keras.layers.Dense(width, name="film")
+        self.halve = keras.layers.Conv2D(width, 3, name="halve", **stride)
+        self.quarter = keras.layers.Conv2D(width, 3, name="quarter", **stride)
+        self.surround = keras.layers.Conv2D(
+            width, 3, padding="same", activation="relu", name="surround"
+        )
+        self.score = keras.layers.Dense(
+            1, bias_initializer=keras.initializers.Constant(3.0), name="score"
+        )
+
+    def build(self, blocks_shape: Shape, condition_shape: Shape | None = None) -> None:
+        batch, height, width, _ = blocks_shape
+        self.enter.build(blocks_shape)
+        self.film.build((batch, 4))
+        for layer in (self.halve, self.quarter, self.surround):
+            layer.build((batch, height, width, self.width))
+        self.score.build((batch, height, width, self.width))
+        self.spread = self.add_weight(
+            name="spread", shape=(), initializer=keras.initializers.Constant(1.5)
+        )
+
+    def call(self, blocks: Tensor, condition: Tensor) -> Tensor:
+        hidden = self.enter(ops.log1p(ops.abs(blocks)))
+        hidden = ops.relu(hidden + self.film(condition)[:, None, None, :])  # 1/8
+        hidden = self.surround(self.quarter(self.halve(hidden)))  # 1/32
+        return self.score(hidden)[..., 0]
+
+    def compute_output_shape(
+        self, blocks_shape: Shape, condition_shape: Shape | None = None
+    ) -> Shape:
+        batch, height, width, _ = blocks_shape
+        return batch, height and height // 4, width and width // 4
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "width": self.width}
