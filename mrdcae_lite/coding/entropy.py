@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +81,7 @@ def laplace_probabilities(index: int) -> NDArray[np.float64]:
     return np.concatenate([one_side[::-1], [1 - 2 * tail[1]], one_side, [2 * tail[-1]]])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tables:
     """The 64 coding tables of a model.
 
@@ -99,6 +100,9 @@ class Tables:
                     f"coding table {index} must hold {2 * support(index) + 2} counts of at least 1 "
                     f"that sum to {TOTAL}. The codec file is damaged: fetch it again."
                 )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Tables, (self.counts,)  # not what was computed from them
 
     @cached_property
     def models(self) -> list:

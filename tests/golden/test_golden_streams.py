@@ -104,7 +104,10 @@ def test_a_golden_file_has_the_symbols_and_the_pixels_it_always_had(name, codec,
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_golden_file_keeps_what_it_always_kept_beside_its_colours(name):
-    found, expected = metadata.of((DATA / f"{name}.mrdc").read_bytes()), KEPT.get(name, Metadata())
+    found, expected = (
+        metadata.read_metadata((DATA / f"{name}.mrdc").read_bytes()),
+        KEPT.get(name, Metadata()),
+    )
     np.testing.assert_array_equal(found.alpha, expected.alpha)
     assert found[1:] == expected[1:]
 

@@ -14,6 +14,7 @@ import pytest
 import mrdcae_lite as mr
 from mrdcae_lite.codec import Codec
 from mrdcae_lite.coding import bitstream, entropy, metadata
+from mrdcae_lite.coding.routing_map import write_routing
 from mrdcae_lite.runtime import context_model
 
 HERE = Path(__file__).parent
@@ -86,7 +87,7 @@ def test_golden_files_have_the_same_symbols_and_pixels_in_both_decoders(name, co
 def test_all_levels_in_two_tiles_and_extras_come_out_the_same(tiny_codec, tmp_path, rng):
     picture = np.tile(mr.sample("flowers")[200:232, :516], (1, 2, 1))
     alpha = rng.integers(0, 256, picture.shape[:2], np.uint8)
-    kept = metadata.Extras(alpha, b"profile" * 9, b"camera")
+    kept = metadata.Metadata(alpha, b"profile" * 9, b"camera")
     routing = rng.integers(1, 4, (1, 33), np.uint8)
     data = tiny_codec.compress(picture, 40, routing=routing, metadata=kept)
     found = assert_same(tiny_codec, saved(tiny_codec, tmp_path), data)
@@ -126,7 +127,7 @@ def test_escapes_are_read_by_the_same_rules(rng):
 def test_routing_maps_are_read_by_the_same_rules(shape, rng):
     """The package divides in double precision, the page in whole numbers."""
     routing = rng.choice([1, 2, 3], shape, p=[0.05, 0.15, 0.8]).astype(np.uint8)
-    stream = entropy.write_routing(routing)
+    stream = write_routing(routing)
     height, width = (32 * side for side in shape)
     np.testing.assert_array_equal(second.routing_map(stream, height, width), routing)
 

@@ -1,15 +1,12 @@
 """The context model three times over: training form, run-time form, and a slow exact reference."""
 
-import hashlib
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
+from mrdcae_lite.core.architecture import Architecture
 from mrdcae_lite.core.pyramid import levels
 from mrdcae_lite.core.quality import quality_features
-from mrdcae_lite.runtime.context_model import LOG_FEATURE, IntegerContextModel, shapes
+from mrdcae_lite.runtime.context_model import LOG_FEATURE, IntegerContextModel
 
 # The one magnitude whose logarithm float32 rounds to the other side (16 log 938 = 109.4999992).
 DOUBTFUL = 937
@@ -78,6 +75,20 @@ def refine(w, quality, level, state, mask):
 # --- material
 
 
+def architecture_of(width, resolutions=3):
+    return Architecture(1, 1, width, resolutions, attention=False)
+
+
+def shapes(width, resolutions=3):
+    return {spec.name: spec.shape for spec in architecture_of(width, resolutions).context_arrays()}
+
+
+def steps_of(weights, quality, masks, resolutions=3):
+    width = weights["start"].shape[1]
+    model = IntegerContextModel(architecture_of(width, resolutions), weights)
+    return model.steps(quality, masks)
+
+
 def is_bias(name):
     return name == "start" or name.endswith("_bias")
 
@@ -118,13 +129,10 @@ def run_time_indices(weights, quality, masks, symbols, resolutions=3):
     """Indices by the integer model on dense grids; 255 where there is nothing to code."""
     found = [np.full(values.shape, 255, np.uint8) for values in symbols]
 
-    def answer(request):
-        place = request.rows, request.columns, request.channels
-        assert (found[request.level][place] == 255).all()
-        found[request.level][place] = request.indices
-        return symbols[request.level][place]
-
-    IntegerContextModel(weights, resolutions).run(quality, masks, answer)
+    for step in steps_of(weights, quality, masks, resolutions):
+        assert (found[step.level][step.where] == 255).all()
+        found[step.level][step.where] = step.indices
+        step.symbols = symbols[step.level][step.where]
     return found
 
 
@@ -218,60 +226,20 @@ def test_the_order_of_additions_does_not_matter(rng):
     assert_equal_where_on(run_time_indices(shuffled, 40, masks, symbols), expected, masks)
 
 
-OTHER_PROCESS = """
-import sys, hashlib
-import numpy as np
-from mrdcae_lite.runtime.context_model import IntegerContextModel
-held = dict(np.load(sys.argv[1]))
-masks, symbols = ([held.pop(f"{kind}{n}") for n in range(3)] for kind in ("mask", "symbols"))
-digest = hashlib.sha256()
-def answer(request):
-    digest.update(request.indices.tobytes())
-    return symbols[request.level][request.rows, request.columns, request.channels]
-IntegerContextModel(held).run(30, masks, answer)
-print(digest.hexdigest())
-"""
-
-
-@pytest.mark.parametrize("threads", ["1", "4"])
-def test_another_process_with_another_thread_count_asks_for_the_same_tables(
-    threads, rng, tmp_path, monkeypatch
-):
-    weights, masks = random_weights(rng, 48, limits=False), random_masks(rng, 6, 6)
-    symbols = random_symbols(rng, masks, 3)
-    digest = hashlib.sha256()
-
-    def answer(request):
-        digest.update(request.indices.tobytes())
-        return symbols[request.level][request.rows, request.columns, request.channels]
-
-    IntegerContextModel(weights).run(30, masks, answer)
-    named = {f"mask{n}": mask for n, mask in enumerate(masks)}
-    named |= {f"symbols{n}": values for n, values in enumerate(symbols)}
-    np.savez(tmp_path / "prior.npz", **weights, **named)
-    monkeypatch.setenv("OMP_NUM_THREADS", threads)
-    monkeypatch.setenv("OPENBLAS_NUM_THREADS", threads)
-    command = [sys.executable, "-c", OTHER_PROCESS, str(tmp_path / "prior.npz")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == digest.hexdigest()
-
-
-def test_every_symbol_is_asked_for_once_coarse_levels_and_black_fields_first(rng):
+def test_every_symbol_is_coded_once_coarse_levels_and_anchors_first(rng):
     weights, masks = random_weights(rng, 4, limits=False), random_masks(rng, 2, 2)
     order = []
 
-    def answer(request):
-        colours = set((request.rows + request.columns) % 2)
-        order.append((request.level, request.channels.start, colours.pop() if colours else None))
-        assert not colours
-        return np.zeros(request.indices.shape, np.int32)
-
-    IntegerContextModel(weights).run(10, masks, answer)
+    for step in steps_of(weights, 10, masks):
+        (parity,) = set((step.rows + step.columns) % 2) or {None}
+        order.append((step.level, step.channels.start, parity))
+        assert step.first == (step.channels.start == 0 and parity == 0)
+        step.symbols = np.zeros(step.indices.shape, np.int32)
     assert order == sorted(order)
     assert len(order) == len(set(order)) == 2 * sum(len(level.groups) for level in levels(3))
 
 
-def test_a_shorter_list_of_masks_asks_the_same_of_the_levels_that_are_left(rng):
+def test_fewer_masks_leave_the_indices_of_the_other_levels_as_they_are(rng):
     weights, masks = random_weights(rng, 8, limits=False), random_masks(rng, 3, 3)
     symbols = random_symbols(rng, masks, 4)
     every = run_time_indices(weights, 60, masks, symbols)

@@ -3,7 +3,7 @@ import pytest
 from scipy.fft import dct, dctn, idctn
 
 from mrdcae_lite.core import pyramid
-from mrdcae_lite.core.pyramid import CARRIED, COLOUR, PATCH
+from mrdcae_lite.core.pyramid import CARRIED, COLOUR, CONTRAST_FLOOR, PATCH, REFERENCE_CONTRAST
 
 
 def to_blocks(grid, size):
@@ -94,7 +94,8 @@ def test_the_gain_falls_with_the_contrast_that_coarser_levels_show(amplitude):
     stripes = 0.5 + amplitude * np.cos(2 * np.pi * x / 16)  # whole waves in cells of 16
     patch = np.broadcast_to(stripes[None, :, None], (PATCH, PATCH, 3))
     levels = [level / 0.1 for level in analyse(patch)]  # in steps of a tenth
-    expected = ((amplitude**2 / 2 + pyramid.FAINTEST**2) / pyramid.USUAL**2) ** -0.15
+    variance = amplitude**2 / 2 + CONTRAST_FLOOR**2
+    expected = (variance / REFERENCE_CONTRAST**2) ** -0.15
     medium = pyramid.contrast_gain(levels[:1], 0.1)
     assert medium.shape == (2, 2, 1)
     np.testing.assert_allclose(medium, expected, rtol=0.02)
@@ -108,7 +109,8 @@ def test_colour_and_brightness_alone_are_no_contrast(rng):
         pyramid.contrast_gain(analyse(p)[:2], 1.0) for p in (np.full_like(patch, 0.1), patch)
     )
     np.testing.assert_allclose(flat, coloured, rtol=1e-4)
-    np.testing.assert_allclose(flat, (pyramid.FAINTEST / pyramid.USUAL) ** -pyramid.MASKING)
+    expected = (CONTRAST_FLOOR / REFERENCE_CONTRAST) ** -pyramid.MASKING_EXPONENT
+    np.testing.assert_allclose(flat, expected)
 
 
 def test_a_flat_patch_is_one_number():

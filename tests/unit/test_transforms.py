@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from keras import ops
 
-from mrdcae_lite.core import pyramid
 from mrdcae_lite.core.architecture import Architecture
 from mrdcae_lite.core.pyramid import level_masks
 from mrdcae_lite.runtime.transforms import Transforms
@@ -19,8 +18,7 @@ TINY = {"width": 8, "blocks": 1, "prior_width": 16}
 
 
 def transforms_of(model):
-    config = model.get_config()
-    architecture = Architecture(*(config[name] for name in Architecture._fields))
+    architecture = Architecture.from_config(model.get_config())
     return Transforms(architecture, model.frozen_transforms())
 
 
@@ -32,7 +30,7 @@ def restored(transforms, latents, masks, quality):
 
 
 def levels_of(transforms):
-    return pyramid.levels(transforms.architecture.resolutions)
+    return transforms.architecture.levels
 
 
 @pytest.fixture(scope="module", params=TWINS.values(), ids=TWINS.keys())
@@ -110,7 +108,11 @@ def test_an_architecture_knows_the_shape_of_every_weight(twins):
     model, transforms = twins
     trained = {v.path.partition("/")[2]: tuple(v.shape) for v in model.trainable_variables}
     transform = {name: shape for name, shape in trained.items() if not name.startswith("prior/")}
-    assert transforms.architecture.shapes() == transform
+    specs = transforms.architecture.transform_arrays()
+    assert {spec.name: spec.trained_shape for spec in specs} == transform
+    context = {name: shape for name, shape in trained.items() if name not in transform}
+    specs = transforms.architecture.context_arrays()
+    assert {f"prior/{spec.name}": spec.trained_shape for spec in specs} == context
 
 
 # --- residual blocks where they are needed
@@ -118,7 +120,7 @@ def test_an_architecture_knows_the_shape_of_every_weight(twins):
 
 @pytest.mark.parametrize("share", [0.02, 0.5, 1.0])
 def test_a_block_corrects_the_places_of_its_mask_and_no_other(tiny_model, share, rng):
-    (block,) = transforms_of(tiny_model)._at(60).blocks["synthesis", 1]
+    (block,) = transforms_of(tiny_model).weights_at(60).blocks["synthesis", 1]
     grid = rng.normal(0, 3, (30, 26, 192)).astype(np.float32)  # more places than in one portion
     mask = rng.random(grid.shape[:2]) < share
     mask[0, 0] = mask[-1, -1] = True
@@ -131,7 +133,7 @@ def test_a_block_corrects_the_places_of_its_mask_and_no_other(tiny_model, share,
 
 
 def test_an_empty_mask_changes_nothing(tiny_model, rng):
-    blocks = transforms_of(tiny_model)._at(60).blocks["synthesis", 0]
+    blocks = transforms_of(tiny_model).weights_at(60).blocks["synthesis", 0]
     grid = rng.normal(0, 3, (4, 6, 192)).astype(np.float32)
     before = grid.copy()
     Transforms._correct(grid, np.zeros((4, 6), bool), blocks)
@@ -152,15 +154,15 @@ def test_deblocking_looks_less_far_than_a_patch(twins, rng):
     assert abs(image - before).max() > 1e-3
 
 
-def test_what_lies_beyond_the_reach_changes_no_latent_and_no_score(twins, rng):
+def test_what_lies_beyond_the_halo_changes_no_latent_and_no_score(twins, rng):
     transforms = twins[1]
-    reach = transforms.architecture.encoder_halo
-    image = rng.random((32, 32 * (2 * reach + 3), 3)).astype(np.float32)
+    halo = transforms.architecture.encoder_halo
+    image = rng.random((32, 32 * (2 * halo + 3), 3)).astype(np.float32)
     other = 1 - image
-    near = slice(32, 32 * (2 * reach + 2))
+    near = slice(32, 32 * (2 * halo + 2))
     other[:, near] = image[:, near]
     (latents, scores), (changed, moved) = (transforms.analyse(x, 70) for x in (image, other))
-    place = 1 + reach
+    place = 1 + halo
     for y, new, level in zip(latents, changed, levels_of(transforms), strict=True):
         cells = slice(place * level.scale, (place + 1) * level.scale)
         np.testing.assert_array_equal(new[:, cells], y[:, cells])
@@ -169,22 +171,23 @@ def test_what_lies_beyond_the_reach_changes_no_latent_and_no_score(twins, rng):
         np.testing.assert_array_equal(moved[:, place], scores[:, place])
 
 
-def test_corrections_beyond_the_margins_change_no_pixel(twins, rng):
+def test_corrections_beyond_the_halos_change_no_pixel(twins, rng):
     """Of a single place: what its own pixels need of every level, and what they may do without."""
     transforms = twins[1]
-    reach, levels = transforms.architecture.decoder_halo, levels_of(transforms)
-    side = 2 * reach + 3
-    place = 1 + reach
+    halo, levels = transforms.architecture.decoder_halo, levels_of(transforms)
+    side = 2 * halo + 3
+    place = 1 + halo
     latents, _ = random_latents(levels, side, side, rng)
     whole = [np.ones(y.shape[:2], bool) for y in latents]
     expected = restored(transforms, latents, whole, 40)
     needed = []
-    for mask, level, margin in zip(whole, levels, transforms.architecture.margins(), strict=True):
-        cells = slice(place * level.scale - margin, (place + 1) * level.scale + margin)
+    halos = transforms.architecture.correction_halos()
+    for mask, level, extra in zip(whole, levels, halos, strict=True):
+        cells = slice(place * level.scale - extra, (place + 1) * level.scale + extra)
         needed.append(np.zeros_like(mask))
         needed[-1][cells, cells] = True
     inner = np.s_[32 * place : 32 * (place + 1), 32 * place : 32 * (place + 1)]
-    for y, level in zip(latents, levels, strict=True):  # nor do latents beyond the reach
+    for y, level in zip(latents, levels, strict=True):  # nor do latents beyond the halo
         y[: level.scale] = y[:, -level.scale :] = 99
     found = restored(transforms, latents, needed, 40)
     np.testing.assert_allclose(found[inner], expected[inner], atol=1e-5)
@@ -192,7 +195,7 @@ def test_corrections_beyond_the_margins_change_no_pixel(twins, rng):
 
 
 @pytest.mark.parametrize(
-    ("architecture", "margins", "decoder", "encoder"),
+    ("architecture", "halos", "decoder", "encoder"),
     [
         (Architecture(), [4, 4, 4], 5, 3),
         (Architecture(blocks=1), [2, 2, 3], 3, 3),
@@ -202,8 +205,8 @@ def test_corrections_beyond_the_margins_change_no_pixel(twins, rng):
         (Architecture(resolutions=1, attention=False, encoder_blocks=1), [2], 1, 1),
     ],
 )
-def test_margins_and_reach_are_no_wider_than_they_must_be(architecture, margins, decoder, encoder):
-    assert architecture.margins() == margins
+def test_halos_are_no_wider_than_they_must_be(architecture, halos, decoder, encoder):
+    assert architecture.correction_halos() == halos
     assert (architecture.decoder_halo, architecture.encoder_halo) == (decoder, encoder)
 
 
