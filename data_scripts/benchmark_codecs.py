@@ -25,7 +25,7 @@ import numpy as np
 
 import mrdcae_lite as mr
 from data_scripts import processor
-from data_scripts.fetch import Parser, guarded
+from data_scripts.command import Parser, guarded
 from mrdcae_lite.baselines import BASELINES, best_within
 from mrdcae_lite.entropy import routing_bits
 from mrdcae_lite.images import RGB, write_atomically

@@ -22,7 +22,7 @@ import keras
 import numpy as np
 
 from data_scripts import DataError, processor
-from data_scripts.fetch import Parser, guarded
+from data_scripts.command import Parser, guarded
 from mrdcae_lite.images import RGB, ImageError, pictures_in, read_image, sample, sample_names
 from mrdcae_lite.model import MRDCAE
 from mrdcae_lite.preparation import crop, flip, illuminate, normalise, rotate

@@ -22,13 +22,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from data_scripts import DataError
-from data_scripts.fetch import Parser, guarded
+from data_scripts.command import Parser, guarded
 from data_scripts.flowers17 import splits
 from data_scripts.leaks import THRESHOLD, fingerprints, nearest, perceptual_hash
 from mrdcae_lite.images import ImageError, pictures_in, read_image, write_atomically
 
 VALIDATE_ONE_IN = 12
-ENDINGS = (".jpg", ".jpeg", ".png")
 
 
 @dataclass(frozen=True)
@@ -56,9 +55,9 @@ def validates(name: str) -> bool:
 
 def gather(photos: Path, flowers: Path | None, to: Path) -> Gathered:
     """Write the two folders as PNG files; what is there already is not written again."""
-    found = pictures_in(photos, ENDINGS)
+    found = pictures_in(photos)
     if not found:
-        raise DataError(f"no .jpg or .png file in {photos}: run `python -m data_scripts.photos`")
+        raise DataError(f"no picture in {photos}: run `python -m data_scripts.photos`")
     learned = splits(flowers).train if flowers is not None else ()
     jobs = [Job(path, to / _part(path) / f"{path.stem}.png") for path in found]
     jobs += [Job(path, to / "train" / f"flower_{path.stem}.png", 2) for path in learned]

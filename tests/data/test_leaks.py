@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
-from data_scripts import DataError, fetch, leaks
+from data_scripts import DataError, leaks, manifest
 
 ROOT = Path(__file__).parents[2]
 SETS = ("photos_train", "photos_demo", "kodak", "flowers17")
@@ -135,13 +135,13 @@ def test_no_committed_set_shares_a_picture_with_another() -> None:
             for i, j in np.argwhere(near <= leaks.THRESHOLD)
         ]
         assert pairs == []
-        sums = [set(fetch.load(n).files.values()) for n in (one, other) if n != "photos_demo"]
+        sums = [set(manifest.load(n).files.values()) for n in (one, other) if n != "photos_demo"]
         assert len(sums) < 2 or not sums[0] & sums[1]
 
 
 def test_every_listed_file_has_a_perceptual_hash() -> None:
     for name in ("photos_train", "kodak", "flowers17"):
-        assert set(leaks.fingerprints(name)) == set(fetch.load(name).files)
+        assert set(leaks.fingerprints(name)) == set(manifest.load(name).files)
 
 
 def test_the_bundled_samples_are_in_no_training_or_test_set() -> None:
@@ -153,7 +153,7 @@ def test_the_bundled_samples_are_in_no_training_or_test_set() -> None:
         near = leaks.nearest(shown, np.array(list(known.values()), dtype=np.uint64))
         found = [(samples[i].name, list(known)[j]) for i, j in np.argwhere(near <= leaks.THRESHOLD)]
         assert found == []
-        assert not {sample.file for sample in samples} & set(fetch.load(name).files.values())
+        assert not {sample.file for sample in samples} & set(manifest.load(name).files.values())
 
 
 def test_the_flower_set_holds_75_pairs_of_copies() -> None:
