@@ -20,7 +20,7 @@ Files = dict[str, bytes]
 class Server(ThreadingHTTPServer):
     """Serves `folder`; `asked` lists the names sent, `faults` what the next answers do instead.
 
-    A fault is a status of HTTP, "cut" for a connection that ends in the middle of the file, or None.
+    A fault is a status of HTTP, "cut" for an answer that ends in the middle of the file, or None.
     """
 
     daemon_threads = True

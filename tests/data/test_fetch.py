@@ -171,6 +171,7 @@ def test_what_a_source_does_not_have_is_named(
 def test_a_dead_server_is_one_line_with_the_innermost_cause(
     tmp_path: Path, files: Files, server: Server, declare: Declare
 ) -> None:
+    server.shutdown()
     server.server_close()
     entry = archive_entry("https://example.org/a.tgz", b"")
     for more in ({}, {"archive": entry}):
@@ -271,6 +272,7 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, to: str = "", size: int = 0
         (b"no archive at all", "could not be opened"),
         (member("a.jpg", size=2000)[:-20], "end"),
     ],
+    ids=lambda value: "" if isinstance(value, bytes) else None,
 )
 def test_a_hostile_or_damaged_archive_is_refused_and_nothing_is_unpacked(
     tmp_path: Path, packed: bytes, reason: str
