@@ -8,8 +8,7 @@ import shutil
 import sys
 import tarfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -27,19 +26,12 @@ Downloader = Callable[[str, str, pooch.Pooch], None]
 """A function of an address, the path to write to, and the pooch that calls it."""
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A verified folder: files, their bytes, and how many more have no official address."""
-
-    files: int
-    size: int
-    without_address: int
-
-
 def prepare(
     data: DataSet, to: Path, *, mirror: str | None = None, downloader: Downloader | None = None
-) -> Prepared:
-    """Make `to` hold every file of the data set, verified; files already right are left alone.
+) -> list[Path]:
+    """Make `to` hold every file of the data set that can be had, verified; returns their paths.
+
+    Files that are there already and right are left alone.
 
     Parameters
     ----------
@@ -55,16 +47,17 @@ def prepare(
     wanted = [name for name in missing if mirror or data.archive or name in data.urls]
     if len(missing) == len(data.files) and not wanted:
         raise DataError(f"{data.name} has no official address; name a copy with --mirror")
-    to.mkdir(parents=True, exist_ok=True)
-    if wanted and data.archive and (not mirror or _holds(mirror, data.archive.name)):
+    if wanted:
+        to.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".", dir=to) as work:
-            unpacked = _from_archive(data.archive, Path(work), mirror)
-            _bring_all(data, wanted, to, str(unpacked))
-    else:
-        _bring_all(data, wanted, to, mirror, None if mirror else downloader)
+            source, make = mirror, None if mirror else downloader
+            if data.archive and (not mirror or _holds(mirror, data.archive.name)):
+                source = _unpacked(data.archive, Path(work), mirror)
+            pup = store(to, data.files, data.urls, source)
+            for name in tqdm(wanted, desc=data.name, unit="file", leave=False, disable=None):
+                bring(pup, name, make)
     absent = set(missing) - set(wanted)
-    sizes = [(to / name).stat().st_size for name in data.files if name not in absent]
-    return Prepared(len(sizes), sum(sizes), len(absent))
+    return [to / name for name in data.files if name not in absent]
 
 
 def store(
@@ -154,23 +147,11 @@ def _holds(mirror: str, name: str) -> bool:
         raise _unreadable(pup.get_url(name), error) from error
 
 
-def _from_archive(archive: Archive, work: Path, mirror: str | None) -> Path:
+def _unpacked(archive: Archive, work: Path, mirror: str | None) -> str:
     """The folder with the files of an archive, which is brought and unpacked in `work`."""
     pup = store(work, {archive.name: archive.hash}, {archive.name: archive.url}, mirror)
     unpack(bring(pup, archive.name, progress=True), work / "unpacked", archive.unpacked_limit)
-    return work / "unpacked" / archive.folder
-
-
-def _bring_all(
-    data: DataSet,
-    names: Iterable[str],
-    to: Path,
-    mirror: str | None,
-    downloader: Downloader | None = None,
-) -> None:
-    pup = store(to, data.files, data.urls, mirror)
-    for name in tqdm(names, desc=data.name, unit="file", leave=False, disable=None):
-        bring(pup, name, downloader)
+    return str(work / "unpacked" / archive.folder)
 
 
 def _copy(source: str, target: str, _pup: pooch.Pooch) -> None:
@@ -208,10 +189,11 @@ def command_line(
 
     def work() -> None:
         data = load(name)
-        done = prepare(data, options.to, mirror=options.mirror, downloader=downloader)
-        print(f"{data.title}: {done.files:,} files, {done.size:,} bytes in {options.to}")
-        if done.without_address:
-            print(f"{done.without_address} more files have no address; name a --mirror for them")
+        paths = prepare(data, options.to, mirror=options.mirror, downloader=downloader)
+        size = sum(path.stat().st_size for path in paths)
+        print(f"{data.title}: {len(paths):,} files, {size:,} bytes in {options.to}")
+        if absent := len(data.files) - len(paths):
+            print(f"{absent} more files have no address; name a --mirror for them")
         print(f"licence: {data.licence}")
         if finish:
             finish(options.to, options.mirror)

@@ -89,20 +89,21 @@ def test_copies_inside_one_folder_count_only_when_asked_for(train: Path) -> None
     assert leaks.main([str(train), "--within"]) == 1
 
 
-@pytest.mark.parametrize("content", [None, b"no picture"])
-def test_a_folder_that_cannot_be_compared_is_one_line_and_code_2(
-    tmp_path: Path, content: bytes | None, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "expected pictures in .*, found none; prepare it first"),
+        (b"no picture", r"a\.png is not a readable picture .*; remove it"),
+        (b"\x89PNG\r\n\x1a\n broken", r"a\.png is not a readable picture .*; remove it"),
+    ],
+)
+def test_a_folder_that_cannot_be_compared_is_refused(
+    tmp_path: Path, content: bytes | None, message: str
 ) -> None:
     if content:
         (tmp_path / "a.png").write_bytes(content)
-    assert leaks.main([str(tmp_path)]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
-
-
-def test_a_broken_picture_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
-    with pytest.raises(DataError, match=r"a\.png is not a readable picture .*remove it"):
-        leaks.picture(tmp_path / "a.png")
+    with pytest.raises(DataError, match=message):
+        leaks.pictures(tmp_path)
 
 
 def test_mirroring_flips_exactly_the_odd_horizontal_frequencies(train: Path) -> None:

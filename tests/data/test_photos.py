@@ -11,11 +11,13 @@ from data_scripts import fetch, photos
 from .conftest import Server, put
 
 
+@pytest.mark.parametrize("served", [True, False])
 def test_a_photograph_is_made_from_its_original_and_the_others_come_from_a_mirror(
     tmp_path: Path,
     server: Server,
     declare: Callable[..., None],
     capsys: pytest.CaptureFixture[str],
+    served: bool,
 ) -> None:
     wanted, to = tmp_path / "wanted.jpg", tmp_path / "p"
     Image.linear_gradient("L").resize((2000, 1500)).save(server.folder / "1.png")
@@ -25,8 +27,9 @@ def test_a_photograph_is_made_from_its_original_and_the_others_come_from_a_mirro
     assert photos.main(["--to", str(to)]) == 0
     assert (to / "cid22_1.jpg").read_bytes() == wanted.read_bytes()
     assert "1 more files have no address" in capsys.readouterr().out
-    mirror = put(tmp_path / "mirror", {"mate_2.jpg": b"of a package"})
-    assert photos.main(["--to", str(to), "--mirror", str(mirror)]) == 0
+    put(server.folder, {"mate_2.jpg": b"of a package"})
+    mirror = server.url if served else str(server.folder)
+    assert photos.main(["--to", str(to), "--mirror", mirror]) == 0
     assert {path.name: path.read_bytes() for path in to.iterdir()} == listed
 
 
