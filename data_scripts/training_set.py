@@ -8,7 +8,6 @@ which takes the traces of their JPEG past away. Whatever looks like a picture of
 the bundled samples or of the flowers held out is left out and named.
 """
 
-import argparse
 import hashlib
 import sys
 from collections.abc import Callable, Sequence
@@ -127,7 +126,7 @@ def _convert(job: Job, like: Callable[[Image.Image], str | None]) -> str | None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit code."""
-    parser: argparse.ArgumentParser = Parser(prog="data_scripts.training_set")
+    parser = Parser(prog="data_scripts.training_set")
     parser.add_argument("--photos", type=Path, required=True, help="folder of data_scripts.photos")
     parser.add_argument("--flowers", type=Path, help="folder of data_scripts.flowers17")
     parser.add_argument("--to", type=Path, required=True, help="folder to write to")
