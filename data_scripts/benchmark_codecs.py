@@ -25,7 +25,7 @@ import numpy as np
 
 import mrdcae_lite as mr
 from data_scripts import processor
-from data_scripts.fetch import Parser, guarded
+from data_scripts.command import Parser, guarded
 from mrdcae_lite.coding.routing_map import routing_bits
 from mrdcae_lite.core.files import write_atomically
 from mrdcae_lite.core.pixels import RGB

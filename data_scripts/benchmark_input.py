@@ -22,7 +22,7 @@ import keras
 import numpy as np
 
 from data_scripts import DataError, processor
-from data_scripts.fetch import Parser, guarded
+from data_scripts.command import Parser, guarded
 from mrdcae_lite.core.pixels import RGB, normalise
 from mrdcae_lite.io.images import ImageError, pictures_in, read_image, sample, sample_names
 from mrdcae_lite.training.augmentation import crop, flip, illuminate, rotate

@@ -13,9 +13,9 @@ import numpy as np
 from scipy.io import loadmat
 
 from data_scripts import DataError
-from data_scripts.download import fetch, located
-from data_scripts.fetch import Prepared, command, entry
+from data_scripts.fetch import bring, command_line, store
 from data_scripts.leaks import copies
+from data_scripts.manifest import entry
 
 IMAGES, A_CLASS = 1360, 80
 SPLITS_FILE = "datasplits.mat"
@@ -101,14 +101,14 @@ def _fallback() -> list[list[int]]:
     return parts
 
 
-def _finish(done: Prepared, mirror: str | None) -> None:
+def _finish(folder: Path, mirror: str | None) -> None:
     official = entry("flowers17")["splits"]
-    target = done.folder / SPLITS_FILE
+    hashes, urls = ({SPLITS_FILE: official[key]} for key in ("hash", "url"))
     try:
-        fetch(located(mirror, SPLITS_FILE) if mirror else official["url"], official["hash"], target)
+        bring(store(folder, hashes, urls, mirror), SPLITS_FILE)
     except DataError as error:
         print(f"no official splits: {error}")
-    found = splits(done.folder)
+    found = splits(folder)
     print(
         f"{found.source}: {len(found.train)} train, {len(found.validation)} validation, "
         f"{len(found.test)} test; {len(found.dropped)} dropped as copies"
@@ -117,7 +117,7 @@ def _finish(done: Prepared, mirror: str | None) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prepare the set in a folder."""
-    return command(["flowers17"], argv, finish=_finish)
+    return command_line("flowers17", argv, finish=_finish)
 
 
 if __name__ == "__main__":

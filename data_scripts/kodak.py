@@ -5,12 +5,12 @@
 
 from collections.abc import Sequence
 
-from data_scripts.fetch import command
+from data_scripts.fetch import command_line
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prepare the set in a folder."""
-    return command(["kodak"], argv)
+    return command_line("kodak", argv)
 
 
 if __name__ == "__main__":

@@ -20,10 +20,10 @@ from scipy.fft import dctn
 from tqdm import tqdm
 
 from data_scripts import DataError
-from data_scripts.fetch import Parser, guarded
+from data_scripts.command import Parser, guarded
+from mrdcae_lite.io.images import PICTURES
 
 THRESHOLD = 12  # of 64 bits; a false alarm costs a training picture, a leak costs the result
-ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".ppm", ".bmp", ".tif", ".tiff", ".avif"}
 FINGERPRINTS = Path(__file__).parent / "checksums" / "perceptual.txt"
 # Bits of odd horizontal frequency: mirroring a picture changes exactly their signs.
 _MIRROR = np.uint64(0xAAAAAAAAAAAAAAAA)
@@ -84,7 +84,7 @@ def picture(path: Path, name: str | None = None) -> Picture:
 
 def pictures(folder: Path) -> list[Picture]:
     """Read every picture of a folder and of its subfolders."""
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES and p.is_file())
     if not paths:
         raise DataError(f"expected pictures in {folder}, found none; prepare it first")
     return [picture(p) for p in tqdm(paths, desc=folder.name, leave=False, disable=None)]
@@ -149,20 +149,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--within", action="store_true", help="also compare inside each folder")
     parser.add_argument("--print", action="store_true", help="print the perceptual hashes only")
     arguments = parser.parse_args(argv)
-    pairs: list[Pair] = []
 
-    def work() -> None:
+    def work() -> int:
         sets = [pictures(folder) for folder in arguments.folders]
         if arguments.print:
             for one in (one for found in sets for one in found):
                 print(f"{one.perceptual:016x}  {'/'.join(Path(one.name).parts[-2:])}")
-            return
-        pairs.extend(find(sets, within=arguments.within))
+            return 0
+        pairs = find(sets, within=arguments.within)
         for pair in pairs:
             print(f"{pair.kind} ({pair.distance} of 64 bits): {pair.first}  {pair.second}")
         print(f"{len(pairs)} pairs among {sum(map(len, sets)):,} pictures")
+        return int(bool(pairs))
 
-    return guarded(parser.prog, work) or int(bool(pairs))
+    return guarded(parser.prog, work)
 
 
 if __name__ == "__main__":

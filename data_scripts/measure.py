@@ -24,9 +24,10 @@ from PIL import Image, JpegImagePlugin, features
 from tqdm import tqdm
 
 from data_scripts import DataError
-from data_scripts.fetch import Parser, guarded, load
+from data_scripts.command import Parser, guarded
 from data_scripts.flowers17 import IMAGES, splits
 from data_scripts.leaks import copies
+from data_scripts.manifest import load
 from mrdcae_lite.core.distortion import psnr
 from mrdcae_lite.core.pixels import RGB
 from mrdcae_lite.evaluation.baselines import BASELINES, encode_to_size

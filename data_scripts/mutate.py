@@ -26,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 
 import mrdcae_lite as mr
-from data_scripts.fetch import Parser
+from data_scripts.command import Parser
 from mrdcae_lite.coding import metadata
 from mrdcae_lite.coding.bitstream import (
     BitstreamError,

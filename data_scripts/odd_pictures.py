@@ -19,7 +19,7 @@ from PIL import Image, ImageCms
 
 import mrdcae_lite as mr
 from data_scripts import DataError
-from data_scripts.fetch import Parser, guarded
+from data_scripts.command import Parser, guarded
 from mrdcae_lite.core.distortion import psnr
 
 BAD = ["broken.png", "cut.jpg", "empty.png"]

@@ -7,16 +7,19 @@ packages (named in the manifest) and need ``--mirror FOLDER_OR_URL``, which hold
 
 import math
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
-from PIL import Image
+import pooch
+from PIL import Image, UnidentifiedImageError
 
-from data_scripts.fetch import Prepared, command
+from data_scripts.fetch import command_line
 
 PIXELS = 2_000_000
 
 
-def training_jpeg(original: Path, target: Path) -> None:
+def training_jpeg(original: Path | BinaryIO, target: Path) -> None:
     """Shrink a photograph to at most 2 megapixels and store it as JPEG, quality 95, 4:4:4."""
     with Image.open(original) as opened:
         image = opened.convert("RGB")
@@ -28,14 +31,19 @@ def training_jpeg(original: Path, target: Path) -> None:
     image.save(target, "JPEG", quality=95, subsampling=0, optimize=True)
 
 
-def _finish(done: Prepared, _mirror: str | None) -> None:
-    if done.without_address:
-        print(f"{len(done.without_address)} more files have no address; name a --mirror for them")
+def from_original(url: str, target: str, pup: pooch.Pooch) -> None:
+    """A downloader that writes the training file made from the original at `url`."""
+    original = BytesIO()
+    pooch.HTTPDownloader()(url, original, pup)
+    try:
+        training_jpeg(original, Path(target))
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{url} is no picture") from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prepare the set in a folder."""
-    return command(["photos_train"], argv, convert=training_jpeg, finish=_finish)
+    return command_line("photos_train", argv, downloader=from_original)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ which takes the traces of their JPEG past away. Whatever looks like a picture of
 the bundled samples or of the flowers held out is left out and named.
 """
 
-import argparse
 import hashlib
 import sys
 from collections.abc import Callable, Sequence
@@ -22,14 +21,13 @@ from PIL import Image
 from tqdm import tqdm
 
 from data_scripts import DataError
-from data_scripts.fetch import Parser, guarded
+from data_scripts.command import Parser, guarded
 from data_scripts.flowers17 import splits
 from data_scripts.leaks import THRESHOLD, fingerprints, nearest, perceptual_hash
 from mrdcae_lite.core.files import write_atomically
 from mrdcae_lite.io.images import ImageError, pictures_in, read_image
 
 VALIDATE_ONE_IN = 12
-ENDINGS = (".jpg", ".jpeg", ".png")
 
 
 @dataclass(frozen=True)
@@ -57,9 +55,9 @@ def validates(name: str) -> bool:
 
 def gather(photos: Path, flowers: Path | None, to: Path) -> Gathered:
     """Write the two folders as PNG files; what is there already is not written again."""
-    found = pictures_in(photos, ENDINGS)
+    found = pictures_in(photos)
     if not found:
-        raise DataError(f"no .jpg or .png file in {photos}: run `python -m data_scripts.photos`")
+        raise DataError(f"no picture in {photos}: run `python -m data_scripts.photos`")
     learned = splits(flowers).train if flowers is not None else ()
     jobs = [Job(path, to / _part(path) / f"{path.stem}.png") for path in found]
     jobs += [Job(path, to / "train" / f"flower_{path.stem}.png", 2) for path in learned]
@@ -129,7 +127,7 @@ def _convert(job: Job, like: Callable[[Image.Image], str | None]) -> str | None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit code."""
-    parser: argparse.ArgumentParser = Parser(prog="data_scripts.training_set")
+    parser = Parser(prog="data_scripts.training_set")
     parser.add_argument("--photos", type=Path, required=True, help="folder of data_scripts.photos")
     parser.add_argument("--flowers", type=Path, help="folder of data_scripts.flowers17")
     parser.add_argument("--to", type=Path, required=True, help="folder to write to")

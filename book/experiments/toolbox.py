@@ -27,7 +27,7 @@ from skimage.filters import sobel
 
 import mrdcae_lite as mr
 from data_scripts import DataError, flowers17
-from data_scripts.fetch import load as listed
+from data_scripts.manifest import load as listed
 from mrdcae_lite.evaluation.baselines import BASELINES, encode_to_size
 from mrdcae_lite.evaluation.benchmark import OURS, Point, benchmark
 from mrdcae_lite.evaluation.metrics import ssim_db

@@ -1,90 +1,64 @@
-"""A web server that misbehaves on request, tiny pictures, and a manifest made of them."""
+"""A web server of one folder that fails on request, and a manifest made of a few small files."""
 
 import hashlib
 import io
 import json
+import tarfile
 import threading
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from data_scripts import download, fetch
+from data_scripts import manifest
 
-
-@dataclass
-class Page:
-    """What the server sends for one path, and how badly."""
-
-    body: bytes
-    ranges: bool = True
-    kind: str = "application/octet-stream"
-    statuses: list[int] = field(default_factory=list)  # sent first, one a request
-    cuts: list[int] = field(default_factory=list)  # the connection ends after so many bytes
-    length: int | None = None  # a lie about Content-Length
-    offset_lie: int = 0  # a 206 answer that begins elsewhere
-    pause: float = 0.0  # seconds between pieces
-    piece: int = 4096
+Files = dict[str, bytes]
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `pages` and remembers every request as (path, Range header)."""
+    """Serves `folder`; `asked` lists the names sent, `faults` what the next answers do instead.
+
+    A fault is a status of HTTP, "cut" for an answer that ends in the middle of the file, or None.
+    """
 
     daemon_threads = True
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.pages: dict[str, Page] = {}
-        self.asked: list[tuple[str, str | None]] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
+    def __init__(self, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), partial(_Handler, directory=str(folder)))
+        self.folder = folder
+        self.asked: list[str] = []
+        self.faults: list[int | str | None] = []
+        self.url = f"http://127.0.0.1:{self.server_port}"
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(SimpleHTTPRequestHandler):
     server: Server
 
     def log_message(self, format: str, *args: object) -> None:
         """Stay silent."""
 
     def do_GET(self) -> None:
-        wanted = self.headers.get("Range")
-        self.server.asked.append((self.path, wanted))
-        page = self.server.pages.get(self.path)
-        if page is None or page.statuses:
-            self.send_error(page.statuses.pop(0) if page else 404)
-            return
-        begin = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and page.ranges else 0
-        if begin and begin >= len(page.body):
-            self.send_error(416)
-            return
-        body = page.body[max(0, begin + page.offset_lie) :]
-        self.send_response(206 if begin else 200)
-        if begin:
-            first = begin + page.offset_lie
-            self.send_header("Content-Range", f"bytes {first}-{len(page.body) - 1}/*")
-        self.send_header("Content-Type", page.kind)
-        self.send_header("Content-Length", str(len(body) if page.length is None else page.length))
-        self.end_headers()
-        if page.cuts:
-            body = body[: page.cuts.pop(0)]
-        try:
-            for start in range(0, len(body), page.piece):
-                self.wfile.write(body[start : start + page.piece])
-                time.sleep(page.pause)
-        except OSError:
-            return  # the client left
+        self.server.asked.append(self.path.removeprefix("/"))
+        fault = self.server.faults.pop(0) if self.server.faults else None
+        if isinstance(fault, int):
+            self.send_error(fault)
+        elif fault == "cut":
+            content = Path(self.translate_path(self.path)).read_bytes()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content[: len(content) // 2])
+        else:
+            super().do_GET()
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as running:
+def server(tmp_path: Path) -> Iterator[Server]:
+    folder = tmp_path / "served"
+    folder.mkdir()
+    with Server(folder) as running:
         thread = threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         yield running
@@ -92,44 +66,45 @@ def server() -> Iterator[Server]:
         thread.join()
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "BACKOFF", 0.005)
-    monkeypatch.setattr(download, "TIMEOUT", (2.0, 0.5))
-
-
-@pytest.fixture
-def body(rng: np.random.Generator) -> bytes:
-    """Bytes of a file: 300,000, incompressible."""
-    return rng.bytes(300_000)
-
-
-@pytest.fixture
-def tiny(rng: np.random.Generator) -> Callable[[str], bytes]:
-    """Make a picture file of a few hundred bytes, another one on each call."""
-
-    def make(ending: str) -> bytes:
-        out = io.BytesIO()
-        pixels = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(out, {"jpg": "JPEG", "png": "PNG"}[ending])
-        return out.getvalue()
-
-    return make
-
-
 @pytest.fixture
 def declare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Write a manifest with one data set, whose files have the checksums of `files`."""
 
-    def write(name: str, files: dict[str, bytes] | None = None, **entry: object) -> None:
+    def write(name: str, files: Files, **entry: object) -> None:
         folder = tmp_path / "declared"
         folder.mkdir(exist_ok=True)
-        if files is not None:
-            lines = (f"{hashlib.sha256(c).hexdigest()}  {n}\n" for n, c in files.items())
-            (folder / "list.sha256").write_text("".join(lines))
-            entry["sums"] = "list.sha256"
-        content = {name: {"title": "A set", "licence": "CC0", **entry}}
-        (folder / "manifest.json").write_text(json.dumps(content))
-        monkeypatch.setattr(fetch, "MANIFEST", folder / "manifest.json")
+        lines = (f"{sha(content)}  {file}\n" for file, content in files.items())
+        (folder / "list.sha256").write_text("".join(lines))
+        entry |= {"title": "A set", "licence": "CC0", "sums": "list.sha256"}
+        (folder / "manifest.json").write_text(json.dumps({name: entry}))
+        monkeypatch.setattr(manifest, "MANIFEST", folder / "manifest.json")
 
     return write
+
+
+def sha(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def put(folder: Path, files: Files) -> Path:
+    """Write files into a folder, which is made."""
+    folder.mkdir(exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def tgz(files: Files) -> bytes:
+    """A tar archive with the files in its folder jpg."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(f"jpg/{name}")
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return out.getvalue()
+
+
+def archive_entry(url: str, packed: bytes, limit: int = 1_000_000) -> dict[str, object]:
+    """The entry of an archive in a manifest."""
+    return {"url": url, "hash": f"sha256:{sha(packed)}", "folder": "jpg", "unpacked_limit": limit}

@@ -11,9 +11,7 @@ from data_scripts import DataError, flowers17
 from data_scripts.flowers17 import IMAGES, splits
 from data_scripts.leaks import copies
 
-from .conftest import Page, Server
-from .test_download import sha
-from .test_prepare import archive_entry, tgz_of
+from .conftest import Server, archive_entry, put, sha, tgz
 
 NAMES = [f"image_{i:04d}.jpg" for i in range(1, IMAGES + 1)]
 
@@ -108,23 +106,24 @@ def test_an_incomplete_folder_is_not_split(folder: Path) -> None:
 
 
 def test_flowers_come_from_a_mirror_folder_of_unpacked_files(
-    folder: Path, tmp_path: Path, declare: Callable[..., None], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, declare: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = {name: f"tiny {name}".encode() for name in NAMES}
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    (tmp_path / "none").mkdir()
-    official = mat(tmp_path / "none")
-    entry = {"url": "https://example.org/datasplits.mat", "hash": sha(official.read_bytes())}
-    archive = archive_entry("https://example.org/17flowers.tgz", b"", members="jpg/*.jpg")
-    declare("flowers17", files, archive=archive, splits=entry)
-    arguments = ["--to", str(tmp_path / "f"), "--mirror", str(folder)]
+    official = mat(tmp_path).read_bytes()
+    declare(
+        "flowers17",
+        files,
+        archive=archive_entry("https://example.org/17flowers.tgz", b""),
+        splits={"url": "https://example.org/datasplits.mat", "hash": sha(official)},
+    )
+    mirror = put(tmp_path / "mirror", files)
+    arguments = ["--to", str(tmp_path / "f"), "--mirror", str(mirror)]
     assert flowers17.main(arguments) == 0
     shown = capsys.readouterr().out
     assert "1,360 files" in shown
     assert "no official splits: " in shown
     assert "fallback: 40/20/20" in shown
-    (folder / "datasplits.mat").write_bytes(official.read_bytes())
+    put(mirror, {"datasplits.mat": official})
     assert flowers17.main(arguments) == 0
     assert "official split 1 (datasplits.mat)" in capsys.readouterr().out
 
@@ -136,14 +135,13 @@ def test_flowers_come_from_the_official_archive(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     files = {name: f"tiny {name}".encode() for name in NAMES}
-    packed, official = tgz_of(files), mat(tmp_path).read_bytes()
-    server.pages |= {"/17flowers.tgz": Page(packed, cuts=[5000]), "/splits.mat": Page(official)}
+    packed, official = tgz(files), mat(tmp_path).read_bytes()
+    put(server.folder, {"17flowers.tgz": packed, "datasplits.mat": official})
     declare(
         "flowers17",
         files,
-        archive=archive_entry(f"{server.url}/17flowers.tgz", packed)
-        | {"size": None, "members": "jpg/*.jpg", "unpacked_limit": 5_000_000},
-        splits={"url": f"{server.url}/splits.mat", "hash": sha(official)},
+        archive=archive_entry(f"{server.url}/17flowers.tgz", packed),
+        splits={"url": f"{server.url}/datasplits.mat", "hash": sha(official)},
     )
     assert flowers17.main(["--to", str(tmp_path / "f")]) == 0
     assert "official split 1" in capsys.readouterr().out

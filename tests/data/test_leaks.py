@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
-from data_scripts import DataError, fetch, leaks
+from data_scripts import DataError, leaks, manifest
 
 ROOT = Path(__file__).parents[2]
 SETS = ("photos_train", "photos_demo", "kodak", "flowers17")
@@ -89,20 +89,21 @@ def test_copies_inside_one_folder_count_only_when_asked_for(train: Path) -> None
     assert leaks.main([str(train), "--within"]) == 1
 
 
-@pytest.mark.parametrize("content", [None, b"no picture"])
-def test_a_folder_that_cannot_be_compared_is_one_line_and_code_2(
-    tmp_path: Path, content: bytes | None, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "expected pictures in .*, found none; prepare it first"),
+        (b"no picture", r"a\.png is not a readable picture .*; remove it"),
+        (b"\x89PNG\r\n\x1a\n broken", r"a\.png is not a readable picture .*; remove it"),
+    ],
+)
+def test_a_folder_that_cannot_be_compared_is_refused(
+    tmp_path: Path, content: bytes | None, message: str
 ) -> None:
     if content:
         (tmp_path / "a.png").write_bytes(content)
-    assert leaks.main([str(tmp_path)]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
-
-
-def test_a_broken_picture_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
-    with pytest.raises(DataError, match=r"a\.png is not a readable picture .*remove it"):
-        leaks.picture(tmp_path / "a.png")
+    with pytest.raises(DataError, match=message):
+        leaks.pictures(tmp_path)
 
 
 def test_mirroring_flips_exactly_the_odd_horizontal_frequencies(train: Path) -> None:
@@ -135,13 +136,13 @@ def test_no_committed_set_shares_a_picture_with_another() -> None:
             for i, j in np.argwhere(near <= leaks.THRESHOLD)
         ]
         assert pairs == []
-        sums = [set(fetch.load(n).files.values()) for n in (one, other) if n != "photos_demo"]
+        sums = [set(manifest.load(n).files.values()) for n in (one, other) if n != "photos_demo"]
         assert len(sums) < 2 or not sums[0] & sums[1]
 
 
 def test_every_listed_file_has_a_perceptual_hash() -> None:
     for name in ("photos_train", "kodak", "flowers17"):
-        assert set(leaks.fingerprints(name)) == set(fetch.load(name).files)
+        assert set(leaks.fingerprints(name)) == set(manifest.load(name).files)
 
 
 def test_the_bundled_samples_are_in_no_training_or_test_set() -> None:
@@ -153,7 +154,7 @@ def test_the_bundled_samples_are_in_no_training_or_test_set() -> None:
         near = leaks.nearest(shown, np.array(list(known.values()), dtype=np.uint64))
         found = [(samples[i].name, list(known)[j]) for i, j in np.argwhere(near <= leaks.THRESHOLD)]
         assert found == []
-        assert not {sample.file for sample in samples} & set(fetch.load(name).files.values())
+        assert not {sample.file for sample in samples} & set(manifest.load(name).files.values())
 
 
 def test_the_flower_set_holds_75_pairs_of_copies() -> None:

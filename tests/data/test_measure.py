@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_scripts import DataError, fetch, leaks, measure
+from data_scripts import DataError, leaks, manifest, measure
 from mrdcae_lite.core.distortion import psnr
 from mrdcae_lite.evaluation.baselines import BASELINES
 from mrdcae_lite.io.images import read_image, sample
@@ -86,7 +86,7 @@ def test_a_missing_set_is_one_line_and_code_2(
 
 def test_a_wrong_picture_is_not_measured(tmp_path: Path) -> None:
     (tmp_path / "flowers17").mkdir()
-    for name in fetch.load("flowers17").files:
+    for name in manifest.load("flowers17").files:
         (tmp_path / "flowers17" / name).write_bytes(b"another picture")
     with pytest.raises(DataError, match=r"image_0001\.jpg is not the file listed; run python"):
         measure.measure(tmp_path / "flowers17", tmp_path / "kodak")
@@ -101,7 +101,7 @@ def test_rounding_reaches_every_level() -> None:
 
 def test_the_committed_figures_belong_to_the_listed_files() -> None:
     assert COMMITTED["data"] == measure.provenance("flowers17", "kodak")["data"]
-    files, listed = COMMITTED["flowers17"], fetch.entry("flowers17")
+    files, listed = COMMITTED["flowers17"], manifest.entry("flowers17")
     assert (files["files"], files["bytes"]) == (listed["files"], listed["bytes"])
     assert files["mean_bytes"] == pytest.approx(listed["bytes"] / listed["files"], abs=1e-4)
     assert files["ratio"] == pytest.approx(24 / files["bpp"], rel=1e-3)
