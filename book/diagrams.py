@@ -9,9 +9,9 @@ from html import escape
 from itertools import pairwise
 from typing import NamedTuple
 
-from mrdcae_lite.codec import load
 from mrdcae_lite.core import pyramid
 from mrdcae_lite.core.architecture import Architecture
+from mrdcae_lite.models import load
 
 NAMES = ("low", "medium", "high")
 FILL = {"data": "#f3ede4", "step": "#dbe9f6", "level": "#fbe3d6", "file": "#e3f0dc"}

@@ -31,8 +31,8 @@ from mrdcae_lite.core.files import write_atomically
 from mrdcae_lite.core.pixels import RGB
 from mrdcae_lite.core.pyramid import PATCH
 from mrdcae_lite.core.tiling import Tiling
+from mrdcae_lite.evaluation import inspection
 from mrdcae_lite.evaluation.baselines import BASELINES, best_within
-from mrdcae_lite.runtime import inspection
 
 RATES = (0.5, 1.0)  # bits per pixel at which speeds are compared
 SIZES = (0.1, 0.4, 1.6, 6.4, 12.0, 25.0, 50.0)  # megapixels

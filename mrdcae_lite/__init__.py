@@ -12,12 +12,13 @@ mr.bits_per_pixel(data, image.shape), mr.psnr(image, restored, data_range=255)
 import importlib
 from typing import TYPE_CHECKING
 
-from mrdcae_lite.codec import Codec, load, load_for
+from mrdcae_lite.codec import Codec
 from mrdcae_lite.coding.bitstream import BitstreamError
 from mrdcae_lite.coding.bitstream import read_header as info
 from mrdcae_lite.core.distortion import bits_per_pixel, compression_ratio, mse, psnr
-from mrdcae_lite.core.patches import from_patches, pad_to_multiple, to_patches
+from mrdcae_lite.core.patches import pad_to_multiple
 from mrdcae_lite.evaluation.metrics import bd_rate, ms_ssim, seam_ratio, ssim, ssim_db
+from mrdcae_lite.evaluation.patches import from_patches, to_patches
 from mrdcae_lite.io import pillow_plugin as pillow_plugin  # tells Pillow about .mrdc files
 from mrdcae_lite.io.images import (
     ImageError,
@@ -27,6 +28,7 @@ from mrdcae_lite.io.images import (
     sample_names,
     write_image,
 )
+from mrdcae_lite.models import load, load_for
 
 if TYPE_CHECKING:
     from mrdcae_lite.training.model import MRDCAE

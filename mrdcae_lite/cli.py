@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mrdcae_lite.codec import load
 from mrdcae_lite.coding import bitstream
 from mrdcae_lite.core.distortion import bits_per_pixel
 from mrdcae_lite.core.files import one_line, write_atomically
@@ -24,7 +23,7 @@ from mrdcae_lite.core.pixels import RGB
 from mrdcae_lite.core.quality import check_quality
 from mrdcae_lite.io.batch import EXTENSION, Task, compress_file, convert, decompress_file, plan
 from mrdcae_lite.io.images import PICTURES, pictures_in, read_image
-from mrdcae_lite.runtime.frozen import registry
+from mrdcae_lite.models import load, registry
 
 
 @contextmanager

@@ -4,7 +4,7 @@ What happens in between stands in `runtime.encoder` and `runtime.decoder`.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrdcae_lite.coding import bitstream
-from mrdcae_lite.coding.bitstream import BitstreamError, Header
+from mrdcae_lite.coding.bitstream import Header
 from mrdcae_lite.coding.entropy import Tables, laplace_tables
 from mrdcae_lite.coding.metadata import NO_METADATA, Metadata, check_alpha
 from mrdcae_lite.coding.metadata import pack as pack_metadata
@@ -27,7 +27,7 @@ from mrdcae_lite.core.tiling import Tiling
 from mrdcae_lite.runtime import encoder
 from mrdcae_lite.runtime.decoder import Decoder, Region, Symbols
 from mrdcae_lite.runtime.encoder import Latents, Router
-from mrdcae_lite.runtime.frozen import FrozenModel, load_model, name_of
+from mrdcae_lite.runtime.frozen import FrozenModel
 
 if TYPE_CHECKING:
     from mrdcae_lite.training.model import MRDCAE
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 class Codec:
     """A trained model that writes and reads `.mrdc` files.
 
-    `load` finds a shipped one, `Codec.from_model` makes one from a trained model. It works on
-    tiles: beside the picture and the file it keeps the symbols of up to three rows of tiles. It can
-    be pickled, so that other processes can use it.
+    `models.load` finds a shipped one, `Codec.from_model` makes one from a trained model. It works
+    on tiles: beside the picture and the file it keeps the symbols of up to three rows of tiles. It
+    can be pickled, by its weights or, if `origin` is set, by a function and its argument.
 
     Args:
         model: the frozen model.
@@ -46,6 +46,10 @@ class Codec:
 
     def __init__(self, model: FrozenModel) -> None:
         self.model = model
+        self.origin: tuple[Callable[[str], Codec], str] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (self.origin[0], self.origin[1:]) if self.origin else (Codec, (self.model,))
 
     @property
     def id(self) -> bytes:
@@ -56,10 +60,6 @@ class Codec:
     def architecture(self) -> Architecture:
         """Hyperparameters of the model."""
         return self.model.architecture
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        name = name_of(self.id)
-        return (load, (name,)) if name else (Codec, (self.model,))
 
     # --- compress ---------------------------------------------------------------------------
 
@@ -224,17 +224,6 @@ class Codec:
         model.build()
         model.load_frozen_weights(self.model.transform_weights, self.model.context_weights)
 
-    def with_fitted_tables(
-        self, images: Sequence[RGB], *, qualities: Sequence[int] = (5, 30, 55, 80)
-    ) -> "Codec":
-        """The same networks with coding tables fitted to the symbols of some photographs.
-
-        Args:
-            images: uint8 (height, width, 3) each, not of a test set.
-            qualities: each image is encoded at each of them.
-        """
-        return Codec(self.model.with_tables(encoder.fit_tables(self.model, images, qualities)))
-
     def save(self, path: str | Path) -> None:
         """Write the codec to one file: a compressed NumPy archive without pickled objects."""
         self.model.save(path)
@@ -243,30 +232,6 @@ class Codec:
     def read(cls, content: bytes) -> "Codec":
         """The codec in the bytes of a file that `save` wrote; raises `ValueError` for others."""
         return cls(FrozenModel.read(content))
-
-
-def load(name: str | Path = "lite") -> Codec:
-    """A shipped codec by name, or one that `Codec.save` wrote by path.
-
-    Shipped files are checked against their SHA-256. A file is loaded once in a process, and again
-    when it changes.
-
-    Raises:
-        ValueError: if there is no such codec, or its file is damaged.
-    """
-    return Codec(load_model(name))
-
-
-def load_for(data: bytes) -> Codec:
-    """The shipped codec that the bytes of a `.mrdc` file name; raises `BitstreamError`."""
-    wanted = bitstream.read_header(data).model
-    name = name_of(wanted)
-    if name is None:
-        raise BitstreamError(
-            f"the file was made with model {wanted.hex()}, which is not among the shipped ones. "
-            "Give the codec file it was made with (--model PATH)."
-        )
-    return load(name)
 
 
 def _check_size(image: RGB) -> None:

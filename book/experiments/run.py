@@ -31,7 +31,7 @@ from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
 from mrdcae_lite.core.files import write_atomically
-from mrdcae_lite.runtime.frozen import registry
+from mrdcae_lite.models import registry
 
 HERE = Path(__file__).resolve().parent
 BOOK = HERE.parent

@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrdcae_lite.coding.range_coder import Categorical, RangeDecoder, RangeEncoder, Uniform, finish
-from mrdcae_lite.core.quality import QUALITIES, quantisation_step
 
 TABLES = 64
 """Number of coding tables, from the narrowest to the widest."""
@@ -33,7 +32,8 @@ MAX_SYMBOL = 32767
 MAX_SUPPORT = 1023
 """Largest magnitude a table covers without an escape."""
 
-_BEYOND = MAX_SUPPORT + 1
+BEYOND = MAX_SUPPORT + 1
+"""Stands for all magnitudes beyond every support, where symbols are counted."""
 
 LOG_NARROWEST = -3.2
 LOG_RATIO = 0.17
@@ -47,24 +47,12 @@ def table_scale(index: float) -> float:
     return math.exp(LOG_NARROWEST + LOG_RATIO * index)
 
 
-def starting_curve(std: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Quarter table index of bands with standard deviation `std`, linear in the quality.
-
-    Returns (4, bands) coefficients for `quality.quality_features`, before any training.
-    """
-    steps = np.array([quantisation_step(0), quantisation_step(QUALITIES - 1)])
-    ends = (np.log(std[None, :] / steps[:, None] / np.sqrt(2)) - LOG_NARROWEST) / LOG_RATIO / 4
-    curve = np.zeros((4, std.size))
-    curve[0], curve[1] = (ends[0] + ends[1]) / 2, (ends[1] - ends[0]) / 2
-    return curve
-
-
 def support(index: int) -> int:
     """Largest magnitude that table `index` codes without an escape."""
     return min(MAX_SUPPORT, math.ceil(12 * table_scale(index)) + 2)
 
 
-def _integer_counts(probabilities: NDArray[np.float64]) -> NDArray[np.uint16]:
+def integer_counts(probabilities: NDArray[np.float64]) -> NDArray[np.uint16]:
     """Counts of at least 1 that sum to `TOTAL`, rounded by the method of largest remainders."""
     shares = probabilities / probabilities.sum() * (TOTAL - probabilities.size)
     counts = np.floor(shares).astype(np.int64)
@@ -112,16 +100,16 @@ class Tables:
     @cached_property
     def bits(self) -> NDArray[np.float32]:
         """Cost of signed symbols in bits, shape (64, 2049), centre at 0; the ends are escapes."""
-        cost = np.empty((TABLES, 2 * _BEYOND + 1), np.float32)
+        cost = np.empty((TABLES, 2 * BEYOND + 1), np.float32)
         for index, counts in enumerate(self.counts):
             own = -np.log2(counts / TOTAL)
             cost[index] = own[-1] + 17
-            cost[index, _BEYOND - support(index) : _BEYOND + support(index) + 1] = own[:-1]
+            cost[index, BEYOND - support(index) : BEYOND + support(index) + 1] = own[:-1]
         return cost
 
     def cost(self, symbols: NDArray[np.int32], indices: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Bits of each symbol under its table; both arrays have the same shape."""
-        return self.bits[indices, np.clip(symbols, -_BEYOND, _BEYOND) + _BEYOND]
+        return self.bits[indices, np.clip(symbols, -BEYOND, BEYOND) + BEYOND]
 
     def pack(self) -> NDArray[np.uint16]:
         """All counts in one array, for saving."""
@@ -136,42 +124,7 @@ class Tables:
 
 def laplace_tables() -> Tables:
     """Tables of ideal Laplace distributions."""
-    return Tables(tuple(_integer_counts(laplace_probabilities(i)) for i in range(TABLES)))
-
-
-PSEUDO_COUNT = 200
-"""Observations that the Laplace formula counts as, beside those that were made."""
-
-
-def fit_tables(histograms: NDArray[np.int64]) -> Tables:
-    """Tables that follow observed symbols where there are many, the Laplace formula elsewhere.
-
-    Args:
-        histograms: (64, 2049) times that each table met each symbol, centre at symbol 0, the
-            ends for all symbols beyond every support. Both signs are counted together, as the
-            distributions are symmetrical.
-    """
-    tables = []
-    for index in range(TABLES):
-        seen, last = histograms[index] + histograms[index][::-1], support(index)
-        inside = seen[_BEYOND - last : _BEYOND + last + 1]
-        observed = np.append(inside, seen.sum() - inside.sum()) / 2
-        tables.append(_integer_counts(observed + PSEUDO_COUNT * laplace_probabilities(index)))
-    return Tables(tuple(tables))
-
-
-class SymbolCounter:
-    """Counts how often each table meets each symbol, for `fit_tables`."""
-
-    def __init__(self) -> None:
-        self.histograms = np.zeros((TABLES, 2 * _BEYOND + 1), np.int64)
-
-    def write(self, symbols: NDArray[np.int32], indices: NDArray[np.uint8]) -> None:
-        """Count symbols. Both arrays have the same shape."""
-        column = np.clip(symbols, -_BEYOND, _BEYOND) + _BEYOND
-        cell = indices.astype(np.int64) * self.histograms.shape[1] + column
-        counted = np.bincount(cell.ravel(), minlength=self.histograms.size)
-        self.histograms += counted.reshape(self.histograms.shape)
+    return Tables(tuple(integer_counts(laplace_probabilities(i)) for i in range(TABLES)))
 
 
 class SymbolEncoder:

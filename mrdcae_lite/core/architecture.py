@@ -153,25 +153,17 @@ class Architecture:
             yield from _attention()
 
     def _residual_block(self, path: str, uses: float) -> Iterator[ArraySpec]:
-        yield ArraySpec(f"{path}/enter/kernel", (384, self.width), uses)
-        yield ArraySpec(f"{path}/enter/bias", (self.width,))
-        yield ArraySpec(f"{path}/mix/kernel", (3, 3, self.width, self.width), uses)
-        yield ArraySpec(f"{path}/mix/bias", (self.width,))
-        yield ArraySpec(f"{path}/leave/kernel", (self.width, 192), uses)
-        yield ArraySpec(f"{path}/leave/bias", (192,))
-        yield ArraySpec(f"{path}/film/kernel", (4, 2 * self.width))
-        yield ArraySpec(f"{path}/film/bias", (2 * self.width,))
+        yield from _dense(f"{path}/enter", (384, self.width), uses)
+        yield from _dense(f"{path}/mix", (3, 3, self.width, self.width), uses)
+        yield from _dense(f"{path}/leave", (self.width, 192), uses)
+        yield from _dense(f"{path}/film", (4, 2 * self.width))
 
     def _deblocking(self, path: str, uses: float) -> Iterator[ArraySpec]:
         values = 6 * DEBLOCKING_TAPS  # of three colours, on both sides of an edge
-        yield ArraySpec(f"{path}/enter/kernel", (1, 3, values, self.width), uses)
-        yield ArraySpec(f"{path}/enter/bias", (self.width,))
-        yield ArraySpec(f"{path}/film/kernel", (4, self.width))
-        yield ArraySpec(f"{path}/film/bias", (self.width,))
-        yield ArraySpec(f"{path}/mix/kernel", (self.width, self.width), uses)
-        yield ArraySpec(f"{path}/mix/bias", (self.width,))
-        yield ArraySpec(f"{path}/leave/kernel", (self.width, values), uses)
-        yield ArraySpec(f"{path}/leave/bias", (values,))
+        yield from _dense(f"{path}/enter", (1, 3, values, self.width), uses)
+        yield from _dense(f"{path}/mix", (self.width, self.width), uses)
+        yield from _dense(f"{path}/leave", (self.width, values), uses)
+        yield from _dense(f"{path}/film", (4, self.width))
 
     def context_arrays(self) -> Iterator[ArraySpec]:
         """All integer arrays: the context model. Weights are int8, curves int32."""
@@ -206,14 +198,15 @@ class Architecture:
 
 
 def _attention() -> Iterator[ArraySpec]:
-    for layer, kernel in (
-        ("enter", (192, 32)),
-        ("film", (4, 32)),
-        ("halve", (3, 3, 32, 32)),
-        ("quarter", (3, 3, 32, 32)),
-        ("surround", (3, 3, 32, 32)),
-        ("score", (32, 1)),
-    ):
-        yield ArraySpec(f"attention/{layer}/kernel", kernel)
-        yield ArraySpec(f"attention/{layer}/bias", kernel[-1:])
+    yield from _dense("attention/enter", (192, 32))
+    yield from _dense("attention/film", (4, 32))
+    for layer in ("halve", "quarter", "surround"):
+        yield from _dense(f"attention/{layer}", (3, 3, 32, 32))
+    yield from _dense("attention/score", (32, 1))
     yield ArraySpec("attention/spread", ())
+
+
+def _dense(path: str, kernel: tuple[int, ...], uses: float = 0.0) -> Iterator[ArraySpec]:
+    """Kernel and bias of a dense layer or a convolution."""
+    yield ArraySpec(f"{path}/kernel", kernel, uses)
+    yield ArraySpec(f"{path}/bias", kernel[-1:])

@@ -41,54 +41,7 @@ Less than one half: the dead zone around zero is wider than the other intervals,
 zero cost fewer bits (dead-zone quantisation; Sullivan, 1996).
 """
 
-TEXTURE_THRESHOLD = 0.015
-"""Local complexity above which an evaluation counts a patch as textured."""
-
-SWITCH_THRESHOLD = 0.005
-"""Local complexity above which training judges a patch by its structure, too.
-
-Far below `TEXTURE_THRESHOLD`: what little structure calm patches have is soon lost, and counts as
-much in structural similarity as that of busy ones.
-"""
-
-SWITCH_PATCH = 16
-"""Side in pixels of the patches whose local complexity is measured."""
-
 
 def quantise(latents: Any, xp: ModuleType = np) -> Any:
     """Symbols of latents, whole numbers in the shape and type of `latents`."""
     return xp.sign(latents) * xp.floor(xp.abs(latents) + ROUNDING_OFFSET)
-
-
-def local_complexity(image: Any, xp: ModuleType = np) -> Any:
-    """Mean gradient magnitude of luma in each whole patch of 16 x 16 pixels.
-
-    Luma is the mean of red, green and blue. Gradients are forward differences, zero at the far
-    border, in units of the full range a pixel. A slow gradient across a patch counts as smooth,
-    which a variance would not see.
-
-    Args:
-        image: (..., height, width, 3) in [0, 1].
-        xp: `numpy` or `keras.ops`.
-
-    Returns (..., height // 16, width // 16), at least 0.
-    """
-    luma = xp.mean(image, axis=-1)  # (..., height, width)
-    beside = [(0, 0)] * (len(luma.shape) - 2)
-    down = xp.pad(luma[..., 1:, :] - luma[..., :-1, :], [*beside, (0, 1), (0, 0)])
-    right = xp.pad(luma[..., :, 1:] - luma[..., :, :-1], [*beside, (0, 0), (0, 1)])
-    return patch_means(xp.sqrt(down**2 + right**2 + 1e-12)[..., None], xp)
-
-
-def patch_means(values: Any, xp: ModuleType = np) -> Any:
-    """Means over each whole patch of 16 x 16 pixels and over the channels.
-
-    From (..., height, width, channels) to (..., height // 16, width // 16); pixels beyond the last
-    whole patch are left out.
-    """
-    height, width, channels = values.shape[-3:]
-    rows, columns = height // SWITCH_PATCH, width // SWITCH_PATCH
-    whole = values[..., : rows * SWITCH_PATCH, : columns * SWITCH_PATCH, :]
-    batch = (-1,) * (len(values.shape) - 3)
-    cut = (*batch, rows, SWITCH_PATCH, columns, SWITCH_PATCH, channels)
-    return xp.mean(xp.reshape(whole, cut), axis=(-4, -2, -1))

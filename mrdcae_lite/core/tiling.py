@@ -1,7 +1,7 @@
-"""Boxs in the grid of patches, and the cutting of a picture into tiles.
+"""Boxes in the grid of patches, and the cutting of a picture into tiles.
 
 Tiles are coded independently of each other. Transforms look over their borders, so that no seam
-shows: whoever computes a tile takes a few patches more around it and throws the rim away.
+shows: a tile is computed with a halo of a few patches, which is then cropped away.
 """
 
 from collections.abc import Iterator

@@ -26,18 +26,11 @@ from numpy.typing import NDArray
 from PIL import features
 from scipy.interpolate import PchipInterpolator
 
-from mrdcae_lite.codec import load
 from mrdcae_lite.coding.bitstream import up_to_level
 from mrdcae_lite.core.distortion import bits_per_pixel, psnr
 from mrdcae_lite.core.files import one_line
 from mrdcae_lite.core.pixels import RGB
 from mrdcae_lite.core.quality import check_quality
-from mrdcae_lite.core.rate_distortion import (
-    SWITCH_PATCH,
-    TEXTURE_THRESHOLD,
-    local_complexity,
-    patch_means,
-)
 from mrdcae_lite.evaluation.baselines import BASELINES
 from mrdcae_lite.evaluation.metrics import bd_rate, ms_ssim, ssim_db, ssim_map
 from mrdcae_lite.io.batch import shared
@@ -49,7 +42,13 @@ from mrdcae_lite.io.images import (
     sample_names,
     standardise,
 )
-from mrdcae_lite.runtime.frozen import registry
+from mrdcae_lite.models import load, registry
+from mrdcae_lite.training.complexity import (
+    SWITCH_PATCH,
+    TEXTURE_THRESHOLD,
+    local_complexity,
+    patch_means,
+)
 
 Floats = NDArray[np.float64]
 

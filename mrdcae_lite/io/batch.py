@@ -15,11 +15,11 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from mrdcae_lite.codec import load, load_for
 from mrdcae_lite.coding import bitstream, metadata
 from mrdcae_lite.core.distortion import bits_per_pixel, compression_ratio
 from mrdcae_lite.core.files import list_files, one_line, write_atomically
 from mrdcae_lite.io.images import read_picture, write_image
+from mrdcae_lite.models import load, load_for
 
 EXTENSION = ".mrdc"
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")

@@ -19,9 +19,9 @@ from typing import IO, Any
 
 from PIL import Image, ImageFile
 
-from mrdcae_lite.codec import load, load_for
 from mrdcae_lite.coding import bitstream, metadata
 from mrdcae_lite.io.images import ImageError, from_pillow, mode, to_pillow
+from mrdcae_lite.models import load, load_for
 
 FORMAT = "MRDC"
 _START = 128  # bytes; no header is longer

@@ -1,6 +1,6 @@
 """The decoder: from the bytes of a `.mrdc` file to symbols, and on to pixels.
 
-Decoder (header, routing map) -> decode_tile (symbols) -> restore (pixels of a tile) -> picture
+Decoder (header, routing map) -> coding_steps (symbols) -> restore (pixels of a tile) -> picture
 """
 
 import operator
@@ -126,11 +126,11 @@ class Decoder:
     def decode_tile(self, tile: Box) -> Symbols:
         """Symbols of all levels in a tile, entropy-decoded."""
         found = self._zeros(tile)
-        for step in self.steps(tile):
+        for step in self.coding_steps(tile):
             found[step.level][step.where] = step.symbols
         return found
 
-    def steps(self, tile: Box) -> Iterator[CodingStep]:
+    def coding_steps(self, tile: Box) -> Iterator[CodingStep]:
         """The coding steps of a tile with the symbols that were read."""
         coders = [
             SymbolDecoder(self.model.tables, stream, part)

@@ -1,15 +1,15 @@
 """The encoder: from pixels to the bytes of a `.mrdc` file.
 
-encode -> for each tile: analyse (latents, routing) -> encode_tile (symbols) -> streams -> pack
+encode -> for each tile: analyse (latents, routing) -> coding_steps (symbols) -> streams -> pack
 """
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mrdcae_lite.coding import bitstream, entropy
+from mrdcae_lite.coding import bitstream
 from mrdcae_lite.coding.entropy import MAX_SYMBOL, SymbolEncoder, Tables
 from mrdcae_lite.coding.routing_map import write_routing
 from mrdcae_lite.core.patches import pad_to_multiple
@@ -17,6 +17,7 @@ from mrdcae_lite.core.pixels import RGB, is_grey, normalise
 from mrdcae_lite.core.pyramid import PATCH
 from mrdcae_lite.core.rate_distortion import RDOQ_LAMBDA, quantise
 from mrdcae_lite.core.tiling import Box, Tiling
+from mrdcae_lite.runtime.context_model import CodingStep
 from mrdcae_lite.runtime.frozen import FrozenModel
 
 Router = Callable[[NDArray[np.uint8], Box], NDArray[np.uint8]]
@@ -43,13 +44,6 @@ class Latents(NamedTuple):
         return Latents(levels, self.scores[box.slices(1)], self.routing[box.slices(1)])
 
 
-class SymbolWriter(Protocol):
-    """What takes the symbols of a level: a `SymbolEncoder`, or a `SymbolCounter`."""
-
-    def write(self, symbols: NDArray[np.int32], indices: NDArray[np.uint8]) -> None:
-        """Take symbols and the indices of their coding tables, arrays of the same shape."""
-
-
 def encode(
     model: FrozenModel,
     image: RGB,
@@ -66,7 +60,7 @@ def encode(
         image: uint8 (height, width, 3).
         quality: 0 to 100.
         router: has the last word on the routing of each tile.
-        rdoq: weigh error against bits when rounding; see `encode_tile`.
+        rdoq: weigh error against bits when rounding; see `coding_steps`.
         metadata: the packed section.
     """
     tiling = Tiling(*image.shape[:2])
@@ -77,7 +71,8 @@ def encode(
         latents = latents._replace(routing=router(latents.routing, tile))
         routing_map[tile.slices(1)] = latents.routing
         coders = [SymbolEncoder(model.tables) for _ in range(bitstream.LEVELS)]
-        encode_tile(model, latents, quality, coders, rdoq=rdoq)
+        for step in coding_steps(model, latents, quality, rdoq=rdoq):
+            coders[step.level].write(step.symbols, step.indices)
         streams.append([coder.finish() for coder in coders])
     sections = [bitstream.join_streams(parts) for parts in zip(*streams, strict=True)]
     height, width = image.shape[:2]
@@ -101,15 +96,10 @@ def analyse(model: FrozenModel, image: RGB, quality: int, box: Box) -> Latents:
     return Latents(levels, scores, routing).crop(box.relative_to(wide))
 
 
-def encode_tile(
-    model: FrozenModel,
-    latents: Latents,
-    quality: int,
-    writers: Sequence[SymbolWriter],
-    *,
-    rdoq: bool = True,
-) -> None:
-    """Choose the symbols of one tile and give each level's to its writer.
+def coding_steps(
+    model: FrozenModel, latents: Latents, quality: int, *, rdoq: bool = True
+) -> Iterator[CodingStep]:
+    """The coding steps of a tile with the symbols that are chosen for it.
 
     The levels follow one another from coarse to fine, since the contrast gain of a level and the
     coding tables of its symbols depend on the symbols before them.
@@ -118,7 +108,6 @@ def encode_tile(
         model: what to encode with.
         latents: of the tile, with the routing to use.
         quality: 0 to 100.
-        writers: one for each level, coarse to fine.
         rdoq: choose the smaller of two symbols where its error costs less than its bits save.
     """
     weights = model.transforms.distortion_weights(quality)
@@ -135,26 +124,8 @@ def encode_tile(
         if rdoq:
             error_weights = weights[step.level][step.channels]
             step.symbols = _rdoq(model.tables, y, step.symbols, step.indices, error_weights)
-        writers[step.level].write(step.symbols, step.indices)
         symbols[step.level][step.where] = step.symbols
-
-
-def fit_tables(model: FrozenModel, images: Sequence[RGB], qualities: Sequence[int]) -> Tables:
-    """Coding tables fitted to the symbols that the encoder chooses on some photographs.
-
-    Args:
-        model: what to encode with.
-        images: uint8 (height, width, 3) each, not of a test set.
-        qualities: each image is encoded at each of them.
-    """
-    counter = entropy.SymbolCounter()
-    for image in images:
-        tiling = Tiling(*image.shape[:2])
-        for quality in qualities:
-            latents = analyse(model, image, quality, tiling.whole)
-            for tile in tiling:
-                encode_tile(model, latents.crop(tile), quality, [counter] * bitstream.LEVELS)
-    return entropy.fit_tables(counter.histograms)
+        yield step
 
 
 def _rdoq(

@@ -1,4 +1,4 @@
-"""A trained model as a codec keeps it: arrays, their id, the codec file, the shipped models.
+"""A trained model as a codec keeps it: arrays, their id, the codec file.
 
 A codec file is a compressed NumPy archive without pickled objects. Its id, the first four bytes of
 a SHA-256 over all arrays, stands in every `.mrdc` file that was made with it.
@@ -10,9 +10,6 @@ import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict
-from functools import cache, lru_cache
-from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -147,66 +144,3 @@ def _check_arrays(arrays: Arrays, specs: Mapping[str, ArraySpec]) -> None:
             f"expected weights with {wrong}. They belong to another version of the model or are "
             "damaged: train or fetch them again."
         )
-
-
-# --- shipped models -----------------------------------------------------------------------------
-
-
-@cache
-def registry() -> dict[str, dict[str, str]]:
-    """Shipped models by name: what `weights/registry.json` says of each.
-
-    Its file, the file's SHA-256, the id as named in `.mrdc` headers, a title and what it is.
-    """
-    entries: dict[str, dict[str, str]] = json.loads((_weights() / "registry.json").read_text())
-    return entries
-
-
-def _weights() -> Traversable:
-    return resources.files("mrdcae_lite") / "weights"
-
-
-def load_model(name: str | Path) -> FrozenModel:
-    """A shipped model by name, or the one in a codec file by its path.
-
-    Shipped files are checked against their SHA-256. A file is loaded once in a process, and again
-    when it changes.
-
-    Raises:
-        ValueError: if there is no such model, or its file is damaged.
-    """
-    if str(name) in registry():
-        return _shipped(str(name))
-    path = Path(name)
-    if not path.is_file():
-        raise ValueError(
-            f"expected a codec file or one of: {', '.join(sorted(registry()))}. "
-            f"Received: {str(name)!r}. Check the path, or run `mrdcae models`."
-        )
-    return _from_file(path.resolve(), path.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=4)
-def _from_file(path: Path, _changed: int) -> FrozenModel:
-    try:
-        return FrozenModel.read(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-
-
-@cache
-def _shipped(name: str) -> FrozenModel:
-    entry = registry()[name]
-    content = (_weights() / entry["file"]).read_bytes()
-    if hashlib.sha256(content).hexdigest() != entry["sha256"]:
-        raise ValueError(
-            f"the weights {entry['file']} do not have the SHA-256 they were shipped with. "
-            "They are damaged: install mrdcae-lite again."
-        )
-    return FrozenModel.read(content)
-
-
-def name_of(model_id: bytes) -> str | None:
-    """The name of the shipped model that an id stands for, or None."""
-    named = (name for name, entry in registry().items() if entry["id"] == model_id.hex())
-    return next(named, None)

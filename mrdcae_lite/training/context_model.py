@@ -6,10 +6,12 @@ from typing import Any, ClassVar
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import NDArray
 
 from mrdcae_lite.coding import entropy
 from mrdcae_lite.core import pyramid
 from mrdcae_lite.core.patches import depth_to_space
+from mrdcae_lite.core.quality import QUALITIES, quantisation_step
 from mrdcae_lite.training.layers import Given, Shape, Tensor, register, round_through
 
 ACTIVATION_LIMIT = 127 / 16
@@ -17,6 +19,22 @@ ACTIVATION_LIMIT = 127 / 16
 
 RANGE_PENALTY = 0.01
 """What the prior pays for the mean square of what its states and indices are out of range."""
+
+
+def starting_curve(std: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Quarter table index of bands with standard deviation `std`, linear in the quality.
+
+    Returns (4, bands) coefficients for `quality.quality_features`, before any training.
+    """
+    steps = np.array([quantisation_step(0), quantisation_step(QUALITIES - 1)])
+    ends = (
+        (np.log(std[None, :] / steps[:, None] / np.sqrt(2)) - entropy.LOG_NARROWEST)
+        / entropy.LOG_RATIO
+        / 4
+    )
+    curve = np.zeros((4, std.size))
+    curve[0], curve[1] = (ends[0] + ends[1]) / 2, (ends[1] - ends[0]) / 2
+    return curve
 
 
 def fixed_point(x: Tensor, bits: int, limit: float) -> Tensor:
@@ -98,7 +116,7 @@ class ContextModel(keras.layers.Layer):
         self._weight("start", rng.normal(0, 0.1, (4, n)))
         for number, level in enumerate(self.levels):
             std = pyramid.typical_std(level.bands, level.stride)
-            indices = entropy.starting_curve(std)  # (4, channels)
+            indices = starting_curve(std)  # (4, channels)
             ends = np.cumsum(level.groups)
             for g, (size, last) in enumerate(zip(level.groups, ends, strict=True)):
                 name = f"level{number}_group{g}"

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mrdcae_lite.core.rate_distortion import local_complexity
+from mrdcae_lite.training.complexity import local_complexity
 
 Tensor: TypeAlias = keras.KerasTensor
 

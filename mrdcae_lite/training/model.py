@@ -18,14 +18,9 @@ from mrdcae_lite.coding import entropy
 from mrdcae_lite.core import pyramid
 from mrdcae_lite.core.architecture import MAX_CONTEXT_WIDTH
 from mrdcae_lite.core.quality import QUALITIES, chebyshev, quality_features, quantisation_step
-from mrdcae_lite.core.rate_distortion import (
-    COMPLEXITY_PENALTY,
-    LAMBDA,
-    SWITCH_THRESHOLD,
-    patch_means,
-    quantise,
-)
+from mrdcae_lite.core.rate_distortion import COMPLEXITY_PENALTY, LAMBDA, quantise
 from mrdcae_lite.training import losses
+from mrdcae_lite.training.complexity import SWITCH_THRESHOLD, patch_means
 from mrdcae_lite.training.context_model import ContextModel
 from mrdcae_lite.training.layers import (
     BlockTransform,

@@ -19,6 +19,7 @@ from mrdcae_lite.core.pixels import RGB
 from mrdcae_lite.training.augmentation import crop
 from mrdcae_lite.training.data import Photographs
 from mrdcae_lite.training.model import MRDCAE
+from mrdcae_lite.training.tables import with_fitted_tables
 
 PIECE = 256
 """Side in pixels of the pieces that the coding tables are fitted to."""
@@ -164,7 +165,7 @@ def freeze(model: MRDCAE, photographs: Sequence[RGB], *, seed: int = 0) -> Codec
     sizeable = [image for image in photographs if min(image.shape[:2]) >= PIECE] or photographs
     chosen = sizeable[:: max(1, -(-len(sizeable) // 80))]
     pieces = [crop(image, min(PIECE, *image.shape[:2]), rng) for image in chosen]
-    return Codec.from_model(model).with_fitted_tables(pieces)
+    return with_fitted_tables(Codec.from_model(model), pieces)
 
 
 def _verbosity() -> int:

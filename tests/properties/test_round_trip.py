@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import mrdcae_lite as mr
 from mrdcae_lite.core.pyramid import level_masks
 from mrdcae_lite.core.rate_distortion import ROUNDING_OFFSET
-from mrdcae_lite.runtime import inspection
+from mrdcae_lite.evaluation import inspection
 
 PHOTOGRAPH = mr.sample("flowers")
 

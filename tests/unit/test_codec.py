@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import mrdcae_lite as mr
+from mrdcae_lite import models
 from mrdcae_lite.codec import Codec
 from mrdcae_lite.coding import bitstream
 from mrdcae_lite.coding.bitstream import BitstreamError
@@ -18,9 +19,11 @@ from mrdcae_lite.core.pyramid import level_masks
 from mrdcae_lite.core.quality import quantisation_step
 from mrdcae_lite.core.rate_distortion import ROUNDING_OFFSET
 from mrdcae_lite.core.tiling import Tiling
-from mrdcae_lite.runtime import encoder, frozen, inspection
+from mrdcae_lite.evaluation import inspection
+from mrdcae_lite.runtime import encoder
 from mrdcae_lite.runtime.decoder import Decoder
 from mrdcae_lite.training.model import MRDCAE
+from mrdcae_lite.training.tables import with_fitted_tables
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +39,7 @@ def data(tiny_codec, image):
 @pytest.fixture(scope="module")
 def other_codec(tiny_codec):
     """The same networks with other tables: another model."""
-    return tiny_codec.with_fitted_tables([mr.sample("dog")[:64, :64]], qualities=(50,))
+    return with_fitted_tables(tiny_codec, [mr.sample("dog")[:64, :64]], qualities=(50,))
 
 
 # --- symbols
@@ -636,8 +639,8 @@ def test_a_damaged_codec_file_is_refused(damage, codec_file):
 
 
 def test_every_shipped_codec_is_what_its_registry_says():
-    assert "lite" in frozen.registry()
-    for name, entry in frozen.registry().items():
+    assert "lite" in models.registry()
+    for name, entry in models.registry().items():
         shipped = mr.load(name)
         assert shipped.id.hex() == entry["id"]
         assert mr.load(name).model is shipped.model
@@ -698,8 +701,8 @@ def test_a_file_of_no_shipped_codec_asks_for_its_codec_file(data, tiny_codec):
 def test_shipped_weights_that_changed_are_refused(monkeypatch, tmp_path):
     (tmp_path / "x.keras-codec").write_bytes(b"something else")
     entry = {"file": "x.keras-codec", "sha256": "0" * 64, "id": "00" * 8, "about": "a test"}
-    monkeypatch.setattr(frozen, "registry", lambda: {"x": entry})
-    monkeypatch.setattr(frozen, "_weights", lambda: tmp_path)
+    monkeypatch.setattr(models, "registry", lambda: {"x": entry})
+    monkeypatch.setattr(models, "_weights", lambda: tmp_path)
     with pytest.raises(ValueError, match=r"x\.keras-codec do not have the SHA-256"):
         mr.load("x")
 

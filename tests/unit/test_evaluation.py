@@ -11,7 +11,6 @@ from skimage.metrics import structural_similarity
 from mrdcae_lite.cli import main
 from mrdcae_lite.codec import Codec
 from mrdcae_lite.core.distortion import bits_per_pixel, psnr
-from mrdcae_lite.core.rate_distortion import TEXTURE_THRESHOLD, local_complexity
 from mrdcae_lite.evaluation.baselines import BASELINES
 from mrdcae_lite.evaluation.benchmark import (
     Entrant,
@@ -32,7 +31,8 @@ from mrdcae_lite.evaluation.benchmark import (
 )
 from mrdcae_lite.evaluation.metrics import bd_rate, ms_ssim, ssim
 from mrdcae_lite.io.images import sample_names, write_image
-from mrdcae_lite.runtime.frozen import registry
+from mrdcae_lite.models import registry
+from mrdcae_lite.training.complexity import TEXTURE_THRESHOLD, local_complexity
 from mrdcae_lite.training.model import MRDCAE
 
 ROOT = Path(__file__).parents[2]

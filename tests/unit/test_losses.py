@@ -3,8 +3,8 @@ import pytest
 from keras import ops
 from skimage.metrics import structural_similarity
 
-from mrdcae_lite.core.rate_distortion import SWITCH_PATCH, local_complexity, patch_means
 from mrdcae_lite.training import losses
+from mrdcae_lite.training.complexity import SWITCH_PATCH, local_complexity, patch_means
 
 THRESHOLD = 0.015
 

@@ -23,7 +23,7 @@ def information(model: FrozenModel, data: bytes) -> list[NDArray[np.float32]]:
     decoder = Decoder(model, data)
     bits = [np.zeros(mask.shape, np.float32) for mask in model.level_masks(decoder.routing)]
     for tile in decoder.tiling:
-        for step in decoder.steps(tile):
+        for step in decoder.coding_steps(tile):
             spent = bits[step.level][tile.slices(model.architecture.levels[step.level].scale)]
             spent[step.rows, step.columns] += model.tables.cost(step.symbols, step.indices).sum(1)
     return bits

@@ -14,8 +14,6 @@ from mrdcae_lite.coding.entropy import (
     SymbolEncoder,
     Tables,
 )
-from mrdcae_lite.core.pyramid import bands, typical_std
-from mrdcae_lite.core.quality import quality_features, quantisation_step
 
 LAPLACE = entropy.laplace_tables()
 every_table = range(TABLES)
@@ -126,40 +124,6 @@ def test_a_table_that_does_not_add_up_is_refused(damage):
     counts = (*LAPLACE.counts[:5], damage(LAPLACE.counts[5]), *LAPLACE.counts[6:])
     with pytest.raises(ValueError, match="coding table 5 must hold"):
         Tables(counts)
-
-
-def test_tables_fitted_to_nothing_are_the_laplace_tables():
-    fitted = entropy.fit_tables(entropy.SymbolCounter().histograms)
-    np.testing.assert_array_equal(fitted.pack(), LAPLACE.pack())
-
-
-def test_fitted_tables_cost_less_on_what_they_were_fitted_to(rng):
-    indices = np.full(20000, 30, np.uint8)
-    symbols = rng.integers(-2, 3, indices.size).astype(np.int32)
-    counter = entropy.SymbolCounter()
-    counter.write(symbols, indices)
-    fitted = entropy.fit_tables(counter.histograms)
-    cost = fitted.cost(symbols, np.full(symbols.shape, 30)).mean()
-    assert np.log2(5) <= cost < np.log2(5) * 1.05
-    np.testing.assert_array_equal(fitted.counts[31], LAPLACE.counts[31])
-
-
-def test_the_counter_counts_every_symbol_under_its_table(rng):
-    counter = entropy.SymbolCounter()
-    symbols, indices = rng.integers(-4, 5, (50, 7)), rng.integers(0, TABLES, (50, 7))
-    counter.write(symbols.astype(np.int32), indices.astype(np.uint8))
-    for index, symbol in ((3, 0), (17, -2), (63, 4)):
-        expected = ((indices == index) & (symbols == symbol)).sum()
-        assert counter.histograms[index, symbol + MAX_SUPPORT + 1] == expected
-    assert counter.histograms.sum() == symbols.size
-
-
-@pytest.mark.parametrize("quality", [0, 100])
-def test_the_starting_index_names_the_scale_of_each_band(quality):
-    std = typical_std(bands(coarsest=True), 32)
-    index = 4 * quality_features(quality) @ entropy.starting_curve(std)
-    scale = np.array([entropy.table_scale(i) for i in index])
-    np.testing.assert_allclose(scale * np.sqrt(2) * quantisation_step(quality), std, rtol=1e-5)
 
 
 # --- the range coder

@@ -4,13 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from mrdcae_lite.core.patches import (
-    depth_to_space,
-    from_patches,
-    pad_to_multiple,
-    space_to_depth,
-    to_patches,
-)
+from mrdcae_lite.core.patches import depth_to_space, pad_to_multiple, space_to_depth
+from mrdcae_lite.evaluation.patches import from_patches, to_patches
 
 pictures = arrays(
     st.sampled_from([np.uint8, np.float32]), array_shapes(min_dims=3, max_dims=3, max_side=40)
@@ -80,7 +75,7 @@ def test_what_is_no_picture_is_refused(shape):
 
 
 def test_a_size_of_no_pixels_is_refused():
-    with pytest.raises(ValueError, match=r"size must be a number of pixels above 0.*0"):
+    with pytest.raises(ValueError, match=r"multiple must be a number of pixels above 0.*0"):
         to_patches(np.zeros((4, 4, 3)), 0)
     with pytest.raises(ValueError, match="multiple must be a number of pixels above 0"):
         pad_to_multiple(np.zeros((4, 4, 3)), -8)
