@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 COLOURS = np.array([[1, 1, 1] / np.sqrt(3), [1, 0, -1] / np.sqrt(2), [1, -2, 1] / np.sqrt(6)])
-REACH = [min(1023, ceil(12 * exp(-3.2 + 0.17 * table)) + 2) for table in range(64)]
+SUPPORT = [min(1023, ceil(12 * exp(-3.2 + 0.17 * table)) + 2) for table in range(64)]
 PLAIN = range(0, 2**24 + 1, 128)
 FEATURE = np.array([min(127, floor(16 * log(1 + size) + 0.5)) for size in range(4096)])
 MODULUS = 2**64
@@ -33,7 +33,7 @@ class Decoded(NamedTuple):
     height: int
     quality: int
     grey: bool
-    extras: dict[str, bytes]
+    metadata: dict[str, bytes]
     routing: np.ndarray
     symbols: list[np.ndarray]
 
@@ -56,7 +56,7 @@ def decode(codec, data):
     need(model == model_id(arrays), "another model")
     tiles = [(top, left) for top in spans(height) for left in spans(width)]
     streams = list(zip(*(split(section, len(tiles)) for section in sections[2:]), strict=True))
-    extras = chunks(sections[0], width * height)
+    metadata = chunks(sections[0], width * height)
     routing = np.minimum(routing_map(sections[1], height, width), config["resolutions"])
     machine = Machine(arrays, config["resolutions"], quality)
     symbols = [
@@ -67,7 +67,7 @@ def decode(codec, data):
         found = machine.run(routing[top:bottom, left:right], [Coder(part) for part in parts])
         for whole, part, (scale, _) in zip(symbols, found, machine.levels, strict=True):
             whole[top * scale : bottom * scale, left * scale : right * scale] = part
-    return Decoded(width, height, quality, grey, extras, routing, symbols)
+    return Decoded(width, height, quality, grey, metadata, routing, symbols)
 
 
 # --- bytes
@@ -219,9 +219,9 @@ class Machine:
         self.levels = [(first, (16, 48, 32, 96))]
         self.levels += [(first << step, (24, 24, 96)) for step in range(1, resolutions)]
         packed, self.tables = arrays["tables"].tolist(), []
-        for reach in REACH:
-            self.tables.append(edges(packed[: 2 * reach + 2]))
-            del packed[: 2 * reach + 2]
+        for support in SUPPORT:
+            self.tables.append(edges(packed[: 2 * support + 2]))
+            del packed[: 2 * support + 2]
         self.weights = {}
         for name, array in arrays.items():
             kind, _, name = name.partition("/")
@@ -276,12 +276,12 @@ class Machine:
         """The symbols of one call, table by table."""
         symbols, flat = np.zeros(tables.size, int), tables.ravel()
         for table in range(64):
-            places, reach = np.flatnonzero(flat == table), REACH[table]
-            values = [coder.symbol(self.tables[table]) - reach for _ in places]
+            places, support = np.flatnonzero(flat == table), SUPPORT[table]
+            values = [coder.symbol(self.tables[table]) - support for _ in places]
             for number, value in enumerate(values):
-                if value > reach:
+                if value > support:
                     beyond, negative = divmod(coder.symbol(PLAIN), 2)
-                    values[number] = (reach + 1 + beyond) * (-1 if negative else 1)
+                    values[number] = (support + 1 + beyond) * (-1 if negative else 1)
             need(all(abs(value) <= 32767 for value in values), "a symbol out of range")
             symbols[places] = values
         return symbols.reshape(tables.shape)

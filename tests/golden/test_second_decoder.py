@@ -84,7 +84,7 @@ def test_golden_files_have_the_same_symbols_and_pixels_in_both_decoders(name, co
     assert_same(Codec.read(codec_file), codec_file, golden(name))
 
 
-def test_all_levels_in_two_tiles_and_extras_come_out_the_same(tiny_codec, tmp_path, rng):
+def test_all_levels_in_two_tiles_and_metadata_come_out_the_same(tiny_codec, tmp_path, rng):
     picture = np.tile(mr.sample("flowers")[200:232, :516], (1, 2, 1))
     alpha = rng.integers(0, 256, picture.shape[:2], np.uint8)
     kept = metadata.Metadata(alpha, b"profile" * 9, b"camera")
@@ -93,8 +93,8 @@ def test_all_levels_in_two_tiles_and_extras_come_out_the_same(tiny_codec, tmp_pa
     found = assert_same(tiny_codec, saved(tiny_codec, tmp_path), data)
     np.testing.assert_array_equal(found.routing, routing)
     assert len(second.spans(1032)) == 2
-    assert (found.extras["I"], found.extras["E"]) == kept[1:]
-    rows = np.frombuffer(found.extras["A"], np.uint8).reshape(alpha.shape)
+    assert (found.metadata["I"], found.extras["E"]) == kept[1:]
+    rows = np.frombuffer(found.metadata["A"], np.uint8).reshape(alpha.shape)
     np.testing.assert_array_equal(np.add.accumulate(rows, axis=0, dtype=np.uint8), alpha)
 
 
@@ -164,9 +164,9 @@ def test_a_file_cut_anywhere_is_refused():
 
 def test_numbers_on_the_page_are_those_of_the_package():
     page = PAGE.read_text()
-    reaches = re.search(r"<!-- reaches -->\n```text\n(.*?)```", page, re.DOTALL)[1]
-    assert list(map(int, reaches.split())) == [entropy.support(index) for index in range(64)]
-    assert [entropy.support(index) for index in range(64)] == second.REACH
+    supports = re.search(r"<!-- supports -->\n```text\n(.*?)```", page, re.DOTALL)[1]
+    assert list(map(int, supports.split())) == [entropy.support(index) for index in range(64)]
+    assert [entropy.support(index) for index in range(64)] == second.SUPPORT
     np.testing.assert_array_equal(second.FEATURE, context_model.LOG_FEATURE)
     assert f"{bitstream.MAX_PIXELS:,}" in page
     assert f"±{entropy.MAX_SYMBOL}" in page
@@ -198,7 +198,7 @@ def listing(codec_file, data):
     for section in present:
         take(4, f"CRC-32 of the {bitstream.SECTIONS[section]} section")
     take(4, f"CRC-32 of the bytes 0 to {at - 1}")
-    take(header.lengths[0], "extras")
+    take(header.lengths[0], "metadata")
     take(header.lengths[1], "routing map")
     for name, size in zip(bitstream.SECTIONS[2:], header.lengths[2:], strict=True):
         take(size, f"{name}: the only tile's stream")
@@ -232,7 +232,7 @@ def first_steps(codec_file, data):
         f"  edges of the counts 1, 1, 1: {' '.join(map(str, edges))}",
         f"  first symbol {coder.symbol(edges)}, lower {coder.lower:#x}, range {coder.range:#x}",
         f"  levels, row by row: {rows}",
-        f"first call: low level, 16 channels, {len(calls[0][0])} black cells",
+        f"first call: low level, 16 channels, {len(calls[0][0])} anchors",
         f"  tables of its first cell: {' '.join(map(str, tables))}",
         f"  symbols of its first cell: {' '.join(map(str, symbols))}",
     ]
