@@ -51,7 +51,7 @@ class Header:
     height: int
     quality: int
     model: bytes
-    lengths: tuple[int, int, int, int, int] = (0, 0, 0, 0, 0)
+    lengths: tuple[int, ...] = (0, 0, 0, 0, 0)
     grey: bool = False
 
 
@@ -152,7 +152,7 @@ def size_up_to(data: bytes, level: int) -> int:
 
 
 def read_header(data: bytes) -> Header:
-    """What the file says about itself, header checksum verified; sections are not looked at."""
+    """What the file says about itself, header checksum verified; sections are not read."""
     return _read_header(data)[0]
 
 
@@ -171,15 +171,7 @@ def _read_header(data: bytes) -> tuple[Header, tuple[int, ...], int]:
         raise BitstreamError(f"the header does not match its checksum. {FETCH_AGAIN}")
     checksums = iter(struct.unpack(f"<{(end - at) // 4}I", data[at:end]))
     expected = tuple(next(checksums) if length else 0 for length in lengths)
-    metadata, routing, low, medium, high = lengths
-    header = Header(
-        width=width,
-        height=height,
-        quality=quality,
-        model=data[6:_FIXED],
-        lengths=(metadata, routing, low, medium, high),
-        grey=bool(grey),
-    )
+    header = Header(width, height, quality, data[6:_FIXED], tuple(lengths), bool(grey))
     _check_limits(header)
     return header, expected, end + 4
 

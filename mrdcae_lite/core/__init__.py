@@ -1,1 +1,1 @@
-"""Arithmetic of the codec in NumPy: no files, no networks, no bytes of a stream."""
+"""Arithmetic of the codec and what all else stands on: no networks, no bytes of a stream."""

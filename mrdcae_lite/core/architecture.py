@@ -1,9 +1,9 @@
 """The shape of a model: its hyperparameters, and one table of all its arrays.
 
 Training builds its variables from this table, a codec file is checked against it, and the cost of
-decoding is counted with it. Names are those in a codec file. Steps of the transform are numbered
+decoding is counted with it. Names are those in a codec file. Stages of the transform are numbered
 from fine to coarse (`analysis0` works on pixels), levels from coarse to fine (`gain0` belongs to
-the low level); `Architecture.levels` and `level_of_step` bring the two together.
+the low level, which public functions call level 1).
 """
 
 import math
@@ -27,27 +27,27 @@ class ArraySpec(NamedTuple):
         shape: in the codec file.
         uses: multiplications with each of its numbers in decoding, per pixel.
         places: binary places it is rounded to, if it holds fixed-point integers; else None.
-        curve: it has one row a quality, along its last axis but one, which training expresses by
-            the four features of the quality.
+        per_quality: it has one row a quality, along its last axis but one; training has four, for
+            the features of the quality.
     """
 
     name: str
     shape: tuple[int, ...]
     uses: float = 0.0
     places: int | None = None
-    curve: bool = False
+    per_quality: bool = False
 
     @property
     def dtype(self) -> str:
         """Type in the codec file: float16 of the networks, int8 or int32 of the context model."""
         if self.places is None:
             return "float16"
-        return "int32" if self.curve else "int8"
+        return "int32" if self.per_quality else "int8"
 
     @property
     def trained_shape(self) -> tuple[int, ...]:
         """Shape of the variable in training: four features in the place of all qualities."""
-        return (*self.shape[:-2], 4, self.shape[-1]) if self.curve else self.shape
+        return (*self.shape[:-2], 4, self.shape[-1]) if self.per_quality else self.shape
 
 
 @dataclass(frozen=True)
@@ -104,11 +104,9 @@ class Architecture:
         """The levels, coarse to fine: the public level n is at index n - 1."""
         return pyramid.levels(self.resolutions)
 
-    def level_of_step(self, step: int) -> int:
-        """Index of the level on whose grid the output of a transform step lies."""
-        return self.resolutions - 1 - step
-
-    # --- halos: how far a place looks beyond its borders ------------------------------------
+    def level_of_stage(self, stage: int) -> int:
+        """Index of the level on whose grid the output of a transform stage lies."""
+        return self.resolutions - 1 - stage
 
     @property
     def encoder_halo(self) -> int:
@@ -125,7 +123,8 @@ class Architecture:
     def correction_halos(self) -> list[int]:
         """Cells around a place whose residual corrections it depends on, by level.
 
-        Every block looks one cell further than the one after it, and deblocking further still.
+        Every block looks one cell further than the one after it, and deblocking further still:
+        4 cells at each level of the shipped `lite`, which makes 5 patches in `decoder_halo`.
         """
         halos: list[int] = []
         needed = self.resolutions  # deblocking: 7 pixels across and 1 along each kind of edge
@@ -134,16 +133,14 @@ class Architecture:
             needed = -(-(needed + self.blocks) // 2)
         return halos
 
-    # --- the table of arrays ----------------------------------------------------------------
-
     def transform_arrays(self) -> Iterator[ArraySpec]:
         """All float arrays: analysis, synthesis, gains, deblocking, attention."""
         for side, blocks in (("analysis", self.encoder_blocks), ("synthesis", self.blocks)):
-            for step in range(self.resolutions):
-                uses = (8 << step) ** -2 if side == "synthesis" else 0.0
-                yield ArraySpec(f"{side}{step}/offset", (192, 192), uses)
+            for stage in range(self.resolutions):
+                uses = (8 << stage) ** -2 if side == "synthesis" else 0.0
+                yield ArraySpec(f"{side}{stage}/offset", (192, 192), uses)
                 for number in range(blocks):
-                    yield from self._residual_block(f"{side}{step}_block{number}", uses)
+                    yield from self._residual_block(f"{side}{stage}_block{number}", uses)
         for number, level in enumerate(self.levels):
             for gain in ("gain", "inverse_gain"):
                 yield ArraySpec(f"{gain}{number}/curve", (4, len(level.bands)))
@@ -168,22 +165,26 @@ class Architecture:
     def context_arrays(self) -> Iterator[ArraySpec]:
         """All integer arrays: the context model. Weights are int8, curves int32."""
         n, finest = self.prior_width, self.resolutions - 1
-        yield ArraySpec("start", (QUALITIES, n), places=12, curve=True)
+        yield ArraySpec("start", (QUALITIES, n), places=12, per_quality=True)
         for number, level in enumerate(self.levels):
             uses = level.stride**-2
             for group, size in enumerate(level.groups):
                 path = f"level{number}_group{group}"
                 yield ArraySpec(f"{path}_update", (3, 3, size, n), uses, 8)
                 yield ArraySpec(f"{path}_hidden", (n, n), uses, 7)
-                yield ArraySpec(f"{path}_hidden_bias", (2, QUALITIES, n), places=11, curve=True)
+                yield ArraySpec(
+                    f"{path}_hidden_bias", (2, QUALITIES, n), places=11, per_quality=True
+                )
                 yield ArraySpec(f"{path}_index", (n, size), uses, 7)
-                yield ArraySpec(f"{path}_index_bias", (QUALITIES, size), places=11, curve=True)
+                yield ArraySpec(
+                    f"{path}_index_bias", (QUALITIES, size), places=11, per_quality=True
+                )
             if number < finest:
                 path = f"level{number}"
                 yield ArraySpec(f"{path}_mix", (3, 3, n, n), uses, 8)
-                yield ArraySpec(f"{path}_mix_bias", (QUALITIES, n), places=12, curve=True)
+                yield ArraySpec(f"{path}_mix_bias", (QUALITIES, n), places=12, per_quality=True)
                 yield ArraySpec(f"{path}_up", (n, 4 * n), uses, 8)
-                yield ArraySpec(f"{path}_up_bias", (QUALITIES, 4 * n), places=12, curve=True)
+                yield ArraySpec(f"{path}_up_bias", (QUALITIES, 4 * n), places=12, per_quality=True)
 
     def multiplications(self) -> float:
         """Multiply-accumulates a pixel to decode all levels where all are on.

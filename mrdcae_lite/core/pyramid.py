@@ -165,7 +165,7 @@ def contrast_gain(coarser: Sequence[Any], step: Any, xp: ModuleType = np) -> Any
         untrained = basis(2 - number, coarsest=number == 0).astype(np.float32)
         grid, cell = depth_to_space(xp.matmul(grid, untrained), 2, xp), cell // 2
     luma = xp.take(grid, np.array(LUMA_DETAIL), axis=-1) * step  # (..., height, width, 15)
-    variance = xp.sum(luma**2, axis=-1, keepdims=True) / (3 * cell**2)
+    variance = xp.sum(luma**2, axis=-1, keepdims=True) / (3 * cell**2)  # 3: see `COLOUR`
     ratio = (variance + CONTRAST_FLOOR**2) / REFERENCE_CONTRAST**2
     return xp.power(ratio, -MASKING_EXPONENT / 2)
 
@@ -198,8 +198,8 @@ def block_edges(resolutions: int = 3) -> tuple[tuple[int, int], ...]:
 def typical_std(order: tuple[Band, ...], stride: int) -> NDArray[np.float64]:
     """Rough standard deviation of each band for photographs in [0, 1], shape (bands,).
 
-    Amplitudes of natural images fall as one over the frequency (Field, 1987); only the starting
-    point of training depends on it.
+    Amplitudes of natural images fall as one over the frequency (Field, 1987). Training starts from
+    it, and residual blocks measure their input by it: it belongs to the format.
     """
     colour = np.array([1.0, 0.25, 0.12])
     return np.array(

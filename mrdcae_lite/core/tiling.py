@@ -14,7 +14,10 @@ TILE = 1024
 
 
 class Box(NamedTuple):
-    """A rectangle of patches: first row and column, and the row and column after the last."""
+    """A rectangle: first row and column, and the row and column after the last.
+
+    In patches where nothing else is said.
+    """
 
     top: int
     left: int
@@ -23,7 +26,7 @@ class Box(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns of patches."""
+        """Rows and columns."""
         return self.bottom - self.top, self.right - self.left
 
     def slices(self, scale: int, halo: int = 0) -> tuple[slice, slice]:
@@ -40,21 +43,11 @@ class Box(NamedTuple):
 
     def relative_to(self, other: "Box") -> "Box":
         """The same box counted from the first row and column of `other`."""
-        return Box(
-            self.top - other.top,
-            self.left - other.left,
-            self.bottom - other.top,
-            self.right - other.left,
-        )
+        return Box(*(mine - start for mine, start in zip(self, other[:2] * 2, strict=True)))
 
     def intersection(self, other: "Box") -> "Box":
-        """What lies in both of two boxes that overlap."""
-        return Box(
-            max(self.top, other.top),
-            max(self.left, other.left),
-            min(self.bottom, other.bottom),
-            min(self.right, other.right),
-        )
+        """What lies in both of two boxes; no row or no column if they do not overlap."""
+        return Box(*map(max, self[:2], other[:2]), *map(min, self[2:], other[2:]))
 
 
 class Tiling:
@@ -64,6 +57,10 @@ class Tiling:
 
     Args:
         height, width: of the picture in pixels.
+
+    Attributes:
+        shape: rows and columns of patches.
+        whole: the box of all patches.
     """
 
     def __init__(self, height: int, width: int) -> None:
@@ -82,12 +79,8 @@ class Tiling:
 
     def with_halo(self, box: Box, halo: int) -> Box:
         """A box with up to `halo` more patches on all sides, within the picture."""
-        return Box(
-            max(box.top - halo, 0),
-            max(box.left - halo, 0),
-            min(box.bottom + halo, self.shape[0]),
-            min(box.right + halo, self.shape[1]),
-        )
+        wide = Box(box.top - halo, box.left - halo, box.bottom + halo, box.right + halo)
+        return wide.intersection(self.whole)
 
 
 def _spans(length: int) -> list[tuple[int, int]]:

@@ -43,9 +43,10 @@ def contrast_gains(
     """
     gains: list[NDArray[np.float32]] = []
     decoded: list[NDArray[np.float32]] = []
-    for level in symbols:
+    for number, level in enumerate(symbols):
         gains.append(model.transforms.contrast_gain(decoded, quality))
-        decoded.append(model.transforms.dequantise(level.astype(np.float32), decoded, quality))
+        latents = level.astype(np.float32)
+        decoded.append(model.transforms.dequantise(latents, number, gains[-1], quality))
     return gains
 
 

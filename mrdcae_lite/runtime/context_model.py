@@ -17,72 +17,25 @@ the order of its additions, the number of threads or the processor. A state that
 to is clipped to 2**22 at once, far below where it could be rounded; biases, at most 2**18, need no
 clip. `training.context_model` is the same network in the form that trains.
 
-Units: state 2**-12, activations 2**-4, update weights 2**-8, head weights 2**-7, index 1/4.
+Units: state 2**-12, activations 2**-4, update weights 2**-8, head weights 2**-7. What is predicted
+is a quarter of the table index.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mrdcae_lite.coding.entropy import TABLES
 from mrdcae_lite.core.architecture import Architecture
+from mrdcae_lite.core.sites import ALL_TAPS, OTHER_PARITY, SAME_PARITY, Sites
 
 Exact = NDArray[np.float32]
 """Whole numbers below 2**24 in float32."""
 
 STATE_LIMIT = np.float32(2**22)
-
-_SAME_PARITY = ((0, 0), (0, 2), (1, 1), (2, 0), (2, 2))
-"""Taps of a 3 x 3 kernel that fall on the half of a checkerboard to which its centre belongs."""
-
-_OTHER_PARITY = ((0, 1), (1, 0), (1, 2), (2, 1))
-"""Taps that fall on the other half."""
-
-ALL_TAPS = tuple((row, column) for row in range(3) for column in range(3))
-"""Taps of a 3 x 3 kernel in raster order."""
-
-
-class Sites(NamedTuple):
-    """The positions of one level that are coded: all anchors first, then all non-anchors.
-
-    Attributes:
-        rows, columns: (sites,) position in the grid.
-        anchors: how many of them are anchors, where row + column is even.
-        flat: (sites,) position in the flattened grid with a border of one.
-        width: columns of the bordered grid.
-        size: cells of the bordered grid.
-    """
-
-    rows: NDArray[np.int64]
-    columns: NDArray[np.int64]
-    anchors: int
-    flat: NDArray[np.int64]
-    width: int
-    size: int
-
-    @classmethod
-    def of(cls, mask: NDArray[np.bool_]) -> "Sites":
-        """Sites where `mask` (rows, columns) is true."""
-        rows, columns = np.nonzero(mask)
-        parity = (rows + columns) % 2
-        order = np.argsort(parity, kind="stable")
-        rows, columns = rows[order], columns[order]
-        width = mask.shape[1] + 2
-        flat = (rows + 1) * width + columns + 1
-        anchors = int((parity == 0).sum())
-        return cls(rows, columns, anchors, flat, width, (mask.shape[0] + 2) * width)
-
-    def phase(self, number: int) -> slice:
-        """The anchors (0) or the non-anchors (1)."""
-        return slice(0, self.anchors) if number == 0 else slice(self.anchors, None)
-
-    def neighbours(self, taps: tuple[tuple[int, int], ...], which: slice) -> NDArray[np.int64]:
-        """(sites, taps) positions in the bordered grid that a kernel's taps look at."""
-        offsets = np.array([(row - 1) * self.width + column - 1 for row, column in taps])
-        return self.flat[which, None] + offsets
 
 
 @dataclass(eq=False)
@@ -123,7 +76,9 @@ class IntegerContextModel:
     def __init__(self, architecture: Architecture, weights: Mapping[str, NDArray[Any]]) -> None:
         self._levels = architecture.levels
         self._weights = {  # curves are kept as they are: one row of them is used at a time
-            spec.name: weights[spec.name] if spec.curve else weights[spec.name].astype(np.float32)
+            spec.name: weights[spec.name]
+            if spec.per_quality
+            else weights[spec.name].astype(np.float32)
             for spec in architecture.context_arrays()
         }
 
@@ -174,11 +129,12 @@ class IntegerContextModel:
             start += size
 
     def _indices(self, name: str, phase: int, state: Exact, quality: int) -> NDArray[np.uint8]:
-        hidden = _activation(state, 8) @ self._weights[f"{name}_hidden"]
+        """uint8 (sites, channels) from the state (sites, width): a network of one hidden layer."""
+        hidden = _activation(state, 8) @ self._weights[f"{name}_hidden"]  # 2**-12 to 2**-4, 2**-11
         hidden = _activation(hidden + self._curve(f"{name}_hidden_bias", quality, phase), 7)
-        index = hidden @ self._weights[f"{name}_index"]
+        index = hidden @ self._weights[f"{name}_index"]  # 2**-11 of a quarter of the index
         index += self._curve(f"{name}_index_bias", quality)
-        return np.clip(_shift(index, 9), 0, TABLES - 1).astype(np.uint8)
+        return np.clip(_shift(index, 9), 0, TABLES - 1).astype(np.uint8)  # 2**-2: the index
 
     def _update(
         self, name: str, phase: int, state: Exact, sites: Sites, symbols: NDArray[np.int32]
@@ -191,7 +147,7 @@ class IntegerContextModel:
         kernel, channels = self._weights[f"{name}_update"], symbols.shape[1]
         grid = np.zeros((sites.size, channels), np.float32)
         grid[sites.flat[sites.phase(phase)]] = LOG_FEATURE[np.minimum(abs(symbols), 4095)]
-        for taps, receiving in ((_SAME_PARITY, phase), (_OTHER_PARITY, 1 - phase)):
+        for taps, receiving in ((SAME_PARITY, phase), (OTHER_PARITY, 1 - phase)):
             which = sites.phase(receiving)
             seen = grid[sites.neighbours(taps, which)]  # (sites, taps, channels)
             _add(state, which, seen.reshape(-1, len(taps) * channels) @ _taps(kernel, taps))

@@ -14,6 +14,7 @@ from mrdcae_lite.coding.bitstream import BitstreamError
 from mrdcae_lite.coding.entropy import SymbolDecoder
 from mrdcae_lite.coding.routing_map import read_routing
 from mrdcae_lite.core.pixels import RGB, denormalise
+from mrdcae_lite.core.pyramid import PATCH
 from mrdcae_lite.core.tiling import Box, Tiling
 from mrdcae_lite.runtime.context_model import CodingStep
 from mrdcae_lite.runtime.frozen import FrozenModel
@@ -54,8 +55,9 @@ class Decoder:
             )
         self.model, self._level = model, level
         self.tiling = Tiling(self.header.height, self.header.width)
-        tiles = list(self.tiling)  # a size that is not true ends here, before it costs anything
+        tiles = list(self.tiling)
         named = zip(sections, bitstream.LEVEL_SECTIONS, strict=False)
+        # A size that is not true ends here, as the streams are too few, before it costs anything.
         parts = [bitstream.split_streams(s, len(tiles), f"{name} section") for s, name in named]
         self._streams = dict(zip(tiles, zip(*parts, strict=True), strict=True))
         routing = read_routing(packed_map, self.tiling.shape)
@@ -72,18 +74,15 @@ class Decoder:
         Raises:
             ValueError: if the region does not lie in the picture.
         """
-        y, x, height, width = self._check_region(region)
-        result = np.empty((height, width, 3), np.uint8)
+        wanted = self._check_region(region)
+        result = np.empty((*wanted.shape, 3), np.uint8)
         for tile in self.tiling:
-            rows, columns = tile.pixels
-            top, left = max(rows.start, y), max(columns.start, x)
-            bottom, right = min(rows.stop, y + height), min(columns.stop, x + width)
-            if top < bottom and left < right:
+            here = Box(*(PATCH * side for side in tile))  # in pixels, as `wanted`
+            common = here.intersection(wanted)
+            if min(common.shape) > 0:
                 part = denormalise(self.restore(tile, deblock=deblock))
-                result[top - y : bottom - y, left - x : right - x] = part[
-                    top - rows.start : bottom - rows.start,
-                    left - columns.start : right - columns.start,
-                ]
+                cut = part[common.relative_to(here).slices(1)]
+                result[common.relative_to(wanted).slices(1)] = cut
         return result
 
     def restore(self, tile: Box, *, deblock: bool = True) -> NDArray[np.float32]:
@@ -148,12 +147,11 @@ class Decoder:
             for level in self.model.architecture.levels
         ]
 
-    def _check_region(self, region: Region | None) -> Region:
+    def _check_region(self, region: Region | None) -> Box:
+        """The box of a region in pixels."""
         height, width = self.header.height, self.header.width
-        if region is None:
-            return 0, 0, height, width
         try:
-            y, x, rows, columns = map(operator.index, region)
+            y, x, rows, columns = map(operator.index, region or (0, 0, height, width))
             fits = 0 <= y < y + rows <= height and 0 <= x < x + columns <= width
         except (TypeError, ValueError):
             fits = False
@@ -162,4 +160,4 @@ class Decoder:
                 f"region must be whole numbers (y, x, height, width) inside {height} rows and "
                 f"{width} columns. Received: {region}."
             )
-        return y, x, rows, columns
+        return Box(y, x, y + rows, x + columns)

@@ -39,8 +39,7 @@ class Latents(NamedTuple):
 
     def crop(self, box: Box) -> "Latents":
         """Views of the latents in a box of patches."""
-        rows = self.routing.shape[0]
-        levels = [y[box.slices(y.shape[0] // rows)] for y in self.levels]
+        levels = [y[box.slices(len(y) // len(self.routing))] for y in self.levels]
         return Latents(levels, self.scores[box.slices(1)], self.routing[box.slices(1)])
 
 
@@ -112,20 +111,23 @@ def coding_steps(
     """
     weights = model.transforms.distortion_weights(quality)
     symbols = [np.zeros(y.shape, np.float32) for y in latents.levels]
-    decoded: list[NDArray[np.float32]] = []  # the levels before this one, as a decoder has them
+    decoded: list[NDArray[np.float32]] = []  # the levels before this one, dequantised
+    gain = scaled = np.empty(0, np.float32)  # of this level: contrast gain, latents times gain
     for step in model.context_model.steps(quality, model.level_masks(latents.routing)):
         if step.first:
             if step.level > 0:
-                before = symbols[step.level - 1]
-                decoded.append(model.transforms.dequantise(before, decoded, quality))
-            scaled = latents.levels[step.level] * model.transforms.contrast_gain(decoded, quality)
+                before = step.level - 1
+                restored = model.transforms.dequantise(symbols[before], before, gain, quality)
+                decoded.append(restored)
+            gain = model.transforms.contrast_gain(decoded, quality)
+            scaled = latents.levels[step.level] * gain
         y = scaled[step.where]  # (sites, channels)
         step.symbols = np.clip(quantise(y), -MAX_SYMBOL, MAX_SYMBOL).astype(np.int32)
         if rdoq:
             error_weights = weights[step.level][step.channels]
             step.symbols = _rdoq(model.tables, y, step.symbols, step.indices, error_weights)
         symbols[step.level][step.where] = step.symbols
-        yield step
+        yield step  # then the context model goes on with these symbols
 
 
 def _rdoq(
@@ -137,8 +139,9 @@ def _rdoq(
 ) -> NDArray[np.int32]:
     """Rate-distortion-optimised quantisation (Karczewicz et al., 2008) of one coding step.
 
-    Each symbol goes one towards zero where that lowers D + lambda R, with D the squared error in
-    the picture in quantisation steps. What it does to the symbols after it is not looked at.
+    Each symbol goes one towards zero where that lowers D + lambda R. D is the squared error in the
+    picture in quantisation steps, times the squared contrast gain: beside strong contrast an error
+    counts less, as in rounding. What the choice does to the symbols after it is left out.
     """
     some = np.nonzero(symbols)  # few of them
     y, larger, tables_of = y[some], symbols[some], indices[some]
