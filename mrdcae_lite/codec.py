@@ -86,8 +86,8 @@ class Codec:
                 three.
             routing: uint8 (rows, columns) of patches: the levels themselves, 1 to 3, instead of
                 those that attention gives.
-            rdoq: rate-distortion-optimised quantisation; without it the files are about half a per
-                cent larger at equal quality.
+            rdoq: rate-distortion-optimised quantisation; without it files take about half a per
+                cent more at equal PSNR.
             metadata: transparency, colour profile and camera data to be kept with it.
 
         Raises:

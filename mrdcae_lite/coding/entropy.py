@@ -55,7 +55,7 @@ def support(index: int) -> int:
 def integer_counts(probabilities: NDArray[np.float64]) -> NDArray[np.uint16]:
     """Counts of at least 1 that sum to `TOTAL`, rounded by the method of largest remainders."""
     shares = probabilities / probabilities.sum() * (TOTAL - probabilities.size)
-    counts = np.floor(shares).astype(np.int64)
+    counts: NDArray[np.int64] = np.floor(shares).astype(np.int64)
     left = TOTAL - probabilities.size - int(counts.sum())
     counts[np.argsort(counts - shares, kind="stable")[:left]] += 1
     return (counts + 1).astype(np.uint16)
@@ -93,8 +93,8 @@ class Tables:
         return Tables, (self.counts,)  # not what was computed from them
 
     @cached_property
-    def models(self) -> list:
-        """The tables as constriction sees them (exact ratios of integers)."""
+    def models(self) -> list[Any]:
+        """The tables as constriction sees them: counts over 2**16, which float64 holds exactly."""
         return [Categorical(c / np.float64(TOTAL), perfect=False) for c in self.counts]
 
     @cached_property

@@ -21,7 +21,9 @@ def finish(coder: Any) -> bytes:
     """The bytes that a range encoder wrote, as few as decode alike.
 
     A decoder reads zeros after the end. So of all numbers in the encoder's last interval, that one
-    is written which ends in most zero bytes, and these are left out.
+    is written which ends in most zero bytes, and these are left out. `coder.pos()` gives the number
+    of words that cannot change any more, and the interval as the 64 bits after them: its lower end,
+    modulo 2**64 as a carry may be pending, and its size.
     """
     position, (lower, size) = coder.pos()  # whole words before the 64 bits still open
     stream = coder.get_compressed().astype(">u4").tobytes()
@@ -29,7 +31,8 @@ def finish(coder: Any) -> bytes:
     first = point - (point - lower) % 2**64
     last = min(first + size, 2**64) - 1
     ends = (-(-max(first, 0) // 256**zeros) * 256**zeros for zeros in range(8, -1, -1))
-    return (done + next(end for end in ends if end <= last).to_bytes(8)).rstrip(b"\0")
+    shortest: int = next(end for end in ends if end <= last)
+    return (done + shortest.to_bytes(8)).rstrip(b"\0")
 
 
 class RangeDecoder:
@@ -43,7 +46,8 @@ class RangeDecoder:
     def decode(self, model: Any, count: int) -> NDArray[np.int32]:
         """Next `count` symbols."""
         try:
-            return self._coder.decode(model, count)
+            symbols: NDArray[np.int32] = self._coder.decode(model, count)
+            return symbols
         except AssertionError as error:  # how constriction reports impossible data
             raise self.damaged() from error
 

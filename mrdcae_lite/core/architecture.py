@@ -111,13 +111,13 @@ class Architecture:
     @property
     def encoder_halo(self) -> int:
         """Radius in patches of the receptive field of latents and saliency scores."""
-        pixels = self.encoder_blocks * 8 * (2**self.resolutions - 1)
+        pixels = self.encoder_blocks * 8 * ((1 << self.resolutions) - 1)
         return max(-(-pixels // PATCH), 3 if self.attention else 0)
 
     @property
     def decoder_halo(self) -> int:
         """Radius in patches of the receptive field of decoded pixels."""
-        pixels = (self.correction_halos()[0] + 1) * 8 * 2 ** (self.resolutions - 1)
+        pixels = (self.correction_halos()[0] + 1) * self.levels[0].stride
         return -(-pixels // PATCH)
 
     def correction_halos(self) -> list[int]:

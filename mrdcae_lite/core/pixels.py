@@ -37,4 +37,5 @@ def normalise(image: RGB) -> Normalised:
 
 def denormalise(image: NDArray[Any]) -> RGB:
     """Floats to uint8: scaled, rounded half to even and clipped. Inverse of `normalise`."""
-    return np.clip(np.rint(np.asarray(image) * 255), 0, 255).astype(np.uint8)
+    pixels: RGB = np.clip(np.rint(np.asarray(image) * 255), 0, 255).astype(np.uint8)
+    return pixels

@@ -45,7 +45,9 @@ def dct_matrix(size: int) -> NDArray[np.float64]:
     Returns an array of shape (size, size) with `matrix @ matrix.T` equal to the identity.
     """
     frequency, position = np.arange(size)[:, None], np.arange(size)[None, :]
-    matrix = np.sqrt(2 / size) * np.cos(np.pi * (2 * position + 1) * frequency / (2 * size))
+    matrix: NDArray[np.float64] = np.sqrt(2 / size) * np.cos(
+        np.pi * (2 * position + 1) * frequency / (2 * size)
+    )
     matrix[0] /= np.sqrt(2)
     return matrix
 

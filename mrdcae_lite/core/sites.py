@@ -56,4 +56,5 @@ class Sites(NamedTuple):
     def neighbours(self, taps: tuple[tuple[int, int], ...], which: slice) -> NDArray[np.int64]:
         """(sites, taps) positions in the bordered grid that a kernel's taps look at."""
         offsets = np.array([(row - 1) * self.width + column - 1 for row, column in taps])
-        return self.flat[which, None] + offsets
+        positions: NDArray[np.int64] = self.flat[which, None] + offsets
+        return positions

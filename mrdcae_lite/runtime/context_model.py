@@ -103,7 +103,8 @@ class IntegerContextModel:
 
     def _curve(self, name: str, quality: int, phase: int | None = None) -> Exact:
         table = self._weights[name] if phase is None else self._weights[name][phase]
-        return table[quality].astype(np.float32)
+        row: Exact = table[quality].astype(np.float32)
+        return row
 
     def _level_steps(
         self, level: int, state: Exact, sites: Sites, quality: int
@@ -168,12 +169,14 @@ class IntegerContextModel:
         children = np.zeros((coarser.size, 2, 2, width), np.float32)
         children[coarser.flat] = wide.reshape(-1, 2, 2, width)
         parent = (finer.rows // 2 + 1) * coarser.width + finer.columns // 2 + 1
-        return children[parent, finer.rows % 2, finer.columns % 2]  # (finer sites, width)
+        refined: Exact = children[parent, finer.rows % 2, finer.columns % 2]
+        return refined  # (finer sites, width)
 
 
 def _shift(x: Exact, bits: int) -> Exact:
     """Division by 2**bits, rounded half up."""
-    return np.floor(x * np.float32(2.0**-bits) + np.float32(0.5))
+    shifted: Exact = np.floor(x * np.float32(2.0**-bits) + np.float32(0.5))
+    return shifted
 
 
 def _activation(x: Exact, bits: int) -> Exact:

@@ -157,7 +157,8 @@ class Transforms:
             if stage > 0:
                 carried = depth_to_space(grid @ self._backward[stage], 2)  # (2h, 2w, 48)
                 grid = np.concatenate([carried, levels[level + 1]], axis=-1)  # (2h, 2w, 192)
-        return depth_to_space(grid @ (self._backward[0] * at.step_size), 8) + np.float32(0.5)
+        image: Grid = depth_to_space(grid @ (self._backward[0] * at.step_size), 8)
+        return image + np.float32(0.5)
 
     def deblock(self, image: Grid, quality: int) -> None:
         """Correct the pixels at block edges, in place (a learned filter; after List et al., 2003).
