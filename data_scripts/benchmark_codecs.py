@@ -26,13 +26,13 @@ import numpy as np
 import mrdcae_lite as mr
 from data_scripts import processor
 from data_scripts.command import Parser, guarded
-from mrdcae_lite.coding.routing_map import routing_bits
 from mrdcae_lite.core.files import write_atomically
 from mrdcae_lite.core.pixels import RGB
 from mrdcae_lite.core.pyramid import PATCH
 from mrdcae_lite.core.tiling import Tiling
 from mrdcae_lite.evaluation import inspection
 from mrdcae_lite.evaluation.baselines import BASELINES, best_within
+from mrdcae_lite.evaluation.inspection import routing_information
 
 RATES = (0.5, 1.0)  # bits per pixel at which speeds are compared
 SIZES = (0.1, 0.4, 1.6, 6.4, 12.0, 25.0, 50.0)  # megapixels
@@ -118,7 +118,7 @@ def overhead(images: Mapping[str, RGB]) -> list[dict[str, Any]]:
             data = codec.compress(image, quality)
             _, routing, header = codec.read_symbols(data)
             bits = [float(level.sum()) for level in inspection.information(codec.model, data)]
-            content = (sum(bits) + routing_bits(routing)) / 8
+            content = (sum(bits) + routing_information(routing)) / 8
             rows.append(
                 {
                     "picture": name,

@@ -21,6 +21,7 @@ from mrdcae_lite.core.distortion import bits_per_pixel
 from mrdcae_lite.core.files import one_line, write_atomically
 from mrdcae_lite.core.pixels import RGB
 from mrdcae_lite.core.quality import check_quality
+from mrdcae_lite.evaluation import inspection
 from mrdcae_lite.io.batch import EXTENSION, Task, compress_file, convert, decompress_file, plan
 from mrdcae_lite.io.images import PICTURES, pictures_in, read_image
 from mrdcae_lite.models import load, registry
@@ -294,7 +295,7 @@ def _info(options: argparse.Namespace) -> None:
 
 def _models(_options: argparse.Namespace) -> None:
     for name, entry in sorted(registry().items()):
-        work = load(name).architecture.multiplications() / 1000
+        work = inspection.multiplications(load(name).architecture) / 1000
         print(f"{name}: {entry['id']}  {entry['about']} ({work:.1f} kMAC a pixel to decode)")
 
 

@@ -26,7 +26,7 @@ def finish(coder: Any) -> bytes:
     modulo 2**64 as a carry may be pending, and its size.
     """
     position, (lower, size) = coder.pos()  # whole words before the 64 bits still open
-    stream = coder.get_compressed().astype(">u4").tobytes()
+    stream: bytes = coder.get_compressed().astype(">u4").tobytes()
     done, point = stream[: 4 * position], int.from_bytes(stream[4 * position :].ljust(8, b"\0"))
     first = point - (point - lower) % 2**64
     last = min(first + size, 2**64) - 1

@@ -4,16 +4,13 @@ The counts are kept apart by the levels of the left and the upper neighbour (con
 Rissanen and Langdon, 1981).
 """
 
-import math
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 
 from mrdcae_lite.coding.range_coder import Categorical, RangeDecoder, RangeEncoder, finish
 
 
-class _MapModel:
+class MapModel:
     """Adaptive counts of the levels 1, 2, 3 given the levels of the left and upper neighbour."""
 
     def __init__(self, shape: tuple[int, int]) -> None:
@@ -31,32 +28,19 @@ class _MapModel:
         counts[level - 1] += 1
 
 
-def _walk(routing: NDArray[np.uint8]) -> Iterator[tuple[int, float, object]]:
-    """Level, its probability, and the coder's model of it, for each place of a map in order."""
-    model = _MapModel(routing.shape)
-    for row, column in np.ndindex(routing.shape):
-        counts, categorical = model.at(row, column)
-        level = int(routing[row, column])
-        yield level, counts[level - 1] / counts.sum(), categorical
-        model.learn(row, column, counts, level)
-
-
 def write_routing(routing: NDArray[np.uint8]) -> bytes:
     """Code a map of levels 1, 2, 3 of shape (rows, columns)."""
-    coder = RangeEncoder()
-    for level, _, categorical in _walk(routing):
-        coder.encode(level - 1, categorical)
+    coder, model = RangeEncoder(), MapModel(routing.shape)
+    for row, column in np.ndindex(routing.shape):
+        counts, categorical = model.at(row, column)
+        coder.encode(int(routing[row, column]) - 1, categorical)
+        model.learn(row, column, counts, int(routing[row, column]))
     return finish(coder)
-
-
-def routing_bits(routing: NDArray[np.uint8]) -> float:
-    """Information content of a map of levels, as `write_routing` codes it."""
-    return -sum(math.log2(probability) for _, probability, _ in _walk(routing))
 
 
 def read_routing(stream: bytes, shape: tuple[int, int]) -> NDArray[np.uint8]:
     """Inverse of `write_routing`."""
-    coder, model = RangeDecoder(stream, "routing map"), _MapModel(shape)
+    coder, model = RangeDecoder(stream, "routing map"), MapModel(shape)
     for row, column in np.ndindex(shape):
         counts, categorical = model.at(row, column)
         model.learn(row, column, counts, int(coder.decode(categorical, 1)[0]) + 1)

@@ -6,7 +6,6 @@ from fine to coarse (`analysis0` works on pixels), levels from coarse to fine (`
 the low level, which public functions call level 1).
 """
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -75,14 +74,14 @@ class Architecture:
 
     def __post_init__(self) -> None:
         for name, least, most in (
-            ("width", 1, math.inf),
-            ("blocks", 1, math.inf),
+            ("width", 1, None),
+            ("blocks", 1, None),
             ("prior_width", 1, MAX_CONTEXT_WIDTH),
-            ("encoder_blocks", 0, math.inf),
+            ("encoder_blocks", 0, None),
         ):
             value = getattr(self, name)
-            if type(value) is not int or not least <= value <= most:
-                limit = f"from {least} to {most}" if most < math.inf else f"of at least {least}"
+            if type(value) is not int or value < least or (most and value > most):
+                limit = f"from {least} to {most}" if most else f"of at least {least}"
                 raise ValueError(f"{name} must be a whole number {limit}. Received: {value!r}.")
         if type(self.resolutions) is not int or self.resolutions not in (1, 3):
             raise ValueError(
@@ -185,17 +184,6 @@ class Architecture:
                 yield ArraySpec(f"{path}_mix_bias", (QUALITIES, n), places=12, per_quality=True)
                 yield ArraySpec(f"{path}_up", (n, 4 * n), uses, 8)
                 yield ArraySpec(f"{path}_up_bias", (QUALITIES, 4 * n), places=12, per_quality=True)
-
-    def multiplications(self) -> float:
-        """Multiply-accumulates a pixel to decode all levels where all are on.
-
-        Where a level is off, and at the borders of a picture, some are left out.
-        """
-        arrays = [*self.transform_arrays(), *self.context_arrays()]
-        total = sum(spec.uses * math.prod(spec.shape) for spec in arrays)
-        for finer in range(1, self.resolutions):  # contrast gains synthesise all coarser levels
-            total += sum((192 / level.stride) ** 2 for level in self.levels[:finer])
-        return total
 
 
 def _attention() -> Iterator[ArraySpec]:

@@ -1,10 +1,13 @@
-"""What happens inside a codec, for those who study it: bits, gains and error weights by place."""
+"""What happens inside a codec, for those who study it: bits and gains by place, work by pixel."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mrdcae_lite.coding.routing_map import MapModel
+from mrdcae_lite.core.architecture import Architecture
 from mrdcae_lite.core.quality import check_quality
 from mrdcae_lite.runtime.decoder import Decoder
 from mrdcae_lite.runtime.frozen import FrozenModel
@@ -61,3 +64,27 @@ def distortion_weights(model: FrozenModel, quality: int) -> list[NDArray[np.floa
     places where `contrast_gains` is one; elsewhere divide by the square of the gain.
     """
     return model.transforms.distortion_weights(check_quality(quality))
+
+
+def routing_information(routing: NDArray[np.uint8]) -> float:
+    """Information content in bits of a routing map (rows, columns), as a file codes it."""
+    bits, model = 0.0, MapModel(routing.shape)
+    for row, column in np.ndindex(routing.shape):
+        counts, _ = model.at(row, column)
+        level = int(routing[row, column])
+        bits -= math.log2(counts[level - 1] / counts.sum())
+        model.learn(row, column, counts, level)
+    return bits
+
+
+def multiplications(architecture: Architecture) -> float:
+    """Multiply-accumulates a pixel to decode all levels where all are on.
+
+    Where a level is off, and at the borders of a picture, some are left out.
+    """
+    arrays = [*architecture.transform_arrays(), *architecture.context_arrays()]
+    total = sum(spec.uses * math.prod(spec.shape) for spec in arrays)
+    levels = architecture.levels
+    for finer in range(1, len(levels)):  # contrast gains synthesise all coarser levels
+        total += sum((192 / level.stride) ** 2 for level in levels[:finer])
+    return total

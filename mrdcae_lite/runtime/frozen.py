@@ -67,10 +67,6 @@ class FrozenModel:
         parts = self.architecture, self.transform_weights, self.context_weights, self.tables
         return FrozenModel, parts
 
-    def with_tables(self, tables: Tables) -> "FrozenModel":
-        """The same model with other coding tables, and so with another id."""
-        return FrozenModel(self.architecture, self.transform_weights, self.context_weights, tables)
-
     def level_masks(self, routing: NDArray[np.uint8]) -> list[NDArray[np.bool_]]:
         """Where each level is on, each on its own grid, from the level of each patch."""
         return level_masks(routing, tuple(level.scale for level in self.architecture.levels))

@@ -17,6 +17,7 @@ from mrdcae_lite.coding.entropy import (
 from mrdcae_lite.core.pixels import RGB
 from mrdcae_lite.core.tiling import Tiling
 from mrdcae_lite.runtime.encoder import analyse, coding_steps
+from mrdcae_lite.runtime.frozen import FrozenModel
 
 PSEUDO_COUNT = 200
 """Observations that the Laplace formula counts as, beside those that were made."""
@@ -40,7 +41,8 @@ def with_fitted_tables(
             for tile in tiling:
                 for step in coding_steps(codec.model, latents.crop(tile), quality):
                     counter.add(step.symbols, step.indices)
-    return Codec(codec.model.with_tables(fit_tables(counter.histograms)))
+    old, tables = codec.model, fit_tables(counter.histograms)
+    return Codec(FrozenModel(old.architecture, old.transform_weights, old.context_weights, tables))
 
 
 def fit_tables(histograms: NDArray[np.int64]) -> Tables:

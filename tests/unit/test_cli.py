@@ -203,7 +203,9 @@ def test_a_cut_file_says_how_long_it_was(folder, capsys, data):
 
 def test_models_are_listed(folder, capsys, tiny_codec):
     assert main(["models"]) == 0
-    cost = f"{tiny_codec.architecture.multiplications() / 1000:.1f} kMAC a pixel to decode"
+    cost = (
+        f"{inspection.multiplications(tiny_codec.architecture) / 1000:.1f} kMAC a pixel to decode"
+    )
     assert capsys.readouterr().out == f"lite: {tiny_codec.id.hex()}  a codec for tests ({cost})\n"
 
 

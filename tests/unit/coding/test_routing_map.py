@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from mrdcae_lite.coding.routing_map import read_routing, routing_bits, write_routing
+from mrdcae_lite.coding.routing_map import read_routing, write_routing
+from mrdcae_lite.evaluation.inspection import routing_information
 
 maps = array_shapes(min_dims=2, max_dims=2, max_side=20).flatmap(
     lambda shape: arrays(np.uint8, shape, elements=st.integers(1, 3))
@@ -19,7 +20,7 @@ def test_a_routing_map_comes_back(routing):
 
 @given(maps)
 def test_no_routing_map_takes_two_bytes_more_than_its_information(routing):
-    assert len(write_routing(routing)) <= routing_bits(routing) / 8 + 2
+    assert len(write_routing(routing)) <= routing_information(routing) / 8 + 2
 
 
 def test_a_map_in_one_piece_is_cheaper_than_a_scattered_one(rng):
