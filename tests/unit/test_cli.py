@@ -14,6 +14,7 @@ from mrdcae_lite import cli, codec
 from mrdcae_lite.cli import main
 from mrdcae_lite.coding.metadata import Metadata
 from mrdcae_lite.core.architecture import Architecture
+from mrdcae_lite.evaluation.inspection import multiplications
 from mrdcae_lite.training.model import MRDCAE
 
 
@@ -203,9 +204,8 @@ def test_a_cut_file_says_how_long_it_was(folder, capsys, data):
 
 def test_models_are_listed(folder, capsys, tiny_codec):
     assert main(["models"]) == 0
-    cost = (
-        f"{inspection.multiplications(tiny_codec.architecture) / 1000:.1f} kMAC a pixel to decode"
-    )
+    work = multiplications(tiny_codec.architecture) / 1000
+    cost = f"{work:.1f} kMAC a pixel to decode"
     assert capsys.readouterr().out == f"lite: {tiny_codec.id.hex()}  a codec for tests ({cost})\n"
 
 
