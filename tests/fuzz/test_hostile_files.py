@@ -271,7 +271,7 @@ def explore(codec, originals, pytestconfig, change, check):
     number, refused = pytestconfig.getoption("--examples"), []
     slow = [HealthCheck.too_slow, HealthCheck.filter_too_much]
 
-    @settings(max_examples=number or 60, derandomize=not number, suppress_health_check=slow)
+    @settings(max_examples=number or 100, derandomize=not number, suppress_health_check=slow)
     @given(st.data())
     def attempt(data):
         original = data.draw(st.sampled_from(originals))
@@ -309,6 +309,22 @@ def test_lies_under_right_checksums_are_refused_or_a_picture(name, codec, origin
 
 def test_a_file_that_is_taken_apart_and_sealed_is_the_same(originals):
     assert [sealed(taken_apart(data)) for data in originals] == originals
+
+
+def test_every_flipped_bit_is_refused(codec, originals):
+    data = originals[0]
+    for place in range(8 * len(data)):
+        damaged = bytearray(data)
+        damaged[place // 8] ^= 1 << place % 8
+        with pytest.raises(BitstreamError, match=PART):
+            codec.decompress(bytes(damaged))
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_a_length_beyond_the_end_is_refused_whatever_the_checksum(section, codec, originals):
+    data = sealed({**taken_apart(originals[2]), f"length of {section}": write_varint(2**31)})
+    with pytest.raises(BitstreamError, match=f"the {section} section should end at byte 2147"):
+        codec.decompress(data)
 
 
 def test_a_file_cut_at_any_byte_gives_the_levels_that_are_whole(codec, originals):
