@@ -25,6 +25,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write tests/golden/data anew; give the reason in the commit",
     )
+    parser.addoption(
+        "--examples",
+        type=int,
+        metavar="N",
+        help="draw N new hostile files of each kind in tests/fuzz, not the same few as always",
+    )
 
 
 @pytest.fixture

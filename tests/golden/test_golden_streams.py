@@ -117,25 +117,6 @@ def test_the_codec_file_has_the_id_that_the_golden_files_name(codec):
         assert mr.info((DATA / f"{name}.mrdc").read_bytes()).model == codec.id
 
 
-DECODE = """
-import hashlib, json, sys
-from pathlib import Path
-import numpy as np
-import mrdcae_lite as mr
-
-folder, out = Path(sys.argv[1]), {}
-codec = mr.Codec.read((folder / "golden.keras-codec").read_bytes())
-for path in sorted(folder.glob("*.mrdc")):
-    data = path.read_bytes()
-    symbols, routing, _ = codec.read_symbols(data)
-    whole = hashlib.sha256(routing.tobytes())
-    for level in symbols:
-        whole.update(level.astype("<i4").tobytes())
-    expected = mr.read_image(path.with_suffix(".png")).astype(int)
-    error = int(abs(codec.decompress(data) - expected).max())
-    out[path.stem] = [whole.hexdigest(), error]
-"""
-
 TRAIN = """
 import keras
 out["backend"] = keras.backend.backend()
@@ -166,16 +147,6 @@ def elsewhere(script, **environment):
         check=True,
     )
     return json.loads(done.stdout.splitlines()[-1])
-
-
-@pytest.mark.parametrize(("threads", "kernels"), [("1", "Nehalem"), ("4", "Haswell")])
-def test_other_threads_and_the_kernels_of_other_processors_decode_the_same(
-    digests, threads, kernels
-):
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    found = elsewhere(DECODE, **dict.fromkeys(names, threads), OPENBLAS_CORETYPE=kernels)
-    assert {name: symbols for name, (symbols, _) in found.items()} == digests
-    assert max(error for _, error in found.values()) <= 1
 
 
 def test_jax_trains_codecs_too():

@@ -16,12 +16,17 @@ import mrdcae_lite as mr
 
 DATA = Path(__file__).parent / "data"
 
+
+def threads(number: int) -> dict[str, str]:
+    return dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(number))
+
+
 SETTINGS = {
-    "1 thread": {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-    "2 threads": {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"},
-    "4 threads": {"OMP_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "4"},
-    "Haswell kernels": {"OPENBLAS_CORETYPE": "Haswell"},
-    "Nehalem kernels": {"OPENBLAS_CORETYPE": "Nehalem"},
+    "1 thread": threads(1),
+    "2 threads": threads(2),
+    "4 threads": threads(4),
+    "Haswell kernels": {**threads(4), "OPENBLAS_CORETYPE": "Haswell"},
+    "Nehalem kernels": {**threads(1), "OPENBLAS_CORETYPE": "Nehalem"},
 }
 
 DECODE = """

@@ -1,75 +1,58 @@
 """The context model three times over: training form, run-time form, and a slow exact reference."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
+from mrdcae_lite.coding.entropy import laplace_tables
 from mrdcae_lite.core.architecture import Architecture
-from mrdcae_lite.core.pyramid import levels
+from mrdcae_lite.core.pyramid import level_masks, levels
 from mrdcae_lite.core.quality import quality_features
 from mrdcae_lite.runtime.context_model import LOG_FEATURE, IntegerContextModel
+from tests.golden.second_decoder import Machine
 
 # The one magnitude whose logarithm float32 rounds to the other side (16 log 938 = 109.4999992).
 DOUBTFUL = 937
 
 
-# --- an independent reference: dense grids, int64, no cleverness
+# --- the machine of the second decoder: dense grids, int64, no cleverness
 
 
-def shift(x, bits):
-    return (x + (1 << (bits - 1))) >> bits
+class Told:
+    """In the place of a level's stream: gives known symbols, keeps the tables of all calls."""
+
+    def __init__(self, values, mask, groups):
+        self.values, self.found = values, np.full(values.shape, 255, np.uint8)
+        non_anchor, ends = np.indices(mask.shape).sum(axis=0) % 2, np.cumsum([0, *groups])
+        self.places = (
+            (mask & (non_anchor == phase), slice(first, last))
+            for first, last in pairwise(ends)
+            for phase in (0, 1)
+        )
 
 
-def activation(x, bits):
-    return np.clip(shift(x, bits), 0, 127)
+class ToldMachine(Machine):
+    def read(self, coder, tables):
+        place = next(coder.places)
+        coder.found[place] = tables
+        return coder.values[place]
 
 
-def conv(x, kernel):
-    height, width = x.shape[:2]
-    padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
-    return sum(
-        padded[r : r + height, c : c + width] @ kernel[r, c] for r in range(3) for c in range(3)
-    )
+def reference_indices(weights, quality, routing, symbols, resolutions=3):
+    """Table index of every symbol; 255 where there is none."""
+    arrays = {f"prior/{name}": array for name, array in weights.items()}
+    arrays["tables"] = laplace_tables().pack()
+    machine = ToldMachine(arrays, resolutions, quality)
+    parts = zip(symbols, masks_of(routing, resolutions), machine.levels, strict=True)
+    coders = [Told(values, mask, groups) for values, mask, (_, groups) in parts]
+    machine.run(routing, coders)
+    return [coder.found for coder in coders]
 
 
-def bounded(state):
-    return np.clip(state, -(2**22), 2**22)
-
-
-def reference_indices(weights, quality, masks, symbols, resolutions=3):
-    """Table index of every symbol on dense grids."""
-    w = {name: array.astype(np.int64) for name, array in weights.items()}
-    state = np.tile(w["start"][quality], (*masks[0].shape, 1))
-    found = []
-    for level, (mask, values) in enumerate(zip(masks, symbols, strict=True)):
-        if level > 0:
-            state = refine(w, quality, level - 1, state, masks[level - 1])
-        features = LOG_FEATURE[np.minimum(abs(values), 4095)].astype(np.int64) * mask[..., None]
-        white = np.indices(mask.shape).sum(axis=0) % 2
-        indices, first = np.zeros(values.shape, np.int64), 0
-        for group, size in enumerate(levels(resolutions)[level].groups):
-            name, part = f"level{level}_group{group}", slice(first, first + size)
-            first += size
-            for phase in (0, 1):
-                here = (white == phase)[..., None]
-                hidden = activation(state, 8) @ w[f"{name}_hidden"]
-                hidden = activation(hidden + w[f"{name}_hidden_bias"][phase][quality], 7)
-                index = hidden @ w[f"{name}_index"] + w[f"{name}_index_bias"][quality]
-                index = np.clip(shift(index, 9), 0, 63)
-                indices[..., part] = np.where(here, index, indices[..., part])
-                state = bounded(state + conv(features[..., part] * here, w[f"{name}_update"]))
-        found.append(indices)
-    return found
-
-
-def refine(w, quality, level, state, mask):
-    seen = activation(state, 8) * mask[..., None]
-    state = (
-        bounded(state + conv(seen, w[f"level{level}_mix"])) + w[f"level{level}_mix_bias"][quality]
-    )
-    wide = activation(state, 8) @ w[f"level{level}_up"] + w[f"level{level}_up_bias"][quality]
-    rows, columns, channels = state.shape
-    wide = wide.reshape(rows, columns, 2, 2, channels).swapaxes(1, 2)
-    return wide.reshape(2 * rows, 2 * columns, channels)
+def masks_of(routing, resolutions=3):
+    """Where each level is on."""
+    return level_masks(routing, [level.scale for level in levels(resolutions)])
 
 
 # --- material
@@ -106,13 +89,12 @@ def random_weights(rng, width, resolutions=3, *, limits):
     return weights
 
 
+def random_routing(rng, rows, columns):
+    return rng.integers(1, 4, (rows, columns), np.uint8)
+
+
 def random_masks(rng, rows, columns, resolutions=3):
-    """A level is on only where the coarser one is, otherwise anywhere."""
-    masks = [np.ones((rows, columns), bool)]
-    for _ in range(resolutions - 1):
-        coarser = np.repeat(np.repeat(masks[-1], 2, axis=0), 2, axis=1)
-        masks.append(coarser & (rng.random(coarser.shape) < 0.7))
-    return masks
+    return masks_of(random_routing(rng, rows, columns), resolutions)
 
 
 def random_symbols(rng, masks, scale):
@@ -150,9 +132,10 @@ def assert_equal_where_on(found, expected, masks):
 @pytest.mark.parametrize("resolutions", [3, 1])
 def test_the_run_time_form_equals_the_slow_reference(limits, scale, resolutions, rng):
     weights = random_weights(rng, 16, resolutions, limits=limits)
-    masks = random_masks(rng, 3, 5, resolutions)
+    routing = random_routing(rng, 3, 5)
+    masks = masks_of(routing, resolutions)
     symbols = random_symbols(rng, masks, scale)
-    expected = reference_indices(weights, 70, masks, symbols, resolutions)
+    expected = reference_indices(weights, 70, routing, symbols, resolutions)
     found = run_time_indices(weights, 70, masks, symbols, resolutions)
     assert_equal_where_on(found, expected, masks)
 
@@ -165,10 +148,10 @@ def test_the_largest_possible_sums_are_exact(sign, rng):
             weights[name] = np.full(shape, sign, np.int8)
         elif is_bias(name):
             weights[name] = np.full(shape, 2**18, np.int32)
-    grids = ((3, 3, 192), (6, 6, 144), (12, 12, 144))
-    masks = [np.ones(shape[:2], bool) for shape in grids]
+    routing = np.full((3, 3), 3, np.uint8)
+    masks, grids = masks_of(routing), ((3, 3, 192), (6, 6, 144), (12, 12, 144))
     symbols = [np.full(shape, 4000, np.int32) for shape in grids]
-    expected = reference_indices(weights, 0, masks, symbols)
+    expected = reference_indices(weights, 0, routing, symbols)
     assert_equal_where_on(run_time_indices(weights, 0, masks, symbols), expected, masks)
 
 
@@ -249,9 +232,10 @@ def test_fewer_masks_leave_the_indices_of_the_other_levels_as_they_are(rng):
 
 def test_levels_that_are_off_everywhere_are_passed_over(rng):
     weights = random_weights(rng, 8, limits=False)
-    masks = [np.ones((2, 3), bool), np.zeros((4, 6), bool), np.zeros((8, 12), bool)]
+    routing = np.ones((2, 3), np.uint8)
+    masks = masks_of(routing)
     symbols = random_symbols(rng, masks, 4)
-    expected = reference_indices(weights, 5, masks, symbols)
+    expected = reference_indices(weights, 5, routing, symbols)
     assert_equal_where_on(run_time_indices(weights, 5, masks, symbols), expected, masks)
 
 
