@@ -85,7 +85,7 @@ def decompress_file(source: Path, output: Path, *, model: str | None = None, lev
     header, _ = bitstream.unpack(data, levels=level)
     codec = load(model) if model else load_for(data)
     image = codec.decompress(data, level=level)
-    write_image(output, image, metadata.of(data), grey=header.grey)
+    write_image(output, image, metadata.read_metadata(data), grey=header.grey)
     return f"{output}: {output.stat().st_size} bytes"
 
 

@@ -46,7 +46,7 @@ class MrdcImageFile(ImageFile.ImageFile):
         self.fp.seek(len(start))
         try:
             header = bitstream.read_header(start)
-            kept = metadata.of(start + self.fp.read(min(there, sum(header.lengths[:2]))))
+            kept = metadata.read_metadata(start + self.fp.read(min(there, sum(header.lengths[:2]))))
         except ValueError as error:
             raise OSError(str(error)) from error
         self._size = header.width, header.height
@@ -69,7 +69,7 @@ class _Decoder(ImageFile.PyDecoder):
         data = self.fd.read()
         try:
             pixels = load_for(data).decompress(data)
-            kept = metadata.of(data)
+            kept = metadata.read_metadata(data)
         except ValueError as error:
             raise OSError(str(error)) from error
         picture = to_pillow(pixels, kept, grey=bitstream.read_header(data).grey)
