@@ -1,30 +1,26 @@
-"""Make the course from the masters in book/assignments into _build/course.
+"""Make from the masters of the assignments what students, teachers and Gradescope get.
 
-    python -m book.course
+    python -m book.course.assignments          make what has changed
+    python -m book.course.assignments check    grade every solution as well
 
-For each master it leaves a folder with
+For each master in book/assignments it leaves in _build/course a folder with
     NAME.zip          for students: the notebook without solutions, and the visible tests;
     solution.ipynb    the notebook with its solutions and rubrics, for the teacher;
-    autograder.zip    all tests, as `otter run`, `book/grading.py` and Gradescope want them;
-    assignment.json   points and version, for `book/grading.py`,
-and for each chapter that `make book` has run a page of slides. Otter Assign does the cutting;
-nothing is kept in which a line of a solution or of a hidden test is found again, and nothing whose
-own solution does not get all points.
+    autograder.zip    all tests, as `otter run`, `book.course.grading` and Gradescope want them;
+    assignment.json   points and version, for `book.course.grading`,
+and in pages/ what the book shows of them. Otter Assign does the cutting; nothing is kept in which a
+line of a solution or of a hidden test is found again.
 """
 
 import hashlib
-import html
 import importlib.metadata
-import json
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import tomllib
 import zipfile
-from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,145 +28,26 @@ import nbformat
 import yaml
 from nbformat import NotebookNode
 
-from book import grading
+from book.course import grading
+from book.course.leaks import LEADERBOARD, leaks, secrets
+from book.course.masters import masters, mistakes, questions, title_of
+from book.course.submission import GRADED, STATUSES, Assignment, Limits
+from book.tools import paths
+from book.tools.command import UserError, exit_status
+from book.tools.records import CACHES, digest, remember, remembered
 
-ROOT = Path(__file__).resolve().parent.parent
-MASTERS = ROOT / "book" / "assignments"
-COURSE = grading.COURSE
-ORDER = ("metrics", "patches", "entropy", "attention", "study")  # as the chapters come
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # equal files make equal archives
-SHORTEST_SECRET = 16  # letters; shorter lines are found everywhere
-SEEDED = re.compile(r"\s*\w+ = np\.random\.default_rng\(\d+\)$")  # betrays nothing, and is common
-READABLE = {".html", ".ipynb", ".js", ".json", ".md", ".py", ".txt", ".yml", ".zip"}
-
-
-class CourseError(Exception):
-    """An assignment cannot be made; the message says which and why."""
-
-
-def masters() -> list[Path]:
-    """All masters, in the order of the course."""
-    found = sorted(MASTERS.glob("*.ipynb"))
-    return sorted(found, key=lambda path: (*ORDER, path.stem).index(path.stem))
-
-
-def mistakes(master: Path) -> dict[str, Any]:
-    """The typical mistakes of an assignment, and its minutes."""
-    return yaml.safe_load(master.with_suffix(".mistakes.yml").read_text(encoding="utf-8"))
-
-
-# Reading a master.
-
-
-def blocks(notebook: NotebookNode) -> Iterator[tuple[set[str], NotebookNode]]:
-    """Every cell of a master with the kinds of block it stands in (QUESTION, SOLUTION, TESTS)."""
-    inside: set[str] = set()
-    for cell in notebook.cells:
-        mark = re.match(r"#\s*(BEGIN|END)\s+(QUESTION|SOLUTION|TESTS|PROMPT)", cell.source)
-        if mark and cell.cell_type == "raw":
-            inside = inside | {mark[2]} if mark[1] == "BEGIN" else inside - {mark[2]}
-        yield inside, cell
-
-
-def questions(notebook: NotebookNode) -> list[dict[str, Any]]:
-    """What stands at the head of each question: name, points, whether graded by hand."""
-    heads = [cell.source for _, cell in blocks(notebook) if cell.cell_type == "raw"]
-    return [yaml.safe_load(h) for h in heads if re.match(r"#\s*BEGIN\s+QUESTION", h)]
-
-
-def split(notebook: NotebookNode) -> tuple[list[str], list[str]]:
-    """The lines of a master that only teachers may see, and all others."""
-    secret: list[str] = []
-    public: list[str] = []
-    for inside, cell in blocks(notebook):
-        lines = cell.source.splitlines()
-        if "TESTS" in inside:
-            head = "\n".join(lines[:8])
-            hidden = re.search(r"hidden:\s*true|^#\s*hidden", head, re.IGNORECASE | re.MULTILINE)
-            (secret if hidden else public).extend(lines)
-        elif "SOLUTION" in inside and cell.cell_type == "markdown":
-            secret += lines
-        elif "SOLUTION" in inside:
-            within = False
-            for line in lines:
-                within = within or "# BEGIN SOLUTION" in line
-                (secret if within or "# SOLUTION" in line else public).append(line)
-                within = within and "# END SOLUTION" not in line
-        else:
-            public += lines
-    return secret, public
-
-
-# Finding what must not get out.
-
-
-def squeezed(text: str) -> str:
-    """Only letters and digits, so that no way of writing a line hides it."""
-    return re.sub(r"[\W_]+", "", text)
-
-
-@cache
-def published() -> str:
-    """All code and prose that readers of the book and students of any assignment see anyway."""
-    programs = [*(ROOT / "mrdcae_lite").glob("*.py"), *MASTERS.glob("*.py")]
-    texts = [path.read_text(encoding="utf-8") for path in programs]
-    for master in masters():
-        texts += split(nbformat.read(master, as_version=4))[1]
-    for path in sorted((ROOT / "book" / "chapters").glob("*.ipynb")):
-        cells = nbformat.read(path, as_version=4).cells
-        texts += [cell.source for cell in cells]
-    return squeezed("\n".join(texts))
-
-
-def secrets(master: Path) -> dict[str, str]:
-    """Lines of solutions and hidden tests that stand nowhere in public, by their squeezed form."""
-    secret, _ = split(nbformat.read(master, as_version=4))
-    seen = published()
-    lines = [line.strip() for line in secret if not SEEDED.match(line)]
-    found = {squeezed(re.sub(r"#.*", "", line)): line for line in lines}
-    return {k: v for k, v in found.items() if len(k) >= SHORTEST_SECRET and k not in seen}
-
-
-def texts_in(path: Path) -> Iterator[tuple[str, str]]:
-    """Name and text of a file, of all files of a folder, or of all members of an archive."""
-    if path.is_dir():
-        for inner in sorted(path.rglob("*")):
-            if inner.is_file() and inner.suffix in READABLE and "_static" not in inner.parts:
-                yield from texts_in(inner)
-    elif path.suffix == ".zip":
-        with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                yield f"{path}:{name}", archive.read(name).decode("utf-8", errors="replace")
-    else:
-        yield str(path), path.read_text(encoding="utf-8", errors="replace")
-
-
-def leaks(places: Iterable[Path], secret: dict[str, str]) -> list[str]:
-    """Where, in files, folders or archives, which secret line is found."""
-    found = []
-    for name, text in (each for place in places for each in texts_in(place)):
-        if name.endswith(".html"):
-            text = html.unescape(re.sub(r"<[^>]*>", "", text))
-        plain = squeezed(text.replace("\\n", "\n"))
-        found += [f"{name}: {line}" for key, line in secret.items() if key in plain]
-    return found
-
-
-# Making an assignment.
 
 
 def key_of(master: Path) -> str:
-    """A hash of all that an assignment is made from."""
-    total = hashlib.sha256(importlib.metadata.version("otter-grader").encode())
-    beside = [path for path in MASTERS.rglob("*") if path.is_file() and path.suffix == ".py"]
-    for path in [master, *sorted(beside), Path(__file__)]:
-        total.update(path.name.encode() + b"\0" + path.read_bytes())
-    return total.hexdigest()
+    """Hash all that an assignment is made from."""
+    inputs = digest([master, LEADERBOARD, Path(__file__).resolve()])
+    return f"{inputs}-{importlib.metadata.version('otter-grader')}"
 
 
 def with_requirements(notebook: NotebookNode) -> NotebookNode:
     """Tell Gradescope's machine what to install: this package, from its repository."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]
     wanted = f"{project['name']} @ git+{project['urls']['Repository']}"
     more = {"requirements": [wanted], "python_version": "3.11"}
     head = next(cell for cell in notebook.cells if "# ASSIGNMENT CONFIG" in cell.source)
@@ -181,14 +58,13 @@ def with_requirements(notebook: NotebookNode) -> NotebookNode:
 def assign(master: Path, folder: Path) -> Path:
     """Let Otter Assign cut a master, in a copy of its folder; return where the two halves are."""
     copy = folder / "masters"
-    shutil.copytree(
-        MASTERS, copy, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
-    )
+    shutil.copytree(paths.MASTERS, copy, ignore=shutil.ignore_patterns(*CACHES))
+    shutil.copy(LEADERBOARD, copy)
     nbformat.write(with_requirements(nbformat.read(master, as_version=4)), copy / master.name)
     command = [sys.executable, "-m", "otter", "assign", "--no-run-tests", master.name, "made"]
     done = subprocess.run(command, cwd=copy, capture_output=True, text=True)
     if done.returncode != 0:
-        raise CourseError(f"{master.stem}: {done.stderr.strip().splitlines()[-1]}")
+        raise UserError(f"{master.stem}: {done.stderr.strip().splitlines()[-1]}")
     return copy / "made"
 
 
@@ -225,9 +101,9 @@ def archive(student: Path, master: Path, version: str, target: Path) -> None:
 
 def make(master: Path) -> Path:
     """Make one assignment, unless it is made from the same bytes already; return its folder."""
-    target, key = COURSE / master.stem, key_of(master)
+    target, key = paths.COURSE / master.stem, key_of(master)
     about = target / "assignment.json"
-    if about.exists() and json.loads(about.read_text())["key"] == key:
+    if remembered(about, key):
         return target
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
@@ -240,7 +116,7 @@ def make(master: Path) -> Path:
         archive(made / "student", master, version, target / f"{master.stem}.zip")
         refuse_leaks(target, master)
         description = described(master, made / "autograder" / "tests", version)
-    about.write_text(json.dumps({"key": key, **description}, indent=1) + "\n")
+    remember(about, key, **description)
     return target
 
 
@@ -248,7 +124,7 @@ def refuse_leaks(folder: Path, master: Path) -> None:
     """Remove what was made if students would see what they must not."""
     if found := leaks([folder / f"{master.stem}.zip"], secrets(master)):
         shutil.rmtree(folder)
-        raise CourseError(f"{master.stem}: students would see {found[0]}")
+        raise UserError(f"{master.stem}: students would see {found[0]}")
 
 
 def described(master: Path, tests: Path, version: str) -> dict[str, Any]:
@@ -267,42 +143,27 @@ def described(master: Path, tests: Path, version: str) -> dict[str, Any]:
 
 def check_solution(folder: Path) -> None:
     """Grade the solution as a submission is graded; it must get all points."""
-    assignment = grading.Assignment.read(folder.name, folder.parent)
-    mark = folder / "checked"
-    if mark.exists() and mark.read_text() == assignment.version:
+    assignment, record = Assignment.read(folder.name, folder.parent), folder / "checked.json"
+    if remembered(record, assignment.version) is not None:
         return
-    result = grading.grade(folder / "solution.ipynb", assignment, grading.Limits())
-    if result["status"] != grading.GRADED or result["points"] != assignment.points:
-        raise CourseError(
+    result = grading.grade(folder / "solution.ipynb", assignment, Limits())
+    if result["status"] != GRADED or result["points"] != assignment.points:
+        raise UserError(
             f"{folder.name}: its own solution must get all points; "
             f"{result['status']}, {result['points']}, {result['message']}"
         )
-    mark.write_text(assignment.version)
+    remember(record, assignment.version)
 
 
-# Pages of the book.
-
-
-def title_of(master: Path) -> str:
-    """The heading of an assignment."""
-    cells = nbformat.read(master, as_version=4).cells
-    source = next(
-        cell.source
-        for cell in cells
-        if cell.source.startswith("# ") and cell.cell_type == "markdown"
-    )
-    return source.partition("\n")[0].removeprefix("# ")
-
-
-def offered(about: grading.Assignment, master: Path) -> str:
+def offered(about: Assignment, master: Path) -> str:
     """A line of the table for students."""
     total = sum(about.points.values()) + sum(about.by_hand.values())
     link = f"{{download}}`{about.name}.zip </assignments/{about.name}.zip>`"
     return f"| {title_of(master)} | {mistakes(master)['minutes']} | {total:g} | {link} |"
 
 
-def answered(master: Path) -> list[str]:
-    """The typical mistakes of one assignment and what the checks say to them, as a table."""
+def table_of_mistakes(master: Path) -> list[str]:
+    """The typical mistakes of one assignment and what the checks say to them."""
     lines = [f"**{title_of(master)}**", "", "| mistake | why | the check |", "|---|---|---|"]
     for mistake in mistakes(master)["mistakes"]:
         says = f"“{mistake['says']}”" if "says" in mistake else "only hidden tests see it"
@@ -311,35 +172,37 @@ def answered(master: Path) -> list[str]:
     return [*lines, ""]
 
 
-def pages() -> dict[str, bytes]:
-    """What the book shows of the course: archives for students, and three tables."""
-    made = [(grading.Assignment.read(make(master).name), master) for master in masters()]
+def pages(made: dict[Path, Path]) -> dict[str, bytes]:
+    """What the book shows of the course, by file name: archives for students, and three tables.
+
+    Args:
+        made: the folder that `make` returned for each master.
+    """
+    about = {master: Assignment.read(folder.name, folder.parent) for master, folder in made.items()}
     offers = ["| assignment | minutes | points | |", "|---|---|---|---|"]
-    offers += [offered(about, master) for about, master in made]
-    wrong = [line for _, master in made for line in answered(master)]
+    offers += [offered(assignment, master) for master, assignment in about.items()]
+    wrong = [line for master in made for line in table_of_mistakes(master)]
     words = ["| status | what it means |", "|---|---|"]
-    words += [f"| {status} | {meaning} |" for status, meaning in grading.STATUSES.items()]
+    words += [f"| {status} | {meaning} |" for status, meaning in STATUSES.items()]
     tables = {"table": offers, "mistakes": wrong, "statuses": words}
-    files = {f"assignments/{name}.md": "\n".join(t).encode() for name, t in tables.items()}
-    return files | {f"assignments/{a.name}.zip": a.student.read_bytes() for a, _ in made}
+    files = {f"{name}.md": "\n".join(lines).encode() for name, lines in tables.items()}
+    return files | {f"{a.name}.zip": a.student.read_bytes() for a in about.values()}
 
 
-def main() -> int:
-    """Make the course; return 0, or 1 after saying what is wrong."""
-    from book import slides  # it needs book/build.py, which needs this module
-
-    found = masters()
-    try:
-        for number, master in enumerate(found, start=1):
-            print(f"[{number}/{len(found)}] {master.stem}", flush=True)
-            check_solution(make(master))
-        made = slides.make(COURSE / "slides")
-    except (CourseError, grading.GradingError) as error:
-        print(f"course: {error}", file=sys.stderr)
-        return 1
-    print(f"{len(found)} assignments and {made} pages of slides are in {COURSE.relative_to(ROOT)}")
-    return 0
+def make_all(*, check: bool) -> None:
+    """Make the course, and write its pages."""
+    made: dict[Path, Path] = {}
+    for number, master in enumerate(masters(), start=1):
+        print(f"[{number}/{len(masters())}] assignment {master.stem}", flush=True)
+        made[master] = make(master)
+        if check:
+            check_solution(made[master])
+    shutil.rmtree(paths.COURSE / "pages", ignore_errors=True)
+    (paths.COURSE / "pages").mkdir()
+    for name, content in pages(made).items():
+        (paths.COURSE / "pages" / name).write_bytes(content)
+    print(f"{len(made)} assignments are in {paths.COURSE.relative_to(paths.ROOT)}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status("course", partial(make_all, check=sys.argv[1:] == ["check"])))

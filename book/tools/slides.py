@@ -11,7 +11,6 @@ import html
 import re
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 
 import nbformat
 from nbconvert import HTMLExporter
