@@ -6,13 +6,21 @@ The notebook is written if every cell passed. Solutions, known by `after` in the
 done their work by then and are left out.
 """
 
-import itertools
 from pathlib import Path
 
 import nbformat
 import pytest
+from nbval.kernel import RunningKernel
 
 PATIENCE = 600  # seconds for a message of a kernel that is alive, on however busy a machine
+
+
+def execute_as_jupyter_does(kernel: RunningKernel, source: str, allow_stdin: bool) -> str:
+    """Run a cell with history; nbval does without, and IPython then ignores a semicolon."""
+    return kernel.kc.execute(source, allow_stdin=allow_stdin, stop_on_error=False)
+
+
+RunningKernel.execute_cell_input = execute_as_jupyter_does
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,7 +43,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         item.cell.outputs = item.test_outputs  # type: ignore[attr-defined]
     notebook.cells = [cell for cell in notebook.cells if "after" not in cell.metadata]
     code = (cell for cell in notebook.cells if cell.cell_type == "code")
-    for number, cell in zip(itertools.count(1), code, strict=False):
+    for number, cell in enumerate(code, start=1):
         cell.execution_count = number
         for output in cell.outputs:
             if output.output_type == "execute_result":

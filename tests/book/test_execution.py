@@ -33,7 +33,11 @@ def write(tmp_path, monkeypatch):
 
 def test_a_chapter_runs_with_its_solutions_and_is_remembered_without_them(write, tmp_path):
     log = tmp_path / "log.txt"
-    cells = [code(f"open({str(log)!r}, 'a').write('run ')", id="one"), code("answer + 'a' * 9")]
+    cells = [
+        code(f"open({str(log)!r}, 'a').write('run ')", id="one"),
+        code("answer + 'a' * 9"),
+        code("1;"),
+    ]
     solution = code("answer = 'secret'", metadata={"after": "one"})
     source = write(*cells, solutions=[solution])
     assert chapters.run_of(source, "key one") is None
@@ -45,8 +49,9 @@ def test_a_chapter_runs_with_its_solutions_and_is_remembered_without_them(write,
     assert run.peak_megabytes > 10
     executed = nbformat.read(chapters.executed(source), as_version=4)
     assert [cell.source for cell in executed.cells[1:]] == [cell.source for cell in cells]
-    assert [cell.execution_count for cell in executed.cells[1:]] == [1, 2]
+    assert [cell.execution_count for cell in executed.cells[1:]] == [1, 2, 3]
     assert executed.cells[2].outputs[0].data["text/plain"] == "'secretaaaaaaaaa'"
+    assert executed.cells[3].outputs == []
 
 
 @pytest.mark.parametrize(
