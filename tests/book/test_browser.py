@@ -36,7 +36,9 @@ def browser():
     if CHROMIUM is None:
         pytest.skip("no browser looked at the pages: install Chromium (apt install chromium)")
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        started = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox"], timeout=GUARD
+        )
         yield started
         started.close()
 
