@@ -18,7 +18,7 @@ UV := $(PY) -m uv pip
 export UV_HTTP_TIMEOUT ?= 180
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint book course experiments results bench lock data clean
+.PHONY: help setup test check lint book course experiments results bench lock data clean
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,14 +39,20 @@ lint: $(INSTALLED) ## check style, format and types
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
+check: lint ## check style, types and the package's own tests, in two minutes
+	$(PY) -m pytest --numprocesses $(JOBS) tests/unit
+
 book: $(INSTALLED) ## run the chapters that changed and build the book into _build/html
-	$(PY) book/build.py
+	$(PY) -m book.course.assignments
+	$(PY) -m book.tools.site
 
 course: book ## make student versions, solutions, autograders and slides in _build/course
-	$(PY) -m book.course
+	$(PY) -m book.course.assignments check
+	$(PY) -m book.tools.slides
 
-test: lint book course ## run every check: style, types, code, chapters, built pages
-	IPYTHONDIR="$(CURDIR)/_build/ipython" $(PY) -m pytest --numprocesses $(JOBS) --dist loadfile
+test: override PROFILE = smoke
+test: lint book course experiments ## run every check: style, types, code, chapters, pages, experiments
+	$(PY) -m pytest --numprocesses $(JOBS) --dist loadfile
 
 data: $(INSTALLED) ## download the public data sets into $(DATA), checked by their sums
 	$(PY) -m data_scripts.flowers17 --to $(DATA)/flowers17 $(if $(MIRROR),--mirror "$(MIRROR)/flowers17")

@@ -1,6 +1,5 @@
 """The chapters as written, as executed, and the pages made from them."""
 
-import shutil
 from pathlib import Path
 
 import nbformat
@@ -10,7 +9,6 @@ from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parents[2]
 HTML = ROOT / "_build" / "html"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +19,7 @@ def root() -> Path:
 @pytest.fixture(scope="session")
 def html() -> Path:
     """The folder of the built book."""
-    if not (ROOT / "_build" / "html.key").exists():
+    if not (ROOT / "_build" / "html.json").exists():
         pytest.fail("expected the built book in _build/html; run make book")
     return HTML
 

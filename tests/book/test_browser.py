@@ -1,16 +1,75 @@
-"""The book in a browser: unpacked from its archive and opened from disk, moved, read by axe."""
+"""The book in a browser: every page as it is served, and the archive opened from disk."""
 
+import shutil
+import threading
 import zipfile
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from typing import NamedTuple
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 
-from tests.book.conftest import CHROMIUM
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+GUARD = 600_000  # milliseconds; only a page that never loads takes as long
+WIDE = "document.documentElement.scrollWidth > innerWidth"
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
-SCREENS = {"desktop by day": (1280, 900, "light"), "phone by night": (390, 844, "dark")}
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+class Visit(NamedTuple):
+    asked: list[str]
+    errors: list[str]
+    faults: list[tuple[str, str]]
+    wide: list[bool]
+
+
+class Silent(SimpleHTTPRequestHandler):
+    def log_message(self, format, *args):
+        pass
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("no browser looked at the pages: install Chromium (apt install chromium)")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox"], timeout=GUARD
+        )
+        yield started
+        started.close()
+
+
+def open_page(browser):
+    page = browser.new_page(viewport=DESKTOP)
+    page.set_default_timeout(GUARD)
+    page.add_init_script("localStorage.setItem('mode', 'light')")
+    page.asked, page.errors = [], []
+    page.on("request", lambda request: page.asked.append(request.url))
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    return page
+
+
+@pytest.fixture
+def page(browser):
+    opened = open_page(browser)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def address(html):
+    """Serve the book on this machine."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(html)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -22,37 +81,57 @@ def unpacked(html, tmp_path_factory):
     return folder / "mrdcae-lite-book"
 
 
+def violations(page, **options) -> list[tuple[str, str]]:
+    """Ask axe; return the serious faults of a page and where the first of each is."""
+    return [
+        (fault["id"], fault["nodes"][0]["html"][:200])
+        for fault in Axe().run(page, options=options).response["violations"]
+        if fault["impact"] in {"serious", "critical"}
+    ]
+
+
 @pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
+def visits(browser, address, pages):
+    """What each page asked for and what is wrong with it, on a desktop by day and a phone by night.
+
+    At night only colours differ, so that only contrast is looked at again.
+    """
+    page, found = open_page(browser), {}
+    for name in pages:
+        page.set_viewport_size(DESKTOP)
+        page.goto(f"{address}/{name}")
+        faults, wide = violations(page), [page.evaluate(WIDE)]
+        page.set_viewport_size(PHONE)
+        page.evaluate("document.documentElement.dataset.theme = 'dark'")
+        faults += violations(page, runOnly=["color-contrast"])
+        wide.append(page.evaluate(WIDE))
+        found[name] = Visit(page.asked[:], page.errors[:], faults, wide)
+        page.asked.clear()
+        page.errors.clear()
+    page.close()
+    return found
 
 
-@pytest.fixture
-def page(browser):
-    opened = browser.new_page()
-    opened.set_default_timeout(120_000)
-    yield opened
-    opened.close()
+def test_no_page_asks_another_host(visits, address):
+    for name, visit in visits.items():
+        assert f"{address}/{name}" in visit.asked
+        assert [url for url in visit.asked if not url.startswith((address, "data:"))] == [], name
 
 
-def opened_from_disk(page, path) -> set[str]:
-    """Open a page; return a set that every request from now on for another place falls into."""
-    elsewhere: set[str] = set()
+def test_no_page_has_an_error(visits):
+    assert {name: visit.errors for name, visit in visits.items() if visit.errors} == {}
 
-    def note(request):
-        if not request.url.startswith(("file://", "data:")):
-            elsewhere.add(request.url)
 
-    page.on("request", note)
-    page.goto(path.as_uri())
-    return elsewhere
+def test_no_page_has_a_serious_violation_of_accessibility(visits):
+    assert {name: visit.faults for name, visit in visits.items() if visit.faults} == {}
+
+
+def test_no_page_is_wider_than_its_screen(visits):
+    assert [name for name, visit in visits.items() if any(visit.wide)] == []
 
 
 def test_the_divider_moves_on_a_page_opened_from_disk(page, unpacked):
-    elsewhere = opened_from_disk(page, unpacked / "index.html")
+    page.goto((unpacked / "index.html").as_uri())
     stage = page.locator(".mr-divider .mr-stage").first
     control = stage.locator("input")
     assert stage.evaluate("e => e.style.getPropertyValue('--cut')").strip() == "50%"
@@ -61,11 +140,11 @@ def test_the_divider_moves_on_a_page_opened_from_disk(page, unpacked):
         page.keyboard.press("ArrowRight")
     assert stage.evaluate("e => e.style.getPropertyValue('--cut')").strip() == "55%"
     assert control.get_attribute("aria-valuetext") == "55 % from the left"
-    assert elsewhere == set()
+    assert [url for url in page.asked if not url.startswith(("file:///", "data:"))] == []
 
 
 def test_every_step_of_a_slider_shows_another_picture_on_a_page_opened_from_disk(page, unpacked):
-    elsewhere = opened_from_disk(page, unpacked / "chapters" / "start-here.html")
+    page.goto((unpacked / "chapters" / "start-here.html").as_uri())
     figure = page.locator("figure.mr-widget:has(.mr-steps)").first
     figure.locator("input").focus()
     page.keyboard.press("Home")
@@ -76,31 +155,4 @@ def test_every_step_of_a_slider_shows_another_picture_on_a_page_opened_from_disk
         seen.append((visible.get_attribute("src"), figure.locator("output").inner_text()))
         page.keyboard.press("ArrowRight")
     assert len({source for source, _ in seen}) == len({text for _, text in seen}) == len(seen) > 2
-    assert elsewhere == set()
-
-
-@pytest.mark.parametrize("screen", SCREENS)
-def test_no_page_has_an_error_a_serious_violation_of_accessibility_or_is_wider_than_its_screen(
-    page, html, pages, screen
-):
-    width, height, theme = SCREENS[screen]
-    page.set_viewport_size({"width": width, "height": height})
-    page.add_init_script(f"localStorage.setItem('mode', '{theme}')")
-    found, errors = {}, []
-    page.on("pageerror", lambda error: errors.append(("error", str(error))))
-    for name in pages:
-        page.goto((html / name).as_uri())
-        assert page.locator("html").get_attribute("data-theme") == theme
-        violations = Axe().run(page).response["violations"]
-        faults = [
-            (fault["id"], fault["nodes"][0]["html"][:200])
-            for fault in violations
-            if fault["impact"] in {"serious", "critical"}
-        ]
-        if page.evaluate("document.documentElement.scrollWidth") > width:
-            faults.append(("wider than the screen", ""))
-        faults += errors
-        errors.clear()
-        if faults:
-            found[name] = faults
-    assert found == {}
+    assert [url for url in page.asked if not url.startswith(("file:///", "data:"))] == []

@@ -6,8 +6,9 @@ import xml.etree.ElementTree as ElementTree
 import nbformat
 import pytest
 
-from book import diagrams, ledger
 from book.experiments import run as experiments
+from book.tools import diagrams, ledger, paths
+from book.tools.command import UserError
 from mrdcae_lite.core import pyramid
 from mrdcae_lite.core.architecture import Architecture
 
@@ -89,7 +90,7 @@ def test_an_entry_shows_measured_values_with_spread_and_the_cases(monkeypatch):
 
 
 def test_a_value_that_a_result_does_not_have_is_an_error():
-    with pytest.raises(ledger.LedgerError, match="run has no value c; it has a, b"):
+    with pytest.raises(UserError, match="run has no value c; it has a, b"):
         ledger.look_up("run:c", result_of(a=1, b=2))
 
 
@@ -117,7 +118,7 @@ def test_no_measured_number_is_typed_into_the_ledger():
 
 
 def test_no_measured_number_is_typed_into_the_prose_of_an_experiment():
-    notebooks = [*experiments.HERE.glob("*.ipynb"), ledger.CLAIMS.parent / "chapters" / FIGURES]
+    notebooks = [*experiments.HERE.glob("*.ipynb"), paths.CHAPTERS / FIGURES]
     for path in notebooks:
         for cell in nbformat.read(path, as_version=4).cells:
             if cell.cell_type == "markdown":

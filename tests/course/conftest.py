@@ -12,27 +12,30 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 
-from book import course, grading
+from book.course.assignments import key_of
+from book.course.masters import masters
+from book.course.submission import Assignment
+from book.tools import paths
+from book.tools.records import remembered
 
 ROOT = Path(__file__).resolve().parents[2]
 LIGHT = Path(__file__).with_name("light.py")
 
 
 @pytest.fixture(scope="session")
-def assignments() -> dict[str, grading.Assignment]:
+def assignments() -> dict[str, Assignment]:
     """All assignments that were made."""
-    for master in course.masters():
-        about = course.COURSE / master.stem / "assignment.json"
-        if not about.exists() or json.loads(about.read_text())["key"] != course.key_of(master):
+    for master in masters():
+        if not remembered(paths.COURSE / master.stem / "assignment.json", key_of(master)):
             pytest.fail(f"expected {master.stem} of today in _build/course; run make course")
-    return {master.stem: grading.Assignment.read(master.stem) for master in course.masters()}
+    return {master.stem: Assignment.read(master.stem) for master in masters()}
 
 
 @pytest.fixture(scope="session")
 def lightly_graded(tmp_path_factory) -> Callable[..., dict]:
     """Grades variants of an assignment without a kernel for each."""
 
-    def run(assignment: grading.Assignment, variants: dict[str, NotebookNode]) -> dict:
+    def run(assignment: Assignment, variants: dict[str, NotebookNode]) -> dict:
         folder = tmp_path_factory.mktemp(assignment.name)
         with zipfile.ZipFile(assignment.autograder) as archive:
             archive.extractall(folder / "autograder")

@@ -5,26 +5,28 @@ import zipfile
 import nbformat
 from nbformat import NotebookNode
 
-from book import course, grading
+from book.course.masters import blocks, masters, questions
+from book.course.submission import Assignment
+from book.tools.paths import MASTERS
 
-NAMES = [path.stem for path in course.masters()]
+NAMES = [path.stem for path in masters()]
 
 
-def blank(assignment: grading.Assignment) -> NotebookNode:
+def blank(assignment: Assignment) -> NotebookNode:
     """The notebook that students get."""
     with zipfile.ZipFile(assignment.student) as archive:
         return nbformat.reads(archive.read(f"{assignment.name}.ipynb").decode(), as_version=4)
 
 
-def submission(assignment: grading.Assignment, replace: dict[str, str]) -> NotebookNode:
+def submission(assignment: Assignment, replace: dict[str, str]) -> NotebookNode:
     """The solution as a student would hand it in, but with other code for some questions."""
-    notebook = nbformat.read(course.MASTERS / f"{assignment.name}.ipynb", as_version=4)
+    notebook = nbformat.read(MASTERS / f"{assignment.name}.ipynb", as_version=4)
     new, cells, question, left = nbformat.v4, [], "", dict(replace)
-    for inside, cell in course.blocks(notebook):
+    for inside, cell in blocks(notebook):
         if cell.cell_type == "raw":
             head = cell.source.partition("\n")[0]
             if "BEGIN QUESTION" in head:
-                question = course.questions(new.new_notebook(cells=[cell]))[0]["name"]
+                question = questions(new.new_notebook(cells=[cell]))[0]["name"]
             if "END TESTS" in head:
                 cells.append(new.new_code_cell(f'grader.check("{question}")'))
         elif "TESTS" in inside:

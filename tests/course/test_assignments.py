@@ -7,7 +7,8 @@ import nbformat
 import pytest
 import yaml
 
-from book import course
+from book.course.masters import mistakes
+from book.tools.paths import MASTERS
 from tests.course.submissions import NAMES, blank, submission
 
 
@@ -32,7 +33,7 @@ def batches(mistakes) -> list[list[dict]]:
 def graded(request, assignments, lightly_graded):
     """An assignment, the batches of its mistakes, and what each variant of it got."""
     assignment = assignments[request.param]
-    found = batches(course.mistakes(course.MASTERS / f"{request.param}.ipynb")["mistakes"])
+    found = batches(mistakes(MASTERS / f"{request.param}.ipynb")["mistakes"])
     variants = {"solution": submission(assignment, {}), "empty": blank(assignment)}
     for number, batch in enumerate(found):
         code = {name: code for mistake in batch for name, code in mistake["replace"].items()}
@@ -79,8 +80,8 @@ def test_the_visible_check_tells_what_the_mistake_was(graded):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_minutes_are_the_same_everywhere_and_fit_an_evening(name):
-    master = course.MASTERS / f"{name}.ipynb"
-    minutes = course.mistakes(master)["minutes"]
+    master = MASTERS / f"{name}.ipynb"
+    minutes = mistakes(master)["minutes"]
     assert 60 <= minutes <= 180
     prose = [
         c.source for c in nbformat.read(master, as_version=4).cells if c.cell_type == "markdown"
@@ -90,7 +91,7 @@ def test_the_minutes_are_the_same_everywhere_and_fit_an_evening(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_master_is_committed_without_outputs(name):
-    for cell in nbformat.read(course.MASTERS / f"{name}.ipynb", as_version=4).cells:
+    for cell in nbformat.read(MASTERS / f"{name}.ipynb", as_version=4).cells:
         assert not cell.get("outputs"), cell.source
         assert cell.get("execution_count") is None, cell.source
 

@@ -6,7 +6,12 @@ import shutil
 import nbformat
 import pytest
 
-from book import course, grading
+from book.course import assignments as course
+from book.course import grading, submission
+from book.course.leaks import squeezed
+from book.course.masters import mistakes
+from book.tools.command import UserError
+from book.tools.paths import BOOK, MASTERS
 from tests.course.submissions import NAMES
 
 new = nbformat.v4
@@ -24,14 +29,14 @@ def test_the_same_assignment_gives_students_the_same_bytes(tmp_path):
     for again in ("one", "two"):
         write_student(tmp_path / again)
         target = tmp_path / f"{again}.zip"
-        course.archive(tmp_path / again, course.MASTERS / "metrics.ipynb", "abc", target)
+        course.archive(tmp_path / again, MASTERS / "metrics.ipynb", "abc", target)
         packed.append(target.read_bytes())
     assert packed[0] == packed[1]
 
 
 def test_otter_is_installed_before_it_is_imported(assignments):
     for assignment in assignments.values():
-        made = nbformat.reads(grading.notebook_in_zip(assignment.student).decode(), as_version=4)
+        made = nbformat.reads(submission.notebook_in_zip(assignment.student).decode(), as_version=4)
         code = [cell.source for cell in made.cells if cell.cell_type == "code"]
         assert "otter-grader" in code[0]
         assert "otter.Notebook" in code[1]
@@ -42,37 +47,37 @@ def test_a_submission_is_known_by_the_mark_that_students_were_given(assignments)
         about = json.loads((assignment.folder / "assignment.json").read_text())
         mark = {"assignment": name, "version": about["version"]}
         notebook = nbformat.reads(
-            grading.notebook_in_zip(assignment.student).decode(), as_version=4
+            submission.notebook_in_zip(assignment.student).decode(), as_version=4
         )
         assert notebook.metadata["course"] == mark
 
 
 def test_the_pages_offer_every_assignment_and_give_no_code_away(assignments):
-    pages = course.pages()
-    table = pages["assignments/table.md"].decode()
-    wrong = course.squeezed(pages["assignments/mistakes.md"].decode())
+    pages = course.pages({MASTERS / f"{n}.ipynb": a.folder for n, a in assignments.items()})
+    table = pages["table.md"].decode()
+    wrong = squeezed(pages["mistakes.md"].decode())
     for name in NAMES:
-        known = course.mistakes(course.MASTERS / f"{name}.ipynb")
+        known = mistakes(MASTERS / f"{name}.ipynb")
         assert f"| {known['minutes']} |" in table
-        assert pages[f"assignments/{name}.zip"] == assignments[name].student.read_bytes()
+        assert pages[f"{name}.zip"] == assignments[name].student.read_bytes()
         for mistake in known["mistakes"]:
-            assert course.squeezed(mistake["why"]) in wrong
+            assert squeezed(mistake["why"]) in wrong
             for code in mistake["replace"].values():
-                lines = [course.squeezed(line) for line in code.splitlines()]
+                lines = [squeezed(line) for line in code.splitlines()]
                 assert not [line for line in lines if len(line) > 20 and line in wrong]
 
 
 def test_an_assignment_whose_solution_loses_points_is_refused(assignments, monkeypatch, tmp_path):
     shutil.copytree(assignments["metrics"].folder, tmp_path / "metrics")
-    (tmp_path / "metrics" / "checked").unlink(missing_ok=True)
+    (tmp_path / "metrics" / "checked.json").unlink(missing_ok=True)
     points = assignments["metrics"].points | {"mse": 0.5}
     result = {"status": "graded", "points": points, "message": "failed checks: mse (1)"}
     monkeypatch.setattr(grading, "grade", lambda *_: result)
-    with pytest.raises(course.CourseError, match="its own solution must get all points"):
+    with pytest.raises(UserError, match="its own solution must get all points"):
         course.check_solution(tmp_path / "metrics")
-    assert not (tmp_path / "metrics" / "checked").exists()
+    assert not (tmp_path / "metrics" / "checked.json").exists()
 
 
 def test_the_guide_names_every_assignment():
-    guide = (course.ROOT / "book" / "back" / "teachers-guide.md").read_text(encoding="utf-8")
+    guide = (BOOK / "back" / "teachers-guide.md").read_text(encoding="utf-8")
     assert [name for name in NAMES if f"`{name}`" not in guide] == []

@@ -2,7 +2,7 @@ import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
-from book import build, slides
+from book.tools import paths, site, slides
 
 new = nbformat.v4
 PIXEL = (
@@ -19,7 +19,6 @@ CELLS = [
     new.new_code_cell("%pip install something"),
     new.new_markdown_cell("Some prose.\n\n## An idea\n\nWith $x^2$."),
     new.new_code_cell("draw(1 < 2)", outputs=[FIGURE], metadata=ALT),
-    new.new_code_cell("answer = 42", metadata={"tags": ["solution"]}),
     new.new_markdown_cell("## Your turn\n\n**Exercise 1.**"),
     new.new_code_cell("my_answer = None"),
 ]
@@ -27,14 +26,14 @@ CELLS = [
 
 @pytest.fixture
 def page(tmp_path, monkeypatch):
-    monkeypatch.setattr(build, "BOOK", tmp_path / "book")
-    monkeypatch.setattr(build, "EXECUTED", tmp_path / "executed")
-    monkeypatch.setattr(build, "mathjax", lambda: b"")
-    for folder in (tmp_path / "book" / "chapters", tmp_path / "executed"):
-        folder.mkdir(parents=True)
+    for name in ("ROOT", "CHAPTERS", "EXECUTED", "COURSE"):
+        monkeypatch.setattr(paths, name, tmp_path / ("" if name == "ROOT" else name.lower()))
+    monkeypatch.setattr(site, "mathjax", lambda: b"")
+    for folder in (paths.CHAPTERS, paths.EXECUTED):
+        folder.mkdir()
         nbformat.write(new.new_notebook(cells=CELLS), folder / "one.ipynb")
-    assert slides.make(tmp_path / "slides") == 1
-    return BeautifulSoup((tmp_path / "slides" / "one.html").read_text(), "html.parser")
+    slides.make()
+    return BeautifulSoup((paths.COURSE / "slides" / "one.html").read_text(), "html.parser")
 
 
 def test_each_piece_of_prose_and_each_heading_begins_a_slide(page):
@@ -49,9 +48,9 @@ def test_code_is_folded_below_and_its_picture_shown_with_its_text(page):
     assert idea.find("img").find_parent("details") is None
 
 
-def test_no_solution_no_exercise_and_no_citation_mark_is_on_a_slide(page):
+def test_no_exercise_and_no_citation_mark_is_on_a_slide(page):
     text = page.get_text()
-    assert not [word for word in ("answer", "Exercise", "cite", "%pip") if word in text]
+    assert not [word for word in ("my_answer", "Exercise", "cite", "%pip") if word in text]
 
 
 def test_a_page_asks_nothing_from_the_network_and_links_to_its_neighbours(page):

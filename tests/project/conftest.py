@@ -40,7 +40,7 @@ def text_files(ignored) -> dict[str, str]:
     for folder, folders, names in os.walk(ROOT):
         top = "/" if Path(folder) == ROOT else ""
         folders[:] = [name for name in folders if not {name, top + name} & ignored]
-        for path in (Path(folder) / name for name in names):
+        for path in (Path(folder) / name for name in names if not {name, top + name} & ignored):
             try:
                 found[path.relative_to(ROOT).as_posix()] = path.read_text(encoding="utf-8")
             except UnicodeDecodeError:

@@ -67,8 +67,3 @@ def test_every_locked_package_has_hashes_and_no_address(root):
     assert len(entries) > 100
     assert [entry for entry in entries if "--hash=sha256:" not in entry] == []
     assert re.search(r"://|index-url|find-links|file:", text) is None
-
-
-def test_the_theme_pair_is_pinned(lock):
-    assert lock["sphinx-book-theme"] == "1.1.4"
-    assert lock["pydata-sphinx-theme"] == "0.15.4"

@@ -7,15 +7,16 @@ the tests of a claim, so it changes by itself when the results do.
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from book.experiments import run as experiments
-from book.experiments.run import shown
+from book.experiments.run import ExperimentError, shown
+from book.tools import paths
+from book.tools.command import UserError
 
-CLAIMS = Path(__file__).resolve().parent / "claims.yml"
+CLAIMS = paths.BOOK / "claims.yml"
 COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "at_least": operator.ge,
     "at_most": operator.le,
@@ -28,10 +29,6 @@ PARTLY, OPEN = "not fully measured", "not measured"
 WORDS = (HOLDS, DEPENDS, FAILS, PARTLY, OPEN)
 
 Results = Mapping[str, Mapping[str, Any]]
-
-
-class LedgerError(Exception):
-    """claims.yml is wrong; the message says where."""
 
 
 class Verdict(NamedTuple):
@@ -55,7 +52,8 @@ def look_up(place: str, results: Results) -> Mapping[str, Any] | None:
         return None
     values = results[run]["values"]
     if name not in values:
-        raise LedgerError(f"{run} has no value {name}; it has {', '.join(values)}")
+        has = ", ".join(values)
+        raise UserError(f"claims.yml: {run} has no value {name}; it has {has}")
     return values[name] if values[name]["value"] is not None else None
 
 
@@ -143,8 +141,11 @@ def _filled(text: str, results: Results) -> str:
 def pages() -> dict[str, bytes]:
     """The pages that follow from the committed results, by their path in the book."""
     results = experiments.read_results(experiments.RESULTS)
-    texts = {"ledger.md": page(results), "runs.md": experiments.report("full", experiments.RESULTS)}
-    return {name: text.encode() for name, text in texts.items()}
+    try:
+        runs = experiments.report("full", experiments.RESULTS)
+    except ExperimentError as error:
+        raise UserError(str(error)) from error
+    return {"ledger.md": page(results).encode(), "runs.md": runs.encode()}
 
 
 INTRODUCTION = """# Claims and measurements

@@ -1,5 +1,7 @@
 """Make slides from the chapters that `make book` has run, a page of plain HTML for each.
 
+    python -m book.tools.slides
+
 A heading or a paragraph begins a slide; the code and the pictures below belong to it. A page asks
 nothing from the network: the space bar or the arrow keys go on and back, printing gives one slide
 a sheet. The code of a slide is folded.
@@ -7,15 +9,16 @@ a sheet. The code of a slide is folded.
 
 import html
 import re
+import sys
 from collections.abc import Iterable
-from pathlib import Path
 
 import nbformat
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 from traitlets.config import Config
 
-from book import build
+from book.tools import chapters, paths, site
+from book.tools.command import UserError, exit_status
 
 STYLE = """
 html { scroll-snap-type: y proximity; font: 1.5rem/1.45 system-ui, sans-serif; }
@@ -56,7 +59,6 @@ PAGE = """<!DOCTYPE html>
 </html>
 """
 NO_ALT = 'alt="No description has been provided for this image"'  # what nbconvert writes
-SKIPPED = {"solution", "parameters"}
 
 
 def groups(notebook: NotebookNode) -> list[list[NotebookNode]]:
@@ -65,7 +67,7 @@ def groups(notebook: NotebookNode) -> list[list[NotebookNode]]:
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and cell.source.startswith("## Your turn"):
             break
-        if SKIPPED & set(cell.metadata.get("tags", [])):
+        if "parameters" in cell.metadata.get("tags", []):
             continue
         for part in parts_of(cell):
             if part.cell_type == "markdown" or not found:
@@ -107,23 +109,29 @@ def slide(cells: Iterable[NotebookNode], convert: HTMLExporter) -> str:
             pieces.append(f"<details><summary>code</summary>{code}</details>")
         body, _ = convert.from_notebook_node(nbformat.v4.new_notebook(cells=[cell]))
         alt = html.escape(cell.metadata.get("mystnb", {}).get("image", {}).get("alt", ""))
-        pieces.append(
-            re.sub(r'alt="No description has been provided for this image"', f'alt="{alt}"', body)
-        )
+        pieces.append(body.replace(NO_ALT, f'alt="{alt}"'))
     return "<section>\n" + "\n".join(pieces) + "\n</section>"
 
 
-def make(folder: Path) -> int:
-    """Write a page for each chapter that was run; return how many."""
+def page(notebook: NotebookNode, convert: HTMLExporter) -> str:
+    """The slides of a chapter as a page."""
+    title = notebook.cells[0].source.partition("\n")[0].removeprefix("# ")
+    shown = "\n".join(slide(cells, convert) for cells in groups(notebook))
+    return PAGE.format(title=html.escape(title), style=STYLE, keys=KEYS, slides=shown)
+
+
+def make() -> None:
+    """Write a page for each chapter."""
+    folder, convert = paths.COURSE / "slides", exporter()
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "mathjax.js").write_bytes(build.mathjax())
-    names = [path.name for path in sorted((build.BOOK / "chapters").glob("*.ipynb"))]
-    executed = [build.EXECUTED / name for name in names if (build.EXECUTED / name).exists()]
-    convert = exporter()
-    for path in executed:
-        notebook = nbformat.read(path, as_version=4)
-        title = notebook.cells[0].source.partition("\n")[0].removeprefix("# ")
-        shown = "\n".join(slide(cells, convert) for cells in groups(notebook))
-        page = PAGE.format(title=html.escape(title), style=STYLE, keys=KEYS, slides=shown)
-        (folder / f"{path.stem}.html").write_text(page, encoding="utf-8")
-    return len(executed)
+    (folder / "mathjax.js").write_bytes(site.mathjax())
+    for source in chapters.sources():
+        if not chapters.executed(source).exists():
+            raise UserError(f"expected chapter {source.stem} to have run; run make book")
+        notebook = nbformat.read(chapters.executed(source), as_version=4)
+        (folder / f"{source.stem}.html").write_text(page(notebook, convert), encoding="utf-8")
+    print(f"{len(chapters.sources())} pages of slides are in {folder.relative_to(paths.ROOT)}")
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status("slides", make))

@@ -1,0 +1,79 @@
+"""The masters of the assignments in book/assignments, as they are read.
+
+A master is a notebook that holds question, solution, visible and hidden tests in the blocks of
+Otter Assign. Beside it, NAME.mistakes.yml lists typical mistakes.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import yaml
+from nbformat import NotebookNode
+
+from book.tools.paths import MASTERS
+
+ORDER = ("metrics", "patches", "entropy", "attention", "study")  # as the chapters come
+
+
+def masters() -> list[Path]:
+    """List all masters, in the order of the course."""
+    found = sorted(MASTERS.glob("*.ipynb"))
+    return sorted(found, key=lambda path: (*ORDER, path.stem).index(path.stem))
+
+
+def mistakes(master: Path) -> dict[str, Any]:
+    """The typical mistakes of an assignment, and its minutes."""
+    return yaml.safe_load(master.with_suffix(".mistakes.yml").read_text(encoding="utf-8"))
+
+
+def title_of(master: Path) -> str:
+    """The heading of an assignment."""
+    cells = nbformat.read(master, as_version=4).cells
+    source = next(
+        cell.source
+        for cell in cells
+        if cell.source.startswith("# ") and cell.cell_type == "markdown"
+    )
+    return source.partition("\n")[0].removeprefix("# ")
+
+
+def blocks(notebook: NotebookNode) -> Iterator[tuple[set[str], NotebookNode]]:
+    """Every cell of a master with the kinds of block it stands in (QUESTION, SOLUTION, TESTS)."""
+    inside: set[str] = set()
+    for cell in notebook.cells:
+        mark = re.match(r"#\s*(BEGIN|END)\s+(QUESTION|SOLUTION|TESTS|PROMPT)", cell.source)
+        if mark and cell.cell_type == "raw":
+            inside = inside | {mark[2]} if mark[1] == "BEGIN" else inside - {mark[2]}
+        yield inside, cell
+
+
+def questions(notebook: NotebookNode) -> list[dict[str, Any]]:
+    """What stands at the head of each question: name, points, whether graded by hand."""
+    heads = [cell.source for _, cell in blocks(notebook) if cell.cell_type == "raw"]
+    return [yaml.safe_load(h) for h in heads if re.match(r"#\s*BEGIN\s+QUESTION", h)]
+
+
+def split(notebook: NotebookNode) -> tuple[list[str], list[str]]:
+    """The lines of a master that only teachers may see, and all others."""
+    secret: list[str] = []
+    public: list[str] = []
+    for inside, cell in blocks(notebook):
+        lines = cell.source.splitlines()
+        if "TESTS" in inside:
+            head = "\n".join(lines[:8])
+            hidden = re.search(r"hidden:\s*true|^#\s*hidden", head, re.IGNORECASE | re.MULTILINE)
+            (secret if hidden else public).extend(lines)
+        elif "SOLUTION" in inside and cell.cell_type == "markdown":
+            secret += lines
+        elif "SOLUTION" in inside:
+            within = False
+            for line in lines:
+                within = within or "# BEGIN SOLUTION" in line
+                (secret if within or "# SOLUTION" in line else public).append(line)
+                within = within and "# END SOLUTION" not in line
+        else:
+            public += lines
+    return secret, public

@@ -1,0 +1,19 @@
+"""Where the book's content lies, and where what is made from it goes."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "mrdcae_lite"
+BOOK = ROOT / "book"
+CHAPTERS = BOOK / "chapters"
+SOLUTIONS = BOOK / "solutions"
+RESULTS = BOOK / "results"
+MASTERS = BOOK / "assignments"
+
+BUILD = ROOT / "_build"
+ANSWERED = BUILD / "answered"
+EXECUTED = BUILD / "executed"
+COURSE = BUILD / "course"
+STAGE = BUILD / "stage"
+HTML = BUILD / "html"
+ARCHIVE = BUILD / "mrdcae-lite-book.zip"
