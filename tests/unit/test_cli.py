@@ -138,7 +138,7 @@ def test_transparency_and_profile_come_back_and_camera_data_if_asked_for(folder,
     for flags, camera_data in ([], b""), (["--exif"], exif.tobytes()):
         assert main(["compress", "glass.png", "--force", *flags]) == 0
         assert main(["decompress", "glass.mrdc", "back.png", "--force"]) == 0
-        kept = mr.read_picture("back.png", keep_exif=True).extras
+        kept = mr.read_picture("back.png", keep_exif=True).metadata
         np.testing.assert_array_equal(kept.alpha, alpha)
         assert (kept.icc, kept.exif) == (profile, camera_data)
 

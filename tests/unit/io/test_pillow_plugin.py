@@ -85,7 +85,7 @@ def test_nothing_is_decoded_before_pixels_are_needed(data, monkeypatch):
 
 def test_a_file_is_read_to_the_end_only_for_its_pixels(codec, image, alpha):
     data = codec.compress(image, 90, metadata=Metadata(alpha, SRGB))
-    start = len(mr.bitstream.up_to_level(data, 1))
+    start = len(bitstream.up_to_level(data, 1))
     file = BytesIO(data)
     assert Image.open(file).info["icc_profile"] == SRGB
     assert file.tell() < start < len(data)
@@ -155,7 +155,7 @@ def test_every_mode_that_can_be_read_can_be_saved(mode, size, codec):
     picture = Image.new(mode, size)
     expected = from_pillow(picture)
     data = saved(picture)
-    assert data == codec.compress(expected.pixels, metadata=expected.extras)
+    assert data == codec.compress(expected.pixels, metadata=expected.metadata)
     assert opened(data).size == size
     opened(data).load()
 
@@ -228,7 +228,7 @@ def test_a_length_that_no_file_can_have_is_an_error_and_takes_no_memory(tmp_path
     head += bytes(4)
     path = tmp_path / "long.mrdc"
     path.write_bytes(head + struct.pack("<2I", 0, zlib.crc32(head + bytes(4))))
-    with pytest.raises(OSError, match="extras section|cut off"):
+    with pytest.raises(OSError, match="metadata section|cut off"):
         Image.open(path)
 
 

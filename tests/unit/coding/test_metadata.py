@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from mrdcae_lite.coding import bitstream, metadata
+from mrdcae_lite.coding import bitstream
 from mrdcae_lite.coding.bitstream import BitstreamError, Header, write_varint
-from mrdcae_lite.coding.metadata import LARGEST, NO_METADATA, Metadata, pack, unpack
+from mrdcae_lite.coding.metadata import LARGEST, NO_METADATA, Metadata, pack, read_metadata, unpack
 
 ALPHA = arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=40))
 
@@ -54,19 +54,19 @@ def test_a_soft_edge_takes_few_bytes():
     assert len(pack(Metadata(ramp))) < 400
 
 
-def test_a_file_tells_its_extras_without_a_codec(rng):
+def test_a_file_tells_its_metadata_without_a_codec(rng):
     kept = Metadata(rng.integers(0, 256, (5, 7), np.uint8), b"profile", b"camera")
     data = file_with(pack(kept), 5, 7)
-    assert same(metadata.of(data), kept)
+    assert same(read_metadata(data), kept)
     start = data[: data.index(b"low")]
-    assert same(metadata.of(start), kept)
+    assert same(read_metadata(start), kept)
     for place in (len(start) - 1, data.index(pack(kept)), 20, 0):
         with pytest.raises(BitstreamError):
-            metadata.of(start[:place])
+            read_metadata(start[:place])
 
 
-def test_a_file_without_extras_has_nothing():
-    assert metadata.of(file_with(b"", 5, 7)) == NO_METADATA
+def test_a_file_without_metadata_has_nothing():
+    assert read_metadata(file_with(b"", 5, 7)) == NO_METADATA
 
 
 @pytest.mark.parametrize("name", ["icc", "exif"])
