@@ -9,16 +9,14 @@ restored = codec.decompress(data)
 mr.bits_per_pixel(data, image.shape), mr.psnr(image, restored, data_range=255)
 """
 
-import importlib
-from typing import TYPE_CHECKING
+import typing as _typing
 
 from mrdcae_lite.codec import Codec, load, load_for
 from mrdcae_lite.coding.bitstream import BitstreamError
 from mrdcae_lite.coding.bitstream import read_header as info
 from mrdcae_lite.core.distortion import bits_per_pixel, compression_ratio, mse, psnr
 from mrdcae_lite.core.patches import from_patches, pad_to_multiple, to_patches
-from mrdcae_lite.evaluation.metrics import bd_rate, ms_ssim, seam_ratio, ssim, ssim_db
-from mrdcae_lite.io import pillow_plugin as pillow_plugin  # tells Pillow about .mrdc files
+from mrdcae_lite.io import pillow_plugin as _  # noqa: F401 - tells Pillow about .mrdc files
 from mrdcae_lite.io.images import (
     ImageError,
     read_image,
@@ -28,10 +26,12 @@ from mrdcae_lite.io.images import (
     write_image,
 )
 
-if TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
+    from mrdcae_lite.evaluation.curves import bd_rate
+    from mrdcae_lite.evaluation.metrics import ms_ssim, seam_ratio, ssim, ssim_db
     from mrdcae_lite.training.model import MRDCAE
 
-__version__ = "0.1.0"
+    __version__: str
 
 __all__ = [
     "MRDCAE",
@@ -60,9 +60,31 @@ __all__ = [
     "write_image",
 ]
 
+_LAZY = {
+    "MRDCAE": ("mrdcae_lite.training.model", "tensorflow"),
+    "bd_rate": ("mrdcae_lite.evaluation.curves", "evaluation"),
+    **dict.fromkeys(
+        ("ms_ssim", "seam_ratio", "ssim", "ssim_db"),
+        ("mrdcae_lite.evaluation.metrics", "evaluation"),
+    ),
+}
+"""Names that are imported when they are asked for: their modules, and the extras these need."""
+
 
 def __getattr__(name: str) -> object:
-    """Import the model only when it is asked for: it needs Keras, all else works at once."""
-    if name != "MRDCAE":
+    """Import what needs an extra only when it is asked for; all else works at once."""
+    import importlib.metadata
+
+    from mrdcae_lite.core.extras import extra
+
+    if name == "__version__":
+        return importlib.metadata.version("mrdcae-lite")
+    if name not in _LAZY:
         raise AttributeError(f"module 'mrdcae_lite' has no attribute {name!r}")
-    return importlib.import_module("mrdcae_lite.training.model").MRDCAE
+    module, brought_by = _LAZY[name]
+    with extra(brought_by):
+        return getattr(importlib.import_module(module), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})

@@ -17,7 +17,8 @@ def extra(name: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
         raise ImportError(
-            f"expected the package {error.name}. Received: none of that name is installed. "
+            f"expected the package {package}. Received: none of that name is installed. "
             f'Install the extra that brings it: pip install "mrdcae-lite[{name}]".'
         ) from error

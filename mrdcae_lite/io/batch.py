@@ -158,8 +158,8 @@ def map_unordered(
         parallel = Parallel(jobs, return_as="generator_unordered", batch_size=1)
     results = parallel(delayed(call)(item) for item in items)
     try:
-        for result in results:
-            yield result  # noqa: UP028 - the results are closed below, silently
+        for result in results:  # noqa: UP028 - `yield from` would close them, with a warning
+            yield result
     except BrokenProcessPool as error:
         raise MemoryError(
             "a process was ended by the system, most likely for lack of memory. "
