@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +81,7 @@ def laplace_probabilities(index: int) -> NDArray[np.float64]:
     return np.concatenate([one_side[::-1], [1 - 2 * tail[1]], one_side, [2 * tail[-1]]])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tables:
     """The 64 coding tables of a model.
 
@@ -101,7 +102,7 @@ class Tables:
                 )
 
     @cached_property
-    def models(self) -> list:
+    def models(self) -> list[Any]:
         """The tables as constriction sees them (exact ratios of integers)."""
         return [Categorical(c / np.float64(TOTAL), perfect=False) for c in self.counts]
 
@@ -118,6 +119,9 @@ class Tables:
     def cost(self, symbols: NDArray[np.int32], indices: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Bits of each symbol under its table; both arrays have the same shape."""
         return self.bits[indices, np.clip(symbols, -_BEYOND, _BEYOND) + _BEYOND]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Tables, (self.counts,)  # what is cached cannot be pickled
 
     def pack(self) -> NDArray[np.uint16]:
         """All counts in one array, for saving."""

@@ -4,7 +4,8 @@ encode -> for each tile: analyse (latents, routing) -> encode_tile (symbols) -> 
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,8 @@ Router = Callable[[NDArray[np.uint8], Box], NDArray[np.uint8]]
 """Changes the routing that attention proposes for the patches of a tile."""
 
 
-class Latents(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Latents:
     """An analysed image: its levels in quantisation steps, and what attention says.
 
     Attributes:
@@ -74,7 +76,7 @@ def encode(
     streams = []
     for tile in tiling:
         latents = analyse(model, image, quality, tile)
-        latents = latents._replace(routing=router(latents.routing, tile))
+        latents = replace(latents, routing=router(latents.routing, tile))
         routing_map[tile.slices(1)] = latents.routing
         coders = [SymbolEncoder(model.tables) for _ in range(bitstream.LEVELS)]
         encode_tile(model, latents, quality, coders, rdoq=rdoq)

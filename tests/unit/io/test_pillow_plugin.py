@@ -133,7 +133,7 @@ def test_a_picture_is_saved_by_the_name_of_its_file(tmp_path, codec, image):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"quality": 3}, {"target_bpp": 2.0}, {"target_psnr": 20.0}, {"quality": 9, "fast": True}],
+    [{}, {"quality": 3}, {"target_bpp": 2.0}, {"target_psnr": 20.0}, {"quality": 9, "rdoq": False}],
 )
 def test_the_options_are_those_of_the_codec(options, codec, image):
     assert saved(Image.fromarray(image), **options) == codec.compress(image, **options)
@@ -171,7 +171,7 @@ def test_a_saved_palette_keeps_its_transparency(codec):
 
 @pytest.mark.parametrize("mode", ["F", "LAB"])
 def test_other_modes_are_refused_and_leave_no_file(mode, tmp_path):
-    with pytest.raises(OSError, match=f"a picture read_metadata mode {mode}. Convert it"):
+    with pytest.raises(OSError, match=f"a picture of mode {mode}. Convert it"):
         Image.new(mode, (4, 4)).save(tmp_path / "deep.mrdc")
     assert list(tmp_path.iterdir()) == []
 
@@ -240,7 +240,7 @@ def test_a_cut_file_is_an_error_with_our_message(length, data):
 
 def test_a_file_of_an_unknown_model_is_opened_but_not_decoded(data, monkeypatch):
     monkeypatch.setattr(pillow_plugin, "load_for", mr.load_for)
-    monkeypatch.setattr("mrdcae_lite.codec.registry", dict)
+    monkeypatch.setattr("mrdcae_lite.runtime.frozen.registry", dict)
     picture = opened(data)
     assert picture.size == (41, 33)
     with pytest.raises(OSError, match="not among the shipped ones"):
