@@ -60,30 +60,30 @@ __all__ = [
     "write_image",
 ]
 
-_LAZY = {
-    "MRDCAE": ("mrdcae_lite.training.model", "tensorflow"),
-    "bd_rate": ("mrdcae_lite.evaluation.curves", "evaluation"),
-    **dict.fromkeys(
-        ("ms_ssim", "seam_ratio", "ssim", "ssim_db"),
-        ("mrdcae_lite.evaluation.metrics", "evaluation"),
-    ),
+_EXTRAS = {
+    "MRDCAE": ("tensorflow", "training.model"),
+    "bd_rate": ("evaluation", "evaluation.curves"),
+    "ms_ssim": ("evaluation", "evaluation.metrics"),
+    "seam_ratio": ("evaluation", "evaluation.metrics"),
+    "ssim": ("evaluation", "evaluation.metrics"),
+    "ssim_db": ("evaluation", "evaluation.metrics"),
 }
-"""Names that are imported when they are asked for: their modules, and the extras these need."""
+"""Names that need an extra, and the modules they come from; imported when they are asked for."""
 
 
 def __getattr__(name: str) -> object:
-    """Import what needs an extra only when it is asked for; all else works at once."""
+    """Import what is slow or needs an extra only when it is asked for."""
     import importlib.metadata
 
     from mrdcae_lite.core.extras import extra
 
     if name == "__version__":
         return importlib.metadata.version("mrdcae-lite")
-    if name not in _LAZY:
+    if name not in _EXTRAS:
         raise AttributeError(f"module 'mrdcae_lite' has no attribute {name!r}")
-    module, brought_by = _LAZY[name]
+    brought_by, module = _EXTRAS[name]
     with extra(brought_by):
-        return getattr(importlib.import_module(module), name)
+        return getattr(importlib.import_module(f"mrdcae_lite.{module}"), name)
 
 
 def __dir__() -> list[str]:

@@ -359,12 +359,13 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.qualities:
         chosen["qualities"] = options.qualities
 
+    def announce(number: int, path: Path, problem: str | None) -> None:
+        line = f"skipped: {problem}" if problem else path.name
+        print(f"{number}/{len(paths)} {line}", file=sys.stderr, flush=True)
+
+    settings = benchmark.Settings(**chosen)
     report = benchmark.evaluate(
-        paths,
-        benchmark.Settings(**chosen),
-        jobs=options.jobs,
-        earlier=earlier,
-        announce=_announcer(len(paths)),
+        paths, settings, jobs=options.jobs, earlier=earlier, announce=announce
     )
     print(table(report))
     if output:
@@ -372,16 +373,6 @@ def _evaluate(options: argparse.Namespace) -> None:
         print(f"\n{output}: {output.stat().st_size} bytes")
     if report["skipped"]:
         sys.exit(1)
-
-
-def _announcer(total: int) -> Callable[[int, Path, str | None], None]:
-    """What says of each picture, on standard error, that it is measured or why it is not."""
-
-    def announce(number: int, path: Path, problem: str | None) -> None:
-        line = f"skipped: {problem}" if problem else path.name
-        print(f"{number}/{total} {line}", file=sys.stderr, flush=True)
-
-    return announce
 
 
 if __name__ == "__main__":
