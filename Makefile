@@ -74,14 +74,14 @@ bench: $(INSTALLED) ## time all codecs side by side on one thread into book/resu
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(PY) -m data_scripts.benchmark_codecs --out book/results/bench.json
 
 lock: $(INSTALLED) ## resolve pyproject.toml again into requirements.lock and environment.yml
-	$(UV) compile pyproject.toml --universal --python-version 3.11 --extra tensorflow --extra jax \
+	$(UV) compile pyproject.toml --universal --python-version 3.11 --all-extras \
 	  --group setup --group data --group book --group course --group experiments --group test --group lint \
 	  --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" \
 	  --quiet --output-file requirements.lock
 	@{ printf '%s\n' '# Read by Binder. Written by `make lock`: the versions of requirements.lock.' \
 	  'name: mrdcae-lite' 'channels:' '  - conda-forge' 'dependencies:' '  - python=3.11' '  - pip' '  - pip:'; \
 	  $(UV) compile pyproject.toml --python-version 3.11 --python-platform x86_64-unknown-linux-gnu \
-	  --extra tensorflow --constraint requirements.lock --no-annotate --no-header --quiet \
+	  --extra all --constraint requirements.lock --no-annotate --no-header --quiet \
 	  | sed 's/^/      - /'; echo '      - -e .'; } > $(VENV)/environment.yml
 	@mv $(VENV)/environment.yml environment.yml
 

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from data_scripts import DataError
 from mrdcae_lite import cli
 from mrdcae_lite.codec import Codec
-from mrdcae_lite.core.patches import to_patches
 from mrdcae_lite.core.pixels import RGB
 from mrdcae_lite.evaluation.benchmark import Entrant, benchmark
+from mrdcae_lite.evaluation.patches import to_patches
 from mrdcae_lite.io.images import read_image
 from mrdcae_lite.training.complexity import TEXTURE_THRESHOLD
 

@@ -16,30 +16,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+from mrdcae_lite import __version__
 from mrdcae_lite.coding import bitstream
 from mrdcae_lite.core.distortion import bits_per_pixel
 from mrdcae_lite.core.files import one_line, write_atomically
 from mrdcae_lite.core.pixels import RGB
 from mrdcae_lite.core.quality import check_quality
 from mrdcae_lite.evaluation import inspection
+from mrdcae_lite.extras import extra
 from mrdcae_lite.io.batch import EXTENSION, Task, compress_file, convert, decompress_file, plan
 from mrdcae_lite.io.images import PICTURES, pictures_in, read_image
 from mrdcae_lite.models import load, registry
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Keep what C++ libraries say while they are loaded off standard error."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
 
 _DECISIVE = (
     *("steps", "batch", "size", "seed", "width", "blocks", "encoder_blocks", "learning_rate"),
@@ -62,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("mrdcae: interrupted", file=sys.stderr)
         return 130
-    except (OSError, ValueError, MemoryError) as error:
+    except (OSError, ValueError, MemoryError, ImportError) as error:
         print(f"mrdcae: {one_line(error)}", file=sys.stderr)
         return 2
     return 0
@@ -77,6 +64,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="mrdcae", description="Learned image compression, MR-DCAE.")
+    parser.add_argument("--version", action="version", version=f"mrdcae-lite {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     _add_compress(commands)
     _add_decompress(commands)
@@ -309,7 +297,7 @@ def _read_folder(folder: Path) -> list[RGB]:
 def _train(options: argparse.Namespace) -> None:
     start = load(options.start) if options.start else None
     photographs, judges = _read_folder(options.photographs), _read_folder(options.validation)
-    with _silence():
+    with extra("tensorflow"):
         import keras
 
         from mrdcae_lite.training.model import MRDCAE
@@ -359,7 +347,9 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.reuse:
         with _about(options.reuse):
             earlier = json.loads(options.reuse.read_bytes()) or {}
-    from mrdcae_lite.evaluation import benchmark
+    with extra("evaluation"):
+        from mrdcae_lite.evaluation import benchmark
+        from mrdcae_lite.evaluation.report import table, to_json
 
     samples = benchmark.bundled() if options.samples or not options.images else []
     paths = benchmark.pictures([*options.images, *samples], options.limit)
@@ -369,29 +359,20 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.qualities:
         chosen["qualities"] = options.qualities
 
+    def announce(number: int, path: Path, problem: str | None) -> None:
+        line = f"skipped: {problem}" if problem else path.name
+        print(f"{number}/{len(paths)} {line}", file=sys.stderr, flush=True)
+
+    settings = benchmark.Settings(**chosen)
     report = benchmark.evaluate(
-        paths,
-        benchmark.Settings(**chosen),
-        jobs=options.jobs,
-        earlier=earlier,
-        announce=_announcer(len(paths)),
+        paths, settings, jobs=options.jobs, earlier=earlier, announce=announce
     )
-    print(benchmark.table(report))
+    print(table(report))
     if output:
-        write_atomically(output, benchmark.to_json(report).encode())
+        write_atomically(output, to_json(report).encode())
         print(f"\n{output}: {output.stat().st_size} bytes")
     if report["skipped"]:
         sys.exit(1)
-
-
-def _announcer(total: int) -> Callable[[int, Path, str | None], None]:
-    """What says of each picture, on standard error, that it is measured or why it is not."""
-
-    def announce(number: int, path: Path, problem: str | None) -> None:
-        line = f"skipped: {problem}" if problem else path.name
-        print(f"{number}/{total} {line}", file=sys.stderr, flush=True)
-
-    return announce
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ the payload, compressed with Deflate (RFC 1950):
 """
 
 import zlib
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,8 @@ LARGEST = 1 << 24
 """Bytes that a profile or camera data may have at most."""
 
 
-class Metadata(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Metadata:
     """What is kept beside the colours, without loss.
 
     Attributes:
@@ -33,6 +34,12 @@ class Metadata(NamedTuple):
     alpha: NDArray[np.uint8] | None = None
     icc: bytes = b""
     exif: bytes = b""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Metadata):
+            return NotImplemented
+        same = (self.icc, self.exif) == (other.icc, other.exif)
+        return same and np.array_equal(self.alpha, other.alpha)  # type: ignore[arg-type]
 
 
 NO_METADATA = Metadata()

@@ -4,8 +4,6 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
-from importlib import import_module
-from importlib.util import find_spec
 from io import BytesIO
 from typing import Any
 
@@ -100,10 +98,6 @@ def _avif(quality: float) -> Mapping[str, Any]:
     return {"quality": round(quality), "speed": 6, "subsampling": "4:2:0", "max_threads": 1}
 
 
-def _jpegxl(quality: float) -> Mapping[str, Any]:
-    return {"quality": quality, "effort": 7}
-
-
 def _installed() -> dict[str, Baseline]:
     whole = tuple(range(101))
     tenths = tuple(step / 10 for step in range(1001))
@@ -124,10 +118,6 @@ def _installed() -> dict[str, Baseline]:
     if features.check("avif"):
         sweep = (10, 20, 30, 40, 50, 60, 70, 82)
         found.append(Baseline("avif", "AVIF 4:2:0, speed 6", "AVIF", whole, sweep, _avif))
-    if find_spec("pillow_jxl"):
-        import_module("pillow_jxl")  # registers itself with Pillow
-        sweep = (8, 20, 32, 45, 58, 70, 80, 90)
-        found.append(Baseline("jpegxl", "JPEG XL, effort 7", "JXL", tenths, sweep, _jpegxl))
     return {baseline.name: baseline for baseline in found}
 
 

@@ -7,7 +7,6 @@ from the type gives confidently wrong values.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,33 +17,41 @@ from skimage.metrics import structural_similarity
 from mrdcae_lite.core.distortion import Floats, check_data_range, check_pair
 
 if TYPE_CHECKING:
-    from scipy.interpolate import PchipInterpolator
+    pass
 
 SSIM_SIGMA = 1.5
 SSIM_RADIUS = 5  # an 11 x 11 window
 SSIM_K1, SSIM_K2 = 0.01, 0.03
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-
-
-@dataclass(frozen=True)
-class BDRate:
-    """A Bjontegaard delta rate and the range of quality it was averaged over."""
-
-    percent: float
-    low: float
-    high: float
+MS_SSIM_SIDE = 2 * SSIM_RADIUS * 2 ** (len(MS_SSIM_WEIGHTS) - 1) + 1
+"""Shortest side of a picture, in pixels, that `ms_ssim` takes: the window must fit at the end."""
 
 
 def ssim(image: ArrayLike, restored: ArrayLike, *, data_range: float) -> float:
-    """Structural similarity, a number up to 1 (identical pictures), mean over the channels.
+    """Structural similarity, mean over the channels.
+
+    Parameters
+    ----------
+    image, restored
+        Two pictures of one shape.
+    data_range
+        Span of possible values.
+
+    Returns
+    -------
+    float
+        Up to 1, for identical pictures.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, or a side is shorter than the window (11 pixels).
 
     Notes
     -----
     The settings are those of the paper: Gaussian weights of sigma 1.5 in an 11 x 11 window,
     population covariance, K1 = 0.01, K2 = 0.03, windows wholly inside the picture. The paper
     defines it for one channel; here it is taken for each and averaged. Computed by scikit-image.
-
-    Raises `ValueError` where a side is shorter than the window (11 pixels).
 
     References
     ----------
@@ -55,10 +62,27 @@ def ssim(image: ArrayLike, restored: ArrayLike, *, data_range: float) -> float:
 
 
 def ssim_map(image: ArrayLike, restored: ArrayLike, *, data_range: float) -> tuple[float, Floats]:
-    """The score of `ssim`, and the similarity of every pixel and channel it is the mean of.
+    """Structural similarity as one score and as a map.
 
-    The map has the shape of the pictures; the score leaves out the five pixels along its edges,
-    whose windows reach outside.
+    Parameters
+    ----------
+    image, restored
+        Two pictures of one shape.
+    data_range
+        Span of possible values.
+
+    Returns
+    -------
+    score : float
+        That of `ssim`: the mean of the map without the five pixels along its edges, whose windows
+        reach outside.
+    similarity : ndarray
+        Of every pixel and channel, float64 of the shape of the pictures.
+
+    Raises
+    ------
+    ValueError
+        As `ssim` does.
     """
     check_data_range(data_range)
     first, second = _pictures(image, restored)
@@ -77,9 +101,22 @@ def ssim_map(image: ArrayLike, restored: ArrayLike, *, data_range: float) -> tup
 
 
 def ssim_db(score: float) -> float:
-    """A similarity (`ssim` or `ms_ssim`) on a scale in dB, -10 log10(1 - score).
+    """Structural similarity in dB, -10 log10(1 - score).
 
-    The scale spreads the scores near 1: 0.9 is 10 dB, 0.99 is 20 dB, 1 is infinite.
+    Parameters
+    ----------
+    score
+        Result of `ssim` or `ms_ssim`, at most 1.
+
+    Returns
+    -------
+    float
+        A scale that spreads the scores near 1: 0.9 is 10 dB, 0.99 is 20 dB, 1 is infinite.
+
+    Raises
+    ------
+    ValueError
+        If the score is above 1 or not a number.
     """
     if not score <= 1:
         raise ValueError(
@@ -90,16 +127,31 @@ def ssim_db(score: float) -> float:
 
 
 def ms_ssim(image: ArrayLike, restored: ArrayLike, *, data_range: float) -> float:
-    """Multi-scale structural similarity, from 0 to 1 (identical pictures), mean over the channels.
+    """Multi-scale structural similarity, mean over the channels.
+
+    Parameters
+    ----------
+    image, restored
+        Two pictures of one shape.
+    data_range
+        Span of possible values.
+
+    Returns
+    -------
+    float
+        From 0 to 1, for identical pictures.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, or a side is shorter than 161 pixels: the window of 11 must still fit
+        after four halvings.
 
     Notes
     -----
     Contrast and structure are compared at five scales, luminance at the coarsest only. A scale is
     the one before it, averaged over 2 x 2 pixels; an odd side has its last row repeated first. The
     means over the picture are raised to the weights and multiplied; a negative mean counts as 0.
-
-    Raises `ValueError` where a side is shorter than 161 pixels: the window of 11 must still fit
-    after four halvings.
 
     References
     ----------
@@ -108,8 +160,7 @@ def ms_ssim(image: ArrayLike, restored: ArrayLike, *, data_range: float) -> floa
     """
     check_data_range(data_range)
     first, second = _pictures(image, restored)
-    halvings = len(MS_SSIM_WEIGHTS) - 1
-    _check_sides(first, 2 * SSIM_RADIUS * 2**halvings + 1, "ms_ssim")
+    _check_sides(first, MS_SSIM_SIDE, "ms_ssim")
     product: Floats = np.ones(first.shape[2:])
     for weight in MS_SSIM_WEIGHTS[:-1]:
         _, contrast_structure = _similarity_terms(first, second, data_range)
@@ -122,19 +173,31 @@ def ms_ssim(image: ArrayLike, restored: ArrayLike, *, data_range: float) -> floa
 def seam_ratio(
     image: ArrayLike, restored: ArrayLike, rows: Sequence[int], columns: Sequence[int]
 ) -> float:
-    """How much more the error jumps across borders than elsewhere: 1 is no seam.
+    """Jump of the error across borders, relative to that between other neighbours.
 
-    The mean absolute difference of the errors of two neighbouring pixels, over pairs that a
-    border parts divided by over all others. It is the error that is looked at, so that edges of
-    the picture itself do not count.
+    Parameters
+    ----------
+    image, restored
+        Two pictures of one shape.
+    rows, columns
+        Of the first pixel after each border, from 1 to the side less 1.
 
-    Args:
-        image, restored: pictures of one shape, (height, width) or (height, width, channels).
-        rows, columns: of the first pixel after each border, from 1 to the side less 1.
+    Returns
+    -------
+    float
+        1 where there is no seam, more where the borders can be seen.
 
-    Raises:
-        ValueError: if the shapes differ, there is no border, one is not inside the picture, or
-            the error does not jump anywhere else.
+    Raises
+    ------
+    ValueError
+        If the shapes differ, there is no border, one is not inside the picture, or the error does
+        not jump anywhere else.
+
+    Notes
+    -----
+    The mean absolute difference of the errors of two neighbouring pixels, over pairs that a border
+    parts, divided by that over all others. It is taken of the error, so that edges of the picture
+    itself do not count.
     """
     first, second = _pictures(image, restored)
     error = first - second
@@ -158,66 +221,6 @@ def seam_ratio(
             "with. Received: an even error. Pass a picture that was compressed more."
         )
     return float(border.mean() / inside.mean())
-
-
-def bd_rate(
-    anchor_rates: ArrayLike, anchor_qualities: ArrayLike, rates: ArrayLike, qualities: ArrayLike
-) -> BDRate:
-    """Mean difference in rate at equal quality against an anchor codec, in percent.
-
-    -50 means: half the bytes of the anchor for the same quality. Rates are positive (bits per pixel
-    or bytes), qualities grow with the rate (PSNR or SSIM in dB). The order of the points is free.
-
-    Notes
-    -----
-    The logarithm of the rate is interpolated over quality by a monotone piecewise cubic (pchip) and
-    integrated over the qualities both curves reach. The result depends on this range: it is
-    returned as `low` and `high`, and belongs beside the figure.
-
-    Raises `ValueError` for fewer than four points, a rate that is not positive, a quality that does
-    not grow with the rate, or curves without a common range.
-
-    References
-    ----------
-    Bjontegaard: Calculation of average PSNR differences between RD-curves. ITU-T VCEG-M33, 2001.
-    Fritsch, Butland: A method for constructing local monotone piecewise cubic interpolants. SIAM J.
-    Sci. Stat. Comput. 5, 1984. doi:10.1137/0905021
-    """
-    anchor = _rate_curve(anchor_rates, anchor_qualities, "the anchor")
-    curve = _rate_curve(rates, qualities, "the codec")
-    low, high = max(anchor.x[0], curve.x[0]), min(anchor.x[-1], curve.x[-1])
-    if low >= high:
-        raise ValueError(
-            "the two curves must share a range of qualities. Received: "
-            f"{anchor.x[0]:.2f} to {anchor.x[-1]:.2f} and {curve.x[0]:.2f} to {curve.x[-1]:.2f}. "
-            "Measure both at more rates."
-        )
-    mean = (curve.integrate(low, high) - anchor.integrate(low, high)) / (high - low)
-    return BDRate(percent=100 * math.expm1(mean), low=float(low), high=float(high))
-
-
-def _rate_curve(rates: ArrayLike, qualities: ArrayLike, owner: str) -> "PchipInterpolator":
-    from scipy.interpolate import PchipInterpolator  # slow; few need it
-
-    x, y = np.asarray(qualities, np.float64), np.asarray(rates, np.float64)
-    if x.shape != y.shape or x.ndim != 1 or x.size < 4:
-        raise ValueError(
-            f"{owner} needs at least four rates and as many qualities. "
-            f"Received: shapes {y.shape} and {x.shape}."
-        )
-    order = np.argsort(y)
-    x, y = x[order], y[order]
-    if not (np.isfinite(x).all() and np.isfinite(y).all() and y[0] > 0):
-        raise ValueError(
-            f"{owner} needs finite qualities and positive finite rates. "
-            f"Received: rates {y.tolist()}, qualities {x.tolist()}."
-        )
-    if not (np.diff(x) > 0).all():
-        raise ValueError(
-            f"the quality of {owner} must grow with the rate. Received, by rate: {x.tolist()}. "
-            "Leave out the points where it does not."
-        )
-    return PchipInterpolator(x, np.log(y))
 
 
 def _similarity_terms(first: Floats, second: Floats, data_range: float) -> tuple[Floats, Floats]:

@@ -4,25 +4,22 @@ Each file is written in one step. In a folder a bad file does not stop the other
 already is not made again, so that a run that was interrupted can simply be repeated.
 """
 
-import os
-import signal
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from mrdcae_lite.coding import bitstream, metadata
+from mrdcae_lite.coding import bitstream
+from mrdcae_lite.coding.metadata import read_metadata
 from mrdcae_lite.core.distortion import bits_per_pixel, compression_ratio
 from mrdcae_lite.core.files import list_files, one_line, write_atomically
+from mrdcae_lite.extras import extra
 from mrdcae_lite.io.images import read_picture, write_image
 from mrdcae_lite.models import load, load_for
 
 EXTENSION = ".mrdc"
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -61,8 +58,8 @@ def compress_file(
     Raises:
         ValueError, OSError: if a file cannot be read or written, or a wish cannot be met.
     """
-    image, kept = read_picture(source, keep_exif=keep_exif)
-    data = load(model).compress(image, metadata=kept, **how)
+    image, metadata = read_picture(source, keep_exif=keep_exif)
+    data = load(model).compress(image, metadata=metadata, **how)
     write_atomically(output, data)
     bpp, ratio = bits_per_pixel(data, image.shape), compression_ratio(data, image.shape)
     quality = bitstream.read_header(data).quality
@@ -85,7 +82,7 @@ def decompress_file(source: Path, output: Path, *, model: str | None = None, lev
     header, _ = bitstream.unpack(data, levels=level)
     codec = load(model) if model else load_for(data)
     image = codec.decompress(data, level=level)
-    write_image(output, image, metadata.read_metadata(data), grey=header.grey)
+    write_image(output, image, read_metadata(data), grey=header.grey)
     return f"{output}: {output.stat().st_size} bytes"
 
 
@@ -120,67 +117,57 @@ def convert(
     Args:
         task: `compress_file` or `decompress_file`, with their options filled in by `partial`.
         pairs: sources and outputs, see `plan`.
-        jobs: processes to share the pictures among; more than one from the main thread only.
+        jobs: processes to share the pictures among.
         force: make everything, whatever is there.
 
     Raises:
         ValueError: if `jobs` is less than 1.
         OSError: if the folder of the outputs cannot be made.
-        MemoryError: if the system ended a process.
+        ImportError, MemoryError: as `map_unordered` does.
     """
     if jobs < 1:
         raise ValueError(f"jobs must be 1 or more. Received: {jobs}. Give the number of processes.")
     for folder in {output.parent for _, output in pairs}:
         folder.mkdir(exist_ok=True)
-    yield from shared(partial(_attempt, task, force), pairs, jobs)
+    yield from map_unordered(partial(_attempt, task, force), pairs, jobs)
 
 
-def shared(call: Callable[[Item], Result], items: Iterable[Item], jobs: int) -> Iterator[Result]:
+def map_unordered(
+    call: Callable[[Item], Result], items: Iterable[Item], jobs: int
+) -> Iterator[Result]:
     """The results of a call for each item, as they are ready.
 
+    Each process multiplies matrices with one thread: libraries start as many threads as there are
+    cores in every process, and would wait for one another.
+
     Args:
-        call: what to do, importable by other processes if there are any.
-        items: no more of them are begun than there are processes: Ctrl-C ends it at once.
+        call: a function that can be pickled.
+        items: twice as many as there are processes are handed out at a time.
         jobs: processes; 1 is this one.
 
     Raises:
+        ImportError: if there are several processes and joblib, which runs them, is not installed.
         MemoryError: if the system ended a process.
     """
     if jobs == 1:
         yield from map(call, items)
         return
-    with processes(jobs) as pool:
-        running: set[Future[Result]] = set()
-        try:
-            for item in items:
-                if len(running) == jobs:
-                    done, running = wait(running, return_when=FIRST_COMPLETED)
-                    yield from (future.result() for future in done)
-                running.add(_submit(pool, call, item))
-            yield from (future.result() for future in as_completed(running))
-        except BrokenProcessPool as error:
-            raise MemoryError(
-                "a process was ended by the system, most likely for lack of memory. "
-                "Run it again with fewer jobs."
-            ) from error
-
-
-@contextmanager
-def processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool of processes that multiply matrices with one thread each.
-
-    Libraries start as many threads as there are cores in every process. Two processes on two cores
-    then wait for one another's threads and take ten times as long. What the user has set stays.
-    """
-    ours = {name: "1" for name in _THREADS if name not in os.environ}
-    os.environ.update(ours)
+    with extra("batch"):
+        from joblib import Parallel, delayed, parallel_config
+    with parallel_config(backend="loky", inner_max_num_threads=1):
+        parallel = Parallel(jobs, return_as="generator_unordered", batch_size=1)
+    results = parallel(delayed(call)(item) for item in items)
     try:
-        # A forked process may inherit the locks of threads that it does not have.
-        with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-            yield pool
+        for result in results:  # noqa: UP028 - `yield from` would close them, with a warning
+            yield result
+    except BrokenProcessPool as error:
+        raise MemoryError(
+            "a process was ended by the system, most likely for lack of memory. "
+            "Run it again with fewer jobs."
+        ) from error
     finally:
-        for name in ours:
-            del os.environ[name]
+        with warnings.catch_warnings(action="ignore"):  # that calls were not waited for
+            results.close()
 
 
 def _attempt(task: Task, force: bool, pair: Pair) -> Outcome:
@@ -199,23 +186,3 @@ def _attempt(task: Task, force: bool, pair: Pair) -> Outcome:
         return Outcome("written", task(source, output))
     except (OSError, ValueError, MemoryError) as error:
         return Outcome("failed", one_line(error, source))
-
-
-def _submit(
-    pool: ProcessPoolExecutor, call: Callable[[Item], Result], item: Item
-) -> Future[Result]:
-    """Start a call. The process for it, if it is new, inherits that Ctrl-C is ignored."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        return pool.submit(_interruptible, call, item)
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _interruptible(call: Callable[[Item], Result], item: Item) -> Result:
-    """In a process of the pool: let Ctrl-C end the call, so that it can clean up, and no more."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        return call(item)
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -19,7 +19,8 @@ from typing import IO, Any
 
 from PIL import Image, ImageFile
 
-from mrdcae_lite.coding import bitstream, metadata
+from mrdcae_lite.coding import bitstream
+from mrdcae_lite.coding.metadata import read_metadata
 from mrdcae_lite.io.images import ImageError, from_pillow, mode, to_pillow
 from mrdcae_lite.models import load, load_for
 
@@ -46,16 +47,17 @@ class MrdcImageFile(ImageFile.ImageFile):
         self.fp.seek(len(start))
         try:
             header = bitstream.read_header(start)
-            kept = metadata.read_metadata(start + self.fp.read(min(there, sum(header.lengths[:2]))))
+            start += self.fp.read(min(there, sum(header.lengths[:2])))
+            metadata = read_metadata(start)
         except ValueError as error:
             raise OSError(str(error)) from error
         self._size = header.width, header.height
-        self._mode = mode(kept, header.grey)
+        self._mode = mode(metadata, header.grey)
         self.info |= {"quality": header.quality, "model": header.model.hex()}
-        if kept.icc:
-            self.info["icc_profile"] = kept.icc
-        if kept.exif:
-            self.info["exif"] = kept.exif
+        if metadata.icc:
+            self.info["icc_profile"] = metadata.icc
+        if metadata.exif:
+            self.info["exif"] = metadata.exif
         self.tile = [ImageFile._Tile(FORMAT, (0, 0, *self._size))]
 
 
@@ -69,10 +71,10 @@ class _Decoder(ImageFile.PyDecoder):
         data = self.fd.read()
         try:
             pixels = load_for(data).decompress(data)
-            kept = metadata.read_metadata(data)
+            metadata = read_metadata(data)
         except ValueError as error:
             raise OSError(str(error)) from error
-        picture = to_pillow(pixels, kept, grey=bitstream.read_header(data).grey)
+        picture = to_pillow(pixels, metadata, grey=bitstream.read_header(data).grey)
         self.set_as_raw(picture.tobytes())
         return -1, 0  # all is read, nothing went wrong
 
@@ -81,7 +83,7 @@ def _save(image: Image.Image, file: IO[bytes], _name: str | bytes) -> None:
     options = image.encoderinfo
     exif = options.get("exif") or b""
     try:
-        pixels, kept = from_pillow(
+        pixels, metadata = from_pillow(
             image,
             icc=options.get("icc_profile", image.info.get("icc_profile")),
             exif=exif.tobytes() if isinstance(exif, Image.Exif) else exif,
@@ -94,7 +96,7 @@ def _save(image: Image.Image, file: IO[bytes], _name: str | bytes) -> None:
         target_bpp=options.get("target_bpp"),
         target_psnr=options.get("target_psnr"),
         rdoq=options.get("rdoq", True),
-        metadata=kept,
+        metadata=metadata,
     )
     file.write(data)
 

@@ -23,11 +23,14 @@ from html import escape
 from io import BytesIO
 from typing import Any
 
-import ipywidgets
 import numpy as np
 from PIL import Image
 
 from mrdcae_lite.core.pixels import RGB, check_rgb
+from mrdcae_lite.extras import extra
+
+with extra("notebooks"):
+    import ipywidgets
 
 # `!important` keeps the styles of the page around from moving the pictures against each other.
 _STYLE = """<style>

@@ -4,7 +4,7 @@ encode -> for each tile: analyse (latents, routing) -> coding_steps (symbols) ->
 """
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,8 @@ Router = Callable[[NDArray[np.uint8], Box], NDArray[np.uint8]]
 """Changes the routing that attention proposes for the patches of a tile."""
 
 
-class Latents(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Latents:
     """An analysed image: its levels in quantisation steps, and what attention says.
 
     Attributes:
@@ -67,7 +68,7 @@ def encode(
     streams = []
     for tile in tiling:
         latents = analyse(model, image, quality, tile)
-        latents = latents._replace(routing=router(latents.routing, tile))
+        latents = replace(latents, routing=router(latents.routing, tile))
         routing_map[tile.slices(1)] = latents.routing
         coders = [SymbolEncoder(model.tables) for _ in range(bitstream.LEVELS)]
         for step in coding_steps(model, latents, quality, rdoq=rdoq):

@@ -4,9 +4,8 @@ import re
 import signal
 import subprocess
 import sys
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +13,10 @@ import pytest
 from PIL import ExifTags, Image, ImageCms
 
 import mrdcae_lite as mr
+from mrdcae_lite.coding import bitstream
 from mrdcae_lite.coding.metadata import Metadata
 from mrdcae_lite.core.files import one_line
-from mrdcae_lite.io import batch
-from mrdcae_lite.io.batch import compress_file, convert, decompress_file, plan
+from mrdcae_lite.io.batch import compress_file, convert, decompress_file, map_unordered, plan
 from mrdcae_lite.io.images import PICTURES
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -87,11 +86,11 @@ def test_what_belongs_to_a_picture_comes_back_with_it(tmp_path, codec, model, rn
     for keep_exif in (True, False):
         compress_file(tmp_path / "a.png", tmp_path / "a.mrdc", model=model, keep_exif=keep_exif)
         decompress_file(tmp_path / "a.mrdc", tmp_path / "b.png", model=model)
-        pixels, extras = mr.read_picture(tmp_path / "b.png", keep_exif=True)
+        pixels, metadata = mr.read_picture(tmp_path / "b.png", keep_exif=True)
         np.testing.assert_array_equal(pixels, codec.decompress(codec.compress(image)))
-        np.testing.assert_array_equal(extras.alpha, alpha)
-        assert extras.icc == SRGB
-        assert extras.exif == (kept.exif if keep_exif else b"")
+        np.testing.assert_array_equal(metadata.alpha, alpha)
+        assert metadata.icc == SRGB
+        assert metadata.exif == (kept.exif if keep_exif else b"")
 
 
 def test_a_grey_picture_comes_back_in_one_channel(tmp_path, model):
@@ -105,9 +104,9 @@ def test_a_grey_picture_comes_back_in_one_channel(tmp_path, model):
 def test_a_coarser_level_keeps_the_transparency(tmp_path, codec, model):
     alpha = np.full((20, 30), 9, np.uint8)
     data = codec.compress(mr.sample("dog")[:20, :30], metadata=Metadata(alpha))
-    (tmp_path / "a.mrdc").write_bytes(mr.bitstream.up_to_level(data, 1))
+    (tmp_path / "a.mrdc").write_bytes(bitstream.up_to_level(data, 1))
     decompress_file(tmp_path / "a.mrdc", tmp_path / "a.png", model=model, level=1)
-    np.testing.assert_array_equal(mr.read_picture(tmp_path / "a.png").extras.alpha, alpha)
+    np.testing.assert_array_equal(mr.read_picture(tmp_path / "a.png").metadata.alpha, alpha)
 
 
 # --- which files
@@ -217,19 +216,45 @@ def test_at_least_one_process_is_needed(jobs, album, compress):
     assert not Path("out").exists()
 
 
-def test_a_process_that_the_system_ends_is_reported(album, compress, monkeypatch):
-    class Pool(ThreadPoolExecutor):
-        def __init__(self, jobs, _context):
-            super().__init__(jobs)
+def kill_itself(_item):
+    os.kill(os.getpid(), signal.SIGKILL)
 
-        def submit(self, *_args):
-            future = Future()
-            future.set_exception(BrokenProcessPool())
-            return future
 
-    monkeypatch.setattr(batch, "ProcessPoolExecutor", Pool)
+def test_a_process_that_the_system_ends_is_one_clear_error():
     with pytest.raises(MemoryError, match="Run it again with fewer jobs"):
+        list(map_unordered(kill_itself, range(4), 2))
+
+
+def test_an_error_of_a_call_in_another_process_is_raised_here():
+    with pytest.raises(ZeroDivisionError):
+        list(map_unordered(partial(operator.truediv, 1), [1, 0], 2))
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_items_are_taken_as_they_are_needed(jobs):
+    taken = []
+
+    def items():
+        for number in count():
+            taken.append(number)
+            yield number
+
+    results = map_unordered(operator.neg, items(), jobs)
+    assert {*islice(results, 3)} <= set(range(-60, 1))
+    results.close()
+    assert len(taken) < 100
+
+
+def test_processes_multiply_with_one_thread():
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    assert list(map_unordered(os.getenv, names, 2)) == ["1", "1"]
+
+
+def test_without_joblib_one_process_works_and_two_name_the_extra(album, compress, monkeypatch):
+    monkeypatch.setitem(sys.modules, "joblib", None)
+    with pytest.raises(ImportError, match=r'package joblib.* pip install "mrdcae-lite\[batch\]"'):
         run(compress, album, jobs=2)
+    assert states(run(compress, album)) == ["failed", "written", "written", "written"]
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(album, compress):
@@ -289,7 +314,7 @@ def test_ctrl_c_ends_all_processes_in_one_line_and_leaves_whole_files(finished, 
     assert finished <= len(found) < 33
     for name, data in found.items():
         assert name.endswith(".mrdc")
-        mr.bitstream.unpack(data)
+        bitstream.unpack(data)
 
 
 # --- messages
@@ -305,12 +330,3 @@ def test_ctrl_c_ends_all_processes_in_one_line_and_leaves_whole_files(finished, 
 )
 def test_an_error_is_one_line(error, line):
     assert operator.contains(one_line(error), line)
-
-
-def test_processes_multiply_with_one_thread_unless_the_user_says_otherwise(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    with batch.processes(2) as pool:
-        assert list(pool.map(os.getenv, names)) == ["3", "1"]
-    assert list(map(os.getenv, names)) == ["3", None]

@@ -1,21 +1,15 @@
 import math
 
-import bjontegaard
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy.signal import convolve2d
 from skimage.metrics import peak_signal_noise_ratio
 
 from mrdcae_lite.core.distortion import bits_per_pixel, compression_ratio, mse, psnr
 from mrdcae_lite.evaluation.baselines import BASELINES
-from mrdcae_lite.evaluation.metrics import BDRate, bd_rate, ms_ssim, seam_ratio, ssim, ssim_db
+from mrdcae_lite.evaluation.metrics import ms_ssim, seam_ratio, ssim, ssim_db
 from mrdcae_lite.io.images import sample
-
-JPEG = ([0.2, 0.4, 0.8, 1.5, 2.4], [27.0, 30.1, 33.0, 35.9, 38.2])
-OTHER = ([0.15, 0.3, 0.55, 1.1, 1.9, 3.0], [27.9, 30.6, 33.2, 36.6, 39.5, 41.0])
 
 
 @pytest.fixture
@@ -174,62 +168,6 @@ def test_ratio_refuses_no_bytes_and_impossible_sizes():
 def test_rate_refuses_what_is_no_shape_of_a_picture(shape):
     with pytest.raises(ValueError, match=r"Pass image\.shape"):
         bits_per_pixel(b"x", shape)
-
-
-def test_bd_rate_equals_the_bjontegaard_package():
-    expected = bjontegaard.bd_rate(
-        *JPEG, *OTHER, method="pchip", require_matching_points=False, min_overlap=0
-    )
-    assert bd_rate(*JPEG, *OTHER).percent == pytest.approx(expected, rel=1e-9)
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(4, 9), st.integers(4, 9))
-def test_bd_rate_of_random_curves_equals_the_bjontegaard_package(seed, points, other_points):
-    rng = np.random.default_rng(seed)
-
-    def curve(count):
-        rates = np.cumsum(rng.uniform(0.05, 1, count))
-        return rates, 26 + np.cumsum(rng.uniform(0.2, 3, count))
-
-    anchor, codec = curve(points), curve(other_points)
-    codec[1][:] += anchor[1][1] - codec[1][0]  # the curves share a range
-    expected = bjontegaard.bd_rate(
-        *anchor, *codec, method="pchip", require_matching_points=False, min_overlap=0
-    )
-    assert bd_rate(*anchor, *codec).percent == pytest.approx(expected, rel=1e-6, abs=1e-9)
-
-
-def test_bd_rate_of_half_the_bytes_is_minus_fifty_percent():
-    rates, qualities = JPEG
-    halves = [rate / 2 for rate in rates]
-    assert bd_rate(rates, qualities, halves, qualities).percent == pytest.approx(-50)
-
-
-def test_bd_rate_says_the_range_both_curves_reach():
-    result = bd_rate(*JPEG, *OTHER)
-    assert (result.low, result.high) == (27.9, 38.2)
-
-
-def test_bd_rate_does_not_depend_on_the_order_of_the_points():
-    backwards = [values[::-1] for values in OTHER]
-    assert bd_rate(*JPEG, *backwards) == bd_rate(*JPEG, *OTHER)
-    assert isinstance(bd_rate(*JPEG, *OTHER), BDRate)
-
-
-@pytest.mark.parametrize(
-    ("rates", "qualities", "message"),
-    [
-        ([0.1, 0.2, 0.3], [30, 31, 32], "at least four rates"),
-        ([0.1, 0.2, 0.3, 0.4], [30, 31, 32], "as many qualities"),
-        ([0.0, 0.2, 0.3, 0.4], [30, 31, 32, 33], "positive finite rates"),
-        ([0.1, 0.2, 0.3, 0.4], [30, 31, 32, math.inf], "finite qualities"),
-        ([0.1, 0.2, 0.3, 0.4], [30, 32, 31, 33], "must grow with the rate"),
-        ([0.1, 0.2, 0.3, 0.4], [50, 51, 52, 53], "share a range of qualities"),
-    ],
-)
-def test_bd_rate_refuses_curves_it_cannot_compare(rates, qualities, message):
-    with pytest.raises(ValueError, match=message):
-        bd_rate(*JPEG, rates, qualities)
 
 
 # --- seams

@@ -2,7 +2,6 @@ import hashlib
 import json
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,52 +12,24 @@ from mrdcae_lite.codec import Codec
 from mrdcae_lite.core.distortion import bits_per_pixel, psnr
 from mrdcae_lite.evaluation.baselines import BASELINES
 from mrdcae_lite.evaluation.benchmark import (
-    Entrant,
-    Photograph,
-    Point,
+    CodecUnderTest,
     Settings,
     bundled,
-    entrants,
+    codecs_under_test,
     evaluate,
     measure,
     measure_point,
     pictures,
-    summarise,
-    table,
-    to_json,
-    value_at,
-    versus,
 )
-from mrdcae_lite.evaluation.metrics import bd_rate, ms_ssim, ssim
+from mrdcae_lite.evaluation.curves import compare
+from mrdcae_lite.evaluation.metrics import ms_ssim, ssim
+from mrdcae_lite.evaluation.report import table, to_json
 from mrdcae_lite.io.images import sample_names, write_image
 from mrdcae_lite.models import registry
 from mrdcae_lite.training.complexity import TEXTURE_THRESHOLD, local_complexity
 from mrdcae_lite.training.model import MRDCAE
 
-ROOT = Path(__file__).parents[2]
 JPEG = Settings(codecs=("jpeg",))
-PAIR = Settings(codecs=("jpeg", "webp"))
-RATES = (0.15, 0.3, 0.6, 1.2, 2.4)
-
-
-def line(gain=0.0, rates=RATES):
-    """Points whose every quality is a straight line over the logarithm of the rate."""
-    return tuple(
-        Point(
-            *(number, 1000 * rate, rate, 30 + 5 * math.log2(rate) + gain),
-            *(1 - 10 ** -((10 + 3 * math.log2(rate) + gain) / 10), math.nan),
-            *(36 + math.log2(rate) + gain, 28 + math.log2(rate) + gain, 0.9, 0.7, 0.5, 0.25),
-        )
-        for number, rate in enumerate(rates)
-    )
-
-
-def photograph_with(**points):
-    return Photograph("a.png", "0" * 64, 100, 50, 0.5, points)
-
-
-def report_on(*photographs):
-    return summarise([photograph_with(**points) for points in photographs], PAIR)
 
 
 @pytest.fixture
@@ -92,20 +63,13 @@ def without_times(report):
     return json.loads(text, object_hook=lambda d: {k: v for k, v in d.items() if "code_" not in k})
 
 
-def test_complexity_is_that_of_the_loss(photograph):
-    expected = local_complexity(photograph[None].astype(np.float32) / 255)
-    np.testing.assert_allclose(
-        local_complexity(photograph / 255), np.asarray(expected)[0], atol=2e-6
-    )
-
-
 def test_a_point_holds_the_package_s_metrics_of_the_real_file(photograph):
     jpeg = BASELINES["jpeg"]
-    entrant = Entrant("JPEG", (30,), jpeg.encode, jpeg.decode)
+    codec = CodecUnderTest("JPEG", (30,), jpeg.encode, jpeg.decode)
     data = jpeg.encode(photograph, 30)
     restored = jpeg.decode(data)
     point = measure_point(
-        photograph, entrant, 30, local_complexity(photograph / 255) > TEXTURE_THRESHOLD
+        photograph, codec, 30, local_complexity(photograph / 255) > TEXTURE_THRESHOLD
     )
     assert point.size == len(data)
     assert point.bpp == bits_per_pixel(data, photograph.shape)
@@ -120,8 +84,8 @@ def test_region_scores_are_those_of_the_patches_one_by_one(half_textured, rng):
     image = half_textured
     noise = rng.integers(-9, 10, image.shape) * np.linspace(0.1, 2, 128)[:, None]
     restored = np.clip(image + noise, 0, 255).astype(np.uint8)
-    entrant = Entrant("fake", (1,), lambda *_: b"12345", lambda _: restored)
-    point = measure_point(image, entrant, 1, local_complexity(image / 255) > TEXTURE_THRESHOLD)
+    codec = CodecUnderTest("fake", (1,), lambda *_: b"12345", lambda _: restored)
+    point = measure_point(image, codec, 1, local_complexity(image / 255) > TEXTURE_THRESHOLD)
     similarity = structural_similarity(
         *(image, restored),
         **{"channel_axis": 2, "gaussian_weights": True, "use_sample_covariance": False},
@@ -143,9 +107,9 @@ def test_region_scores_are_those_of_the_patches_one_by_one(half_textured, rng):
 def test_damage_in_textured_patches_leaves_the_score_of_smooth_ones_alone(half_textured):
     damaged = half_textured.copy()
     damaged[:, 80:] += 5
-    entrant = Entrant("fake", (1,), lambda *_: b"1", lambda _: damaged)
+    codec = CodecUnderTest("fake", (1,), lambda *_: b"1", lambda _: damaged)
     point = measure_point(
-        half_textured, entrant, 1, local_complexity(half_textured / 255) > TEXTURE_THRESHOLD
+        half_textured, codec, 1, local_complexity(half_textured / 255) > TEXTURE_THRESHOLD
     )
     assert point.psnr_smooth == math.inf
     assert point.ssim_smooth == pytest.approx(1, abs=1e-9)
@@ -156,7 +120,7 @@ def test_damage_in_textured_patches_leaves_the_score_of_smooth_ones_alone(half_t
 
 def test_files_twice_as_long_cost_a_hundred_percent(photograph):
     jpeg = BASELINES["jpeg"]
-    plain = Entrant("JPEG", jpeg.sweep[::2], jpeg.encode, jpeg.decode)
+    plain = CodecUnderTest("JPEG", jpeg.sweep[::2], jpeg.encode, jpeg.decode)
     double = replace(
         plain,
         encode=lambda image, quality: jpeg.encode(image, quality) * 2,
@@ -168,66 +132,11 @@ def test_files_twice_as_long_cost_a_hundred_percent(photograph):
         for e in (plain, double)
     )
     for quantity in ("psnr", "ssim_db"):
-        found = versus(single, twice, quantity)
+        found = compare(single, twice, quantity)
         assert found.bd_rate == pytest.approx(100)
         assert found.low == getattr(single[0], quantity)
         assert found.high == getattr(single[-1], quantity)
         assert found.gain < 0
-
-
-def test_bd_rate_and_gain_of_parallel_lines_are_known():
-    found = versus(line(), line(gain=1), "psnr")
-    assert found.bd_rate == pytest.approx(100 * (2 ** (-1 / 5) - 1))
-    assert found.gain == pytest.approx(1)
-    found = versus(line(), line(gain=1), "ssim_db")
-    assert found.bd_rate == pytest.approx(100 * (2 ** (-1 / 3) - 1))
-
-
-def test_the_gain_counts_only_files_of_sizes_that_the_anchor_reaches():
-    wide = line(gain=2, rates=(0.01, 0.2, 1.0, 9.0))
-    bent = (replace(wide[0], psnr=0.0), *wide[1:3], replace(wide[3], psnr=99.0))
-    assert versus(line(), bent, "psnr").gain == pytest.approx(2)
-    assert math.isnan(value_at(line(), "psnr", 0.14))
-    assert value_at(line(), "psnr", 0.5) == pytest.approx(25)
-
-
-def test_a_larger_file_that_is_no_better_is_left_out():
-    worse = replace(line()[3], bpp=1.9)
-    assert versus(line(), (*line(gain=1), worse), "psnr").bd_rate == pytest.approx(
-        versus(line(), line(gain=1), "psnr").bd_rate
-    )
-
-
-def test_curves_without_a_common_range_have_no_bd_rate():
-    report = report_on({"jpeg": line(), "webp": line(gain=50)})
-    assert report["codecs"]["webp"]["psnr"]["bd_rate_mean"] is None
-    assert report["codecs"]["webp"]["psnr"]["n"] == 0
-    assert " - " in table(report)
-
-
-def test_the_mean_of_bd_rates_and_the_bd_rate_of_mean_curves_are_both_told():
-    report = report_on(
-        {"jpeg": line(), "webp": line(gain=1)}, {"jpeg": line(), "webp": line(gain=5)}
-    )
-    found = report["codecs"]["webp"]["psnr"]
-    rates = [100 * (2 ** (-gain / 5) - 1) for gain in (1, 5)]
-    assert found["n"] == 2
-    assert found["bd_rate_mean"] == pytest.approx(np.mean(rates), rel=1e-5)
-    assert found["bd_rate_median"] == pytest.approx(np.median(rates), rel=1e-5)
-    expected = 100 * (2 ** (-3 / 5) - 1)
-    assert found["of_mean_curves"]["bd_rate"] == pytest.approx(expected, rel=1e-5)
-    assert found["gain_mean"] == pytest.approx(3)
-    assert found["gain_lowest"] == pytest.approx(1)
-
-
-def test_regions_are_compared_at_one_rate_where_every_codec_reaches_it():
-    high = line(gain=2, rates=(0.5, 0.7, 1.0, 1.4, 2.0))
-    report = report_on({"jpeg": line(), "webp": line(gain=4)}, {"jpeg": line(), "webp": high})
-    rows = {(row["bpp"], row["measure"]): row for row in report["at_equal_bpp"]}
-    quarter, whole = rows[0.25, "psnr_smooth"], rows[1.0, "psnr_complex"]
-    assert (quarter["n"], whole["n"]) == (1, 2)
-    assert quarter["means"] == pytest.approx({"jpeg": 34, "webp": 38})
-    assert whole["means"] == pytest.approx({"jpeg": 28, "webp": 31})
 
 
 def test_the_report_says_what_it_was_made_of(folder):
@@ -301,12 +210,6 @@ def test_points_of_pictures_of_another_size_are_not_reused(folder):
         evaluate(paths, replace(JPEG, resize=32), earlier=earlier)
 
 
-@pytest.mark.parametrize("earlier", [{}, [], {"conditions": {}}, {"photographs": 3}])
-def test_points_are_reused_from_a_report_only(earlier, folder):
-    with pytest.raises(ValueError, match="must be one that `mrdcae evaluate --out` wrote"):
-        evaluate(pictures([folder]), JPEG, earlier=earlier)
-
-
 def test_pictures_are_resized_to_a_standard_square(folder):
     found = measure(folder / "part0.png", replace(JPEG, resize=32), {})
     assert (found.width, found.height) == (32, 32)
@@ -345,8 +248,8 @@ def test_one_command_compares_our_codec_with_jpeg(folder, tiny_model, capsys):
 
 
 def test_shipped_codecs_take_part_under_titles_of_their_own():
-    field = entrants(Settings(codecs=("mrdcae", "standard"), qualities=(30,)))
-    assert [entrant.title for entrant in field.values()][1:] == [
+    field = codecs_under_test(Settings(codecs=("mrdcae", "standard"), qualities=(30,)))
+    assert [codec.title for codec in field.values()][1:] == [
         "MR-DCAE lite",
         "standard autoencoder",
     ]
@@ -356,7 +259,7 @@ def test_shipped_codecs_take_part_under_titles_of_their_own():
 def test_files_cut_off_after_a_level_take_part_like_codecs_of_their_own(photograph, tiny_model):
     names = ("mrdcae", "mrdcae:2", f"mine:1={tiny_model}")
     settings = Settings(codecs=names, model=str(tiny_model), qualities=(30, 60))
-    field = entrants(settings)
+    field = codecs_under_test(settings)
     assert list(field) == ["jpeg", "mrdcae", "mrdcae:2", "mine:1"]
     titles = [field[name].title for name in ("mrdcae", "mrdcae:2", "mine:1")]
     assert titles[:2] == ["MR-DCAE tiny", "MR-DCAE tiny, up to level 2"]
@@ -379,7 +282,7 @@ def test_files_cut_off_after_a_level_take_part_like_codecs_of_their_own(photogra
 @pytest.mark.parametrize("name", ["mrdcae:4", "mrdcae:low"])
 def test_there_are_three_levels_to_cut_off_after(name, tiny_model):
     with pytest.raises(ValueError, match=f"expected mrdcae:1, .* Received: '{name}'"):
-        entrants(Settings(codecs=(name,), model=str(tiny_model)))
+        codecs_under_test(Settings(codecs=(name,), model=str(tiny_model)))
 
 
 def test_the_command_names_what_it_skips_and_goes_on_while_something_is_left(folder, capsys):
@@ -393,15 +296,3 @@ def test_the_command_names_what_it_skips_and_goes_on_while_something_is_left(fol
     assert capsys.readouterr().err.splitlines()[-1] == (
         "mrdcae: none of 1 pictures could be measured. Name others."
     )
-
-
-def test_bd_rates_beside_the_published_curves_follow_from_them():
-    published = json.loads((ROOT / "book" / "results" / "published_kodak.json").read_text("utf-8"))
-    curves = published["curves"]
-    anchor = curves.pop(published["anchor"])
-    assert len(curves) == 11
-    for curve in curves.values():
-        found = bd_rate(anchor["bpp"], anchor["psnr"], curve["bpp"], curve["psnr"])
-        assert (curve["bd_rate"], curve["low"], curve["high"]) == pytest.approx(
-            (found.percent, found.low, found.high), abs=0.006
-        )

@@ -161,17 +161,17 @@ def test_exif_orientation_is_honoured(orientation, upright, tmp_path, photograph
 def test_transparency_is_kept_with_the_colours_under_it(tmp_path, photograph, see_through):
     glass = np.dstack([photograph, see_through])
     Image.fromarray(glass).save(tmp_path / "glass.png")
-    pixels, extras = read_picture(tmp_path / "glass.png")
+    pixels, metadata = read_picture(tmp_path / "glass.png")
     np.testing.assert_array_equal(pixels, photograph)
-    np.testing.assert_array_equal(extras.alpha, see_through)
-    assert (pixels.dtype, extras.alpha.dtype) == (np.uint8, np.uint8)
+    np.testing.assert_array_equal(metadata.alpha, see_through)
+    assert (pixels.dtype, metadata.alpha.dtype) == (np.uint8, np.uint8)
 
 
 def test_grey_with_transparency_is_repeated_in_three_channels(tmp_path, see_through):
     Image.fromarray(np.dstack([see_through // 2, see_through])).save(tmp_path / "glass.png")
-    pixels, extras = read_picture(tmp_path / "glass.png")
+    pixels, metadata = read_picture(tmp_path / "glass.png")
     np.testing.assert_array_equal(pixels, np.dstack([see_through // 2] * 3))
-    np.testing.assert_array_equal(extras.alpha, see_through)
+    np.testing.assert_array_equal(metadata.alpha, see_through)
 
 
 @pytest.mark.parametrize(
@@ -190,13 +190,13 @@ def test_a_transparent_value_is_understood(pillow_mode, dtype, transparent, alph
         picture.putpalette([10, 20, 30, 200, 100, 50])
     assert picture.mode == pillow_mode
     picture.save(tmp_path / "hole.png", transparency=transparent)
-    assert read_picture(tmp_path / "hole.png").extras.alpha.tolist() == [alpha]
+    assert read_picture(tmp_path / "hole.png").metadata.alpha.tolist() == [alpha]
 
 
 def test_a_transparent_colour_is_understood(tmp_path):
     picture = Image.fromarray(np.array([[[1, 2, 3], [1, 2, 4]]], np.uint8))
     picture.save(tmp_path / "hole.png", transparency=(1, 2, 3))
-    assert read_picture(tmp_path / "hole.png").extras.alpha.tolist() == [[0, 255]]
+    assert read_picture(tmp_path / "hole.png").metadata.alpha.tolist() == [[0, 255]]
 
 
 @pytest.mark.parametrize("pillow_mode", ["RGBA", "LA", "P", "1", "L", "RGB", "CMYK", "I;16"])
@@ -205,7 +205,7 @@ def test_an_opaque_picture_has_no_transparency(pillow_mode, tmp_path):
     if pillow_mode == "P":
         picture.info["transparency"] = b"\xff" * 256
     picture.save(tmp_path / "opaque.tif" if pillow_mode == "CMYK" else tmp_path / "opaque.png")
-    assert read_picture(next(tmp_path.iterdir())).extras == NO_METADATA
+    assert read_picture(next(tmp_path.iterdir())).metadata == NO_METADATA
 
 
 @pytest.mark.parametrize(("orientation", "upright"), UPRIGHT.items())
@@ -214,9 +214,9 @@ def test_transparency_is_turned_with_the_colours(orientation, upright, tmp_path,
     path = tmp_path / "turned.png"
     Image.fromarray(glass).save(path, exif=camera_data(orientation))
     picture = read_picture(path, keep_exif=True)
-    np.testing.assert_array_equal(picture.extras.alpha, upright(see_through))
+    np.testing.assert_array_equal(picture.metadata.alpha, upright(see_through))
     np.testing.assert_array_equal(picture.pixels[..., 1], upright(see_through))
-    assert ExifTags.Base.Orientation not in parsed(picture.extras.exif)
+    assert ExifTags.Base.Orientation not in parsed(picture.metadata.exif)
 
 
 @pytest.mark.parametrize("depth", [1, 3])
@@ -231,8 +231,8 @@ def test_sixteen_bit_colour_keeps_its_upper_byte(depth, tmp_path):
     chunks = zip((b"IHDR", b"IDAT", b"IEND"), body, strict=True)
     content = b"".join(png_chunk(*chunk) for chunk in chunks)
     (tmp_path / "deep.png").write_bytes(b"\x89PNG\r\n\x1a\n" + content)
-    pixels, extras = read_picture(tmp_path / "deep.png")
-    assert (pixels.tolist(), extras.alpha.tolist()) == ([[[0x12] * 3]], [[0x34]])
+    pixels, metadata = read_picture(tmp_path / "deep.png")
+    assert (pixels.tolist(), metadata.alpha.tolist()) == ([[[0x12] * 3]], [[0x34]])
 
 
 # --- colour profile
@@ -243,7 +243,7 @@ def test_sixteen_bit_colour_keeps_its_upper_byte(depth, tmp_path):
 def test_an_rgb_profile_is_kept_to_the_last_bit(ending, pillow_mode, tmp_path):
     path = tmp_path / f"picture.{ending}"
     Image.new(pillow_mode, (4, 4)).save(path, icc_profile=SRGB)
-    assert read_picture(path).extras == Metadata(icc=SRGB)
+    assert read_picture(path).metadata == Metadata(icc=SRGB)
 
 
 def test_a_grey_profile_is_kept_for_grey_pictures_only(tmp_path):
@@ -254,7 +254,7 @@ def test_a_grey_profile_is_kept_for_grey_pictures_only(tmp_path):
         ("RGB", (7, 8, 7), b""),
     ):
         Image.new(pillow_mode, (4, 4), colour).save(tmp_path / "picture.png", icc_profile=grey)
-        assert read_picture(tmp_path / "picture.png").extras.icc == kept
+        assert read_picture(tmp_path / "picture.png").metadata.icc == kept
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ def test_a_grey_profile_is_kept_for_grey_pictures_only(tmp_path):
 )
 def test_a_profile_that_does_not_fit_is_dropped(pillow_mode, profile, tmp_path):
     Image.new(pillow_mode, (4, 4)).save(tmp_path / "picture.tif", icc_profile=profile)
-    assert read_picture(tmp_path / "picture.tif").extras.icc == b""
+    assert read_picture(tmp_path / "picture.tif").metadata.icc == b""
 
 
 def test_a_profile_is_not_applied(tmp_path, photograph):
@@ -285,10 +285,10 @@ def test_a_profile_is_not_applied(tmp_path, photograph):
 def test_camera_data_are_kept_only_if_asked_for(ending, orientation, tmp_path):
     path = tmp_path / f"picture.{ending}"
     Image.new("RGB", (8, 4)).save(path, exif=camera_data(orientation).tobytes())
-    assert read_picture(path).extras == NO_METADATA
-    pixels, extras = read_picture(path, keep_exif=True)
+    assert read_picture(path).metadata == NO_METADATA
+    pixels, metadata = read_picture(path, keep_exif=True)
     assert pixels.shape == ((8, 4, 3) if orientation == 6 else (4, 8, 3))
-    exif = parsed(extras.exif)
+    exif = parsed(metadata.exif)
     own = {ExifTags.Base.Make, ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo}
     assert set(exif) <= {*own, ExifTags.Base.XResolution, ExifTags.Base.YResolution}
     assert exif[ExifTags.Base.Make] == "Maker"
@@ -299,14 +299,14 @@ def test_camera_data_are_kept_only_if_asked_for(ending, orientation, tmp_path):
 @pytest.mark.parametrize("ending", ["png", "jpg", "bmp"])
 def test_a_picture_without_camera_data_has_none_to_keep(ending, tmp_path):
     Image.new("RGB", (8, 4)).save(tmp_path / f"picture.{ending}")
-    assert read_picture(tmp_path / f"picture.{ending}", keep_exif=True).extras == NO_METADATA
+    assert read_picture(tmp_path / f"picture.{ending}", keep_exif=True).metadata == NO_METADATA
 
 
 def test_camera_data_with_an_orientation_only_are_nothing(tmp_path):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 3
     Image.new("RGB", (8, 4)).save(tmp_path / "picture.png", exif=exif)
-    assert read_picture(tmp_path / "picture.png", keep_exif=True).extras == NO_METADATA
+    assert read_picture(tmp_path / "picture.png", keep_exif=True).metadata == NO_METADATA
 
 
 # --- other sources
@@ -316,13 +316,13 @@ def test_camera_data_with_an_orientation_only_are_nothing(tmp_path):
 @pytest.mark.parametrize("pillow_mode", ["1", "L", "LA", "RGB", "RGBA", "P", "I;16"])
 def test_thin_pictures_of_every_mode_are_read(size, pillow_mode, tmp_path):
     Image.new(pillow_mode, size).save(tmp_path / "thin.png")
-    pixels, extras = read_picture(tmp_path / "thin.png")
+    pixels, metadata = read_picture(tmp_path / "thin.png")
     assert pixels.shape == (size[1], size[0], 3)
     assert not pixels.any()
     if pillow_mode.endswith("A"):
-        assert extras.alpha.shape == (size[1], size[0])
+        assert metadata.alpha.shape == (size[1], size[0])
     else:
-        assert extras.alpha is None
+        assert metadata.alpha is None
 
 
 @pytest.mark.parametrize("pillow_mode", ["F", "LAB"])
@@ -408,10 +408,10 @@ def test_a_picture_with_transparency_is_read_back_to_the_last_bit(glass, ending,
     image, alpha = glass[..., :3], glass[..., 3]
     path = tmp_path_factory.mktemp("picture") / f"glass.{ending}"
     write_image(path, image, Metadata(alpha, SRGB))
-    restored, extras = read_picture(path)
+    restored, metadata = read_picture(path)
     np.testing.assert_array_equal(restored, image)
-    assert extras.icc == SRGB
-    kept = np.full_like(alpha, 255) if extras.alpha is None else extras.alpha
+    assert metadata.icc == SRGB
+    kept = np.full_like(alpha, 255) if metadata.alpha is None else metadata.alpha
     np.testing.assert_array_equal(kept, alpha)
 
 
@@ -419,9 +419,9 @@ def test_a_picture_with_transparency_is_read_back_to_the_last_bit(glass, ending,
 def test_colours_that_nobody_sees_are_written_too(ending, tmp_path, photograph):
     alpha = np.zeros(photograph.shape[:2], np.uint8)
     write_image(tmp_path / f"glass.{ending}", photograph, Metadata(alpha))
-    restored, extras = read_picture(tmp_path / f"glass.{ending}")
+    restored, metadata = read_picture(tmp_path / f"glass.{ending}")
     np.testing.assert_array_equal(restored, photograph)
-    np.testing.assert_array_equal(extras.alpha, alpha)
+    np.testing.assert_array_equal(metadata.alpha, alpha)
 
 
 @pytest.mark.parametrize("ending", ["bmp", "ppm", "BMP"])
@@ -433,7 +433,7 @@ def test_transparency_is_refused_where_there_is_no_place_for_it(ending, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("extras", "pillow_mode"),
+    ("metadata", "pillow_mode"),
     [
         (NO_METADATA, "L"),
         (Metadata(alpha=np.zeros((179, 205), np.uint8)), "LA"),
@@ -443,16 +443,16 @@ def test_transparency_is_refused_where_there_is_no_place_for_it(ending, tmp_path
     ],
 )
 def test_grey_is_written_in_one_channel_unless_its_profile_needs_three(
-    extras, pillow_mode, tmp_path, photograph
+    metadata, pillow_mode, tmp_path, photograph
 ):
     image = np.repeat(photograph[..., :1], 3, axis=2)
-    write_image(tmp_path / "grey.png", image, extras, grey=True)
-    assert mode(extras, True) == pillow_mode
+    write_image(tmp_path / "grey.png", image, metadata, grey=True)
+    assert mode(metadata, True) == pillow_mode
     with Image.open(tmp_path / "grey.png") as file:
         assert file.mode == pillow_mode
     restored, kept = read_picture(tmp_path / "grey.png")
     np.testing.assert_array_equal(restored, image)
-    assert kept.icc == extras.icc
+    assert kept.icc == metadata.icc
 
 
 @pytest.mark.parametrize("ending", ["tif", "webp", "bmp", "ppm"])
@@ -471,7 +471,7 @@ def test_camera_data_go_where_pillow_can_write_them(ending, tmp_path, photograph
     path = tmp_path / f"picture.{ending}"
     exif = camera_data().tobytes()
     write_image(path, photograph, Metadata(icc=SRGB, exif=exif))
-    kept = read_picture(path, keep_exif=True).extras
+    kept = read_picture(path, keep_exif=True).metadata
     assert (kept.exif == exif) == (ending in ("png", "webp"))
     assert (kept.icc == SRGB) == (ending != "bmp")
 
