@@ -34,10 +34,11 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(UV) install --python $(PY) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-lint: $(INSTALLED) ## check style, format and types
+lint: $(INSTALLED) ## check style, format, types and the direction of imports
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	$(VENV)/bin/lint-imports
 
 check: lint ## check style, types and the package's own tests, in two minutes
 	$(PY) -m pytest --numprocesses $(JOBS) tests/unit
