@@ -14,7 +14,7 @@ import typing as _typing
 from mrdcae_lite.codec import Codec
 from mrdcae_lite.coding.bitstream import BitstreamError
 from mrdcae_lite.coding.bitstream import read_header as info
-from mrdcae_lite.core.distortion import bits_per_pixel, compression_ratio, mse, psnr
+from mrdcae_lite.core.distortion import mse, psnr
 from mrdcae_lite.core.patches import pad_to_multiple
 from mrdcae_lite.evaluation.patches import from_patches, to_patches
 from mrdcae_lite.io import pillow_plugin as _  # noqa: F401 - tells Pillow about .mrdc files
@@ -26,6 +26,7 @@ from mrdcae_lite.io.images import (
     sample_names,
     write_image,
 )
+from mrdcae_lite.io.sizes import bits_per_pixel, compression_ratio
 from mrdcae_lite.models import load, load_for
 
 if _typing.TYPE_CHECKING:

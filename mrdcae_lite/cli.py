@@ -18,7 +18,6 @@ from typing import Any, NoReturn
 
 from mrdcae_lite import __version__
 from mrdcae_lite.coding import bitstream
-from mrdcae_lite.core.distortion import bits_per_pixel
 from mrdcae_lite.core.files import one_line, write_atomically
 from mrdcae_lite.core.pixels import RGB
 from mrdcae_lite.core.quality import check_quality
@@ -26,6 +25,7 @@ from mrdcae_lite.evaluation import inspection
 from mrdcae_lite.extras import extra
 from mrdcae_lite.io.batch import EXTENSION, Task, compress_file, convert, decompress_file, plan
 from mrdcae_lite.io.images import PICTURES, pictures_in, read_image
+from mrdcae_lite.io.sizes import bits_per_pixel
 from mrdcae_lite.models import load, registry
 
 _DECISIVE = (

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import features
 
 from mrdcae_lite.coding.bitstream import up_to_level
-from mrdcae_lite.core.distortion import bits_per_pixel, psnr
+from mrdcae_lite.core.distortion import psnr
 from mrdcae_lite.core.files import one_line
 from mrdcae_lite.core.pixels import RGB
 from mrdcae_lite.core.quality import check_quality
@@ -36,6 +36,7 @@ from mrdcae_lite.io.images import (
     sample_names,
     standardise,
 )
+from mrdcae_lite.io.sizes import bits_per_pixel
 from mrdcae_lite.models import load, registry
 from mrdcae_lite.training.complexity import (
     SWITCH_PATCH,

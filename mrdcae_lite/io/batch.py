@@ -13,10 +13,10 @@ from typing import Any, NamedTuple, TypeVar
 
 from mrdcae_lite.coding import bitstream
 from mrdcae_lite.coding.metadata import read_metadata
-from mrdcae_lite.core.distortion import bits_per_pixel, compression_ratio
 from mrdcae_lite.core.files import list_files, one_line, write_atomically
 from mrdcae_lite.extras import extra
 from mrdcae_lite.io.images import read_picture, write_image
+from mrdcae_lite.io.sizes import bits_per_pixel, compression_ratio
 from mrdcae_lite.models import load, load_for
 
 EXTENSION = ".mrdc"

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mrdcae_lite.core.distortion import bits_per_pixel, psnr
+from mrdcae_lite.core.distortion import psnr
 from mrdcae_lite.evaluation.baselines import BASELINES, encode_to_size
+from mrdcae_lite.io.sizes import bits_per_pixel
 
 FORMATS = {"jpeg": "JPEG", "jpeg444": "JPEG", "jpeg2000": "JPEG2000", "webp": "WEBP"}
 codecs = pytest.mark.parametrize("codec", BASELINES.values(), ids=BASELINES.keys())

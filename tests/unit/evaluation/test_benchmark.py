@@ -9,7 +9,7 @@ from skimage.metrics import structural_similarity
 
 from mrdcae_lite.cli import main
 from mrdcae_lite.codec import Codec
-from mrdcae_lite.core.distortion import bits_per_pixel, psnr
+from mrdcae_lite.core.distortion import psnr
 from mrdcae_lite.evaluation.baselines import BASELINES
 from mrdcae_lite.evaluation.benchmark import (
     CodecUnderTest,
@@ -25,6 +25,7 @@ from mrdcae_lite.evaluation.curves import compare
 from mrdcae_lite.evaluation.metrics import ms_ssim, ssim
 from mrdcae_lite.evaluation.report import table, to_json
 from mrdcae_lite.io.images import sample_names, write_image
+from mrdcae_lite.io.sizes import bits_per_pixel
 from mrdcae_lite.models import registry
 from mrdcae_lite.training.complexity import TEXTURE_THRESHOLD, local_complexity
 from mrdcae_lite.training.model import MRDCAE

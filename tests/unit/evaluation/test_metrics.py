@@ -6,10 +6,11 @@ import tensorflow as tf
 from scipy.signal import convolve2d
 from skimage.metrics import peak_signal_noise_ratio
 
-from mrdcae_lite.core.distortion import bits_per_pixel, compression_ratio, mse, psnr
+from mrdcae_lite.core.distortion import mse, psnr
 from mrdcae_lite.evaluation.baselines import BASELINES
 from mrdcae_lite.evaluation.metrics import ms_ssim, seam_ratio, ssim, ssim_db
 from mrdcae_lite.io.images import sample
+from mrdcae_lite.io.sizes import bits_per_pixel, compression_ratio
 
 
 @pytest.fixture
