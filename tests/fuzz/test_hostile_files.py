@@ -66,8 +66,8 @@ def originals(codec):
 
 
 def beside(data):
-    alpha, icc, exif = metadata.read_metadata(data)
-    return alpha if alpha is None else alpha.tobytes(), icc, exif
+    kept = metadata.read_metadata(data)
+    return kept.alpha if kept.alpha is None else kept.alpha.tobytes(), kept.icc, kept.exif
 
 
 def taken_apart(data):
