@@ -4,9 +4,13 @@ Each file is written in one step. In a folder a bad file does not stop the other
 already is not made again, so that a run that was interrupted can simply be repeated.
 """
 
+import os
+import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -127,9 +131,15 @@ def convert(
     """
     if jobs < 1:
         raise ValueError(f"jobs must be 1 or more. Received: {jobs}. Give the number of processes.")
-    for folder in {output.parent for _, output in pairs}:
+    folders = {output.parent for _, output in pairs}
+    for folder in folders:
         folder.mkdir(exist_ok=True)
-    yield from map_unordered(partial(_attempt, task, force), pairs, jobs)
+    others = _parts(folders)
+    try:
+        yield from map_unordered(partial(_attempt, task, force), pairs, jobs)
+    finally:
+        for part in _parts(folders) - others:  # of a process that was ended while it wrote
+            part.unlink(missing_ok=True)
 
 
 def map_unordered(
@@ -156,7 +166,8 @@ def map_unordered(
         from joblib import Parallel, delayed, parallel_config
     with parallel_config(backend="loky", inner_max_num_threads=1):
         parallel = Parallel(jobs, return_as="generator_unordered", batch_size=1)
-    results = parallel(delayed(call)(item) for item in items)
+    with _interrupts_ignored():  # and so they are in the processes that this starts
+        results = parallel(delayed(_in_folder)(Path.cwd(), call, item) for item in items)
     try:
         for result in results:  # noqa: UP028 - `yield from` would close them, with a warning
             yield result
@@ -168,6 +179,34 @@ def map_unordered(
     finally:
         with warnings.catch_warnings(action="ignore"):  # that calls were not waited for
             results.close()
+
+
+def _parts(folders: Iterable[Path]) -> set[Path]:
+    """Files that `write_atomically` has begun."""
+    return {part for folder in folders for part in folder.glob(".*.part")}
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Ignore Ctrl-C; only the main thread, which gets it, can say so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _in_folder(folder: Path, call: Callable[[Item], Result], item: Item) -> Result:
+    """A call in a process that may have been started elsewhere; Ctrl-C ends it, and no more."""
+    os.chdir(folder)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return call(item)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _attempt(task: Task, force: bool, pair: Pair) -> Outcome:

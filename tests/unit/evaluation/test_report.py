@@ -64,7 +64,7 @@ def test_a_report_as_json_is_the_report_with_lists_on_one_line(line):
     report = report_on({"jpeg": line(), "webp": line(gain=1)})
     text = to_json(report)
     assert json.loads(text) == report
-    assert '"bpp": [0.15, 0.3, 0.6, 1.2, 2.4],' in map(str.strip, text.splitlines())
+    assert '"bpp": [ 0.15, 0.3, 0.6, 1.2, 2.4 ],' in map(str.strip, text.splitlines())
 
 
 def test_points_come_back_from_a_report(line):

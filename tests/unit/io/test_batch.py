@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
@@ -216,8 +217,20 @@ def test_at_least_one_process_is_needed(jobs, album, compress):
     assert not Path("out").exists()
 
 
-def kill_itself(_item):
+def kill_itself(*_):
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def write_a_part_and_die(_source, output):
+    Path(output.parent, ".0123.part").write_bytes(b"half")
+    kill_itself()
+
+
+def test_a_process_that_is_ended_while_it_writes_leaves_no_part_of_a_file(tmp_path):
+    (tmp_path / ".of_another.part").touch()
+    with pytest.raises(MemoryError, match="Run it again with fewer jobs"):
+        list(convert(write_a_part_and_die, [(Path("a"), tmp_path / "b.mrdc")], jobs=2))
+    assert set(contents(tmp_path)) == {".of_another.part"}
 
 
 def test_a_process_that_the_system_ends_is_one_clear_error():
@@ -243,6 +256,22 @@ def test_items_are_taken_as_they_are_needed(jobs):
     assert {*islice(results, 3)} <= set(range(-60, 1))
     results.close()
     assert len(taken) < 100
+
+
+def test_calls_stand_in_the_folder_of_the_caller_wherever_processes_were_started(
+    tmp_path, monkeypatch
+):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        found = map_unordered(os.path.abspath, ["a", "b"], 2)
+        assert sorted(found) == [str(tmp_path / name / item) for item in "ab"]
+
+
+def test_another_thread_can_share_work_among_processes():
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(lambda: sorted(map_unordered(operator.neg, range(4), 2))).result()
+    assert found == [-3, -2, -1, 0]
 
 
 def test_processes_multiply_with_one_thread():
