@@ -207,7 +207,7 @@ class Codec:
             raise ValueError("the model has no weights yet. Call model.build() or fit it first.")
         architecture = Architecture.from_config(model.get_config())
         transforms = {name: w.astype(np.float16) for name, w in model.frozen_transforms().items()}
-        context = model.prior.freeze(quality_features(np.arange(QUALITIES)))
+        context = model.context_model.freeze(quality_features(np.arange(QUALITIES)))
         return cls(FrozenModel(architecture, transforms, context, tables or laplace_tables()))
 
     def to_model(self, model: "MRDCAE") -> None:
