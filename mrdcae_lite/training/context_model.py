@@ -153,7 +153,7 @@ class ContextModel(keras.layers.Layer):
         return state, ops.concatenate(indices, axis=-1)
 
     def _index(self, name: str, step: int, state: Tensor, condition: Tensor) -> Tensor:
-        """Table indices (batch, h, w, group) that a state predicts for anchors (0) or others (1)."""
+        """Table indices (batch, h, w, size) that a state predicts in step 0 (anchors) or 1."""
         hidden = ops.matmul(self._activate(state), self._kernel(f"{name}_hidden"))
         hidden = self._activate(hidden + self._bias(f"{name}_hidden_bias", condition, step))
         index = ops.matmul(hidden, self._kernel(f"{name}_index"))
@@ -187,13 +187,16 @@ class ContextModel(keras.layers.Layer):
         return self._multipliers[name] * self._values[name]
 
     def _kernel(self, name: str) -> Tensor:
-        places = self.arrays[name].places
+        places = self._places(name)
         return fixed_point(self._value(name), places, 127 / 2**places)
+
+    def _places(self, name: str) -> int:
+        return self.arrays[name].places or 0
 
     def _bias(self, name: str, condition: Tensor, row: int | None = None) -> Tensor:
         """Bias (batch, 1, 1, channels) of the qualities that `condition` describes."""
         curve = self._value(name) if row is None else self._value(name)[row]  # (4, channels)
-        bias = fixed_point(ops.matmul(condition, curve), self.arrays[name].places, CURVE_LIMIT)
+        bias = fixed_point(ops.matmul(condition, curve), self._places(name), CURVE_LIMIT)
         return bias[:, None, None, :]
 
     def freeze(self, conditions: np.ndarray) -> dict[str, np.ndarray]:
@@ -206,7 +209,10 @@ class ContextModel(keras.layers.Layer):
         """
         frozen = {}
         for name, spec in self.arrays.items():
-            value, unit = ops.convert_to_numpy(self._value(name)), np.float32(2**spec.places)
+            value, unit = (
+                ops.convert_to_numpy(self._value(name)),
+                np.float32(2 ** self._places(name)),
+            )
             if spec.curve:
                 table = conditions.astype(np.float32) @ value
                 value = np.clip(table, -CURVE_LIMIT, CURVE_LIMIT) * unit
@@ -218,7 +224,7 @@ class ContextModel(keras.layers.Layer):
     def load_frozen_weights(self, frozen: Mapping[str, np.ndarray], conditions: np.ndarray) -> None:
         """Take the weights that `freeze` made integers of, as far as rounding left them."""
         for name, spec in self.arrays.items():
-            value = frozen[name] / 2.0**spec.places
+            value = frozen[name] / 2.0 ** self._places(name)
             if spec.curve:
                 value = np.linalg.pinv(conditions) @ value  # least squares: the curve of all rows
             self._values[name].assign(value / self._multipliers[name])

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,19 +11,10 @@ import numpy as np
 from mrdcae_lite.core.pixels import RGB, Normalised, normalise
 from mrdcae_lite.core.pyramid import PATCH
 from mrdcae_lite.io.images import pictures_in, read_image
-from mrdcae_lite.training.augmentation import crop, flip, illuminate, rotate
+from mrdcae_lite.training.augmentation import Photograph, crop, flip, illuminate, rotate
 
 CACHE_BYTES = 400 * 2**20
 """Pixels of photographs that `PhotographFolder` keeps in memory, in bytes."""
-
-
-class Photograph(Protocol):
-    """What crops are cut from: a uint8 array (height, width, 3), or a file that reads as one."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    def __getitem__(self, area: Any) -> RGB: ...
 
 
 class PhotographFile:

@@ -104,9 +104,8 @@ class Distortion:
     """The distortion E of the objective: squared error, and structure where there is texture.
 
     On smooth patches E is the squared error, summed over the three channels. On textured patches it
-    is `mse_share` of that plus `structure` 0.14 (25/255)**1.2 q**0.8 times the structural loss, with
-    q the quantisation step: where q grows, a structural loss does not grow with its square, as the
-    squared error does.
+    is `mse_share` of that plus `structure` 0.14 (25/255)**1.2 q**0.8 times the structural loss. The
+    structural loss grows more slowly with the quantisation step q than the squared error does.
 
     Args:
         textured_loss: 1 - SSIM ("ssim"), error of gradients ("edge"), or "mse": no switching.

@@ -135,9 +135,9 @@ class MRDCAE(keras.Model):
         )
 
     def _blocks(self, name: str, count: int, typical: Sequence[float]) -> list[ResidualBlock]:
-        options = {"width": self.architecture.width, "dtype": self.block_dtype}
+        width, dtype = self.architecture.width, self.block_dtype
         return [
-            ResidualBlock(192, typical=typical, name=f"{name}_block{n}", **options)
+            ResidualBlock(192, width, typical, name=f"{name}_block{n}", dtype=dtype)
             for n in range(count)
         ]
 
@@ -189,7 +189,7 @@ class MRDCAE(keras.Model):
 
     # --- the three stages, used alike by training and by the chapters -----------------------
 
-    def analyse(self, images: Tensor, quality: Tensor) -> tuple[list[Tensor], Tensor | None]:
+    def analyse(self, images: Tensor, quality: Tensor) -> tuple[list[Tensor], Tensor]:
         """Latents in steps of their channels (low, medium, high) and attention logits.
 
         `encode` scales medium and high further, by the contrast around each position.
@@ -267,9 +267,9 @@ class MRDCAE(keras.Model):
             image = deblock(image, step, condition)
         return image
 
-    def masks(self, latents: list[Tensor], logits: Tensor | None) -> list[Tensor]:
+    def masks(self, latents: list[Tensor], logits: Tensor) -> list[Tensor]:
         """Where the medium and the high level are on: (batch, h/16, w/16, 1), (batch, h/8, ...)."""
-        if self.attention is None or logits is None:
+        if self.attention is None:
             return [ops.ones_like(y[..., :1]) for y in latents[1:]]
         spread = ops.stop_gradient(self.attention.spread)
         medium = ops.cast(logits > -spread, "float32")[..., None]
@@ -294,10 +294,15 @@ class MRDCAE(keras.Model):
         bits = [losses.symbol_bits(s, j) * m for s, j, m in zip(known, indices, ones, strict=True)]
         restored = self.synthesise(symbols, masks, quality)
         routing_loss = ops.zeros(())
-        if training and logits is not None:
+        if training and self.attention is not None:
             pictures, shown = [images[::2], restored[::2]], [s[::2] for s in symbols]
             routing_loss = self._routing_loss(
-                pictures, shown, [b[::2] for b in bits], logits[::2], quality[::2]
+                pictures,
+                shown,
+                [b[::2] for b in bits],
+                logits[::2],
+                self.attention.spread,
+                quality[::2],
             )
         return {
             "reconstruction": restored,
@@ -336,6 +341,7 @@ class MRDCAE(keras.Model):
         symbols: list[Tensor],
         bits: list[Tensor],
         logits: Tensor,
+        spread: Tensor,
         quality: Tensor,
     ) -> Tensor:
         """`losses.routing_loss` of images that were coded with all levels everywhere.
@@ -349,6 +355,7 @@ class MRDCAE(keras.Model):
             pictures: originals and their reconstructions from all levels, (batch, h, w, 3) each.
             symbols, bits: of each level, coarse to fine, nothing switched off.
             logits: (batch, h/32, w/32), and quality: (batch,), of the same images.
+            spread: distance of each threshold from a logit of zero.
         """
         images, restored = pictures
         low, medium, high = symbols
@@ -367,7 +374,7 @@ class MRDCAE(keras.Model):
             position = ops.sum(b, axis=-1, keepdims=True)  # (batch, h/32 scale, w/32 scale, 1)
             mean = ops.average_pool(position, scale, scale)[..., 0]  # (batch, h/32, w/32)
             spent.append(mean * (scale / 32) ** 2)
-        return losses.routing_loss(errors, spent, logits, self.attention.spread)
+        return losses.routing_loss(errors, spent, logits, spread)
 
     def compute_loss(
         self,

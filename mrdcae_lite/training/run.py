@@ -20,12 +20,15 @@ import numpy as np
 
 from mrdcae_lite.codec import Codec, load
 from mrdcae_lite.core.files import write_atomically
-from mrdcae_lite.training.augmentation import crop
-from mrdcae_lite.training.data import Photograph, PhotographFolder, Photographs
+from mrdcae_lite.training.augmentation import Photograph, crop
+from mrdcae_lite.training.data import PhotographFolder, Photographs
 from mrdcae_lite.training.model import MRDCAE
 
 PIECE = 256
 """Side in pixels of the pieces that the coding tables are fitted to."""
+
+JUDGED = 16, 16
+"""Batches, and crops a batch, that every epoch is evaluated on."""
 
 IDEAS = ("resolutions", "attention", "switching", "augmentation")
 """What a run can leave out, to see what it contributes."""
@@ -159,10 +162,10 @@ class TrainingRun:
             ValueError: if the folder holds another run, or the options or pictures do not fit. Then
                 nothing is written.
         """
+        model = self.new_model()
         learn, judge = PhotographFolder(photographs), PhotographFolder(validation)
         made_of = {**asdict(self), "photographs": learn.names, "validation": judge.names}
         check_same_run(folder, made_of)
-        model = self.new_model()
         crops, judged = self.crops(learn), self.crops(judge, validation=True)
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "run.json", json.dumps(made_of, indent=1).encode())
@@ -185,16 +188,18 @@ class TrainingRun:
             block_dtype="mixed_bfloat16" if self.mixed else "float32",
             seed=self.seed,
         )
-        model.build()
         if self.start:
             load(self.start).to_model(model)
+        else:
+            model.build()
         return model
 
     def crops(self, images: Sequence[Photograph], *, validation: bool = False) -> Photographs:
-        """Batches to train on, or 16 fixed batches of 16 plain crops to evaluate on."""
+        """Batches to train on, or plain ones, the same in every epoch, to evaluate on."""
         if validation:
+            steps, batch = JUDGED
             return Photographs(
-                images, size=self.size, batch=16, steps=16, augment=False, fixed=True
+                images, size=self.size, batch=batch, steps=steps, augment=False, fixed=True
             )
         return Photographs(
             images,
