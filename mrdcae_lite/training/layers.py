@@ -18,6 +18,7 @@ from keras import ops
 
 from mrdcae_lite.core import pyramid
 from mrdcae_lite.core.patches import depth_to_space, space_to_depth
+from mrdcae_lite.core.rate_distortion import quantise
 
 Tensor: TypeAlias = Any
 """A tensor of the backend that Keras runs on, or an array that it takes for one."""
@@ -30,6 +31,11 @@ register = keras.saving.register_keras_serializable(package="mrdcae_lite")
 def round_through(x: Tensor) -> Tensor:
     """Rounding half up; the gradient is that of the identity (straight-through; Bengio, 2013)."""
     return x + ops.stop_gradient(ops.floor(x + 0.5) - x)
+
+
+def quantise_through(y: Tensor) -> Tensor:
+    """Symbols of latents; the gradient is that of the identity (straight-through; Bengio, 2013)."""
+    return y + ops.stop_gradient(quantise(y, ops) - y)
 
 
 class Given(keras.initializers.Initializer):

@@ -7,7 +7,7 @@ image -> block DCT -> 1/8 --merge--> 1/16 --merge--> 1/32
 image <- block DCT <- 1/8 <--split-- 1/16 <--split-- 1/32
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -18,7 +18,7 @@ from keras import ops
 from mrdcae_lite.core import pyramid
 from mrdcae_lite.core.architecture import Architecture
 from mrdcae_lite.core.quality import QUALITIES, chebyshev, quality_features, quantisation_step
-from mrdcae_lite.core.rate_distortion import LAMBDA, SWITCH_THRESHOLD, quantise
+from mrdcae_lite.core.rate_distortion import LAMBDA, SWITCH_THRESHOLD
 from mrdcae_lite.training import losses
 from mrdcae_lite.training.context_model import ContextModel
 from mrdcae_lite.training.layers import (
@@ -29,6 +29,7 @@ from mrdcae_lite.training.layers import (
     ResidualBlock,
     Shape,
     Tensor,
+    quantise_through,
     register,
 )
 
@@ -40,11 +41,6 @@ def quality_condition(quality: Tensor) -> tuple[Tensor, Tensor]:
     """Quantisation step (batch, 1, 1, 1) and features (batch, 4) of qualities (batch,)."""
     features = ops.stack(chebyshev(quality), axis=-1)
     return quantisation_step(quality)[:, None, None, None], features
-
-
-def quantise_through(y: Tensor) -> Tensor:
-    """Symbols of latents; the gradient is that of the identity (straight-through; Bengio, 2013)."""
-    return y + ops.stop_gradient(quantise(y, ops) - y)
 
 
 @register
@@ -106,9 +102,8 @@ class MRDCAE(keras.Model):
         self.seed, self.block_dtype = seed, block_dtype
         self.seeds = keras.random.SeedGenerator(seed)
         self._make_layers()
-        self.trackers = {
-            n: keras.metrics.Mean(name=n) for n in ("bpp", "psnr", "ssim", "lagrangian")
-        }
+        names = "bpp", "psnr", "ssim", "lagrangian"
+        self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
 
     def _make_layers(self) -> None:
         shape, last = self.architecture, self.resolutions - 1
@@ -120,8 +115,9 @@ class MRDCAE(keras.Model):
         self.attention = PatchAttention(name="attention") if shape.attention else None
         gains = [[1 / CHROMA_STEP if b.colour else 1 for b in lv.bands] for lv in shape.levels]
         self.gains = [Gain(g, name=f"gain{n}") for n, g in enumerate(gains)]
-        inverse = [[1 / factor for factor in g] for g in gains]
-        self.inverse_gains = [Gain(g, name=f"inverse_gain{n}") for n, g in enumerate(inverse)]
+        self.inverse_gains = [
+            Gain([1 / factor for factor in g], name=f"inverse_gain{n}") for n, g in enumerate(gains)
+        ]
         self.deblocking = [
             Deblocking(*edges, shape.width, name=f"deblocking{n}")
             for n, edges in enumerate(pyramid.block_edges(self.resolutions))
@@ -130,16 +126,17 @@ class MRDCAE(keras.Model):
         bands = [pyramid.bands(coarsest=end) for _, end in steps]
         typical = [list(pyramid.typical_std(b, 8 * 2**n)) for n, b in enumerate(bands)]
         self.analysis_blocks, self.synthesis_blocks = (
-            [self._blocks(f"{side}{n}", count, t) for n, t in enumerate(typical)]
+            [
+                [
+                    ResidualBlock(
+                        192, shape.width, t, name=f"{side}{n}_block{k}", dtype=self.block_dtype
+                    )
+                    for k in range(count)
+                ]
+                for n, t in enumerate(typical)
+            ]
             for side, count in (("analysis", shape.encoder_blocks), ("synthesis", shape.blocks))
         )
-
-    def _blocks(self, name: str, count: int, typical: Sequence[float]) -> list[ResidualBlock]:
-        width, dtype = self.architecture.width, self.block_dtype
-        return [
-            ResidualBlock(192, width, typical, name=f"{name}_block{n}", dtype=dtype)
-            for n in range(count)
-        ]
 
     def build(self, input_shape: Shape | None = None) -> None:
         """Make all weights. Their shapes do not depend on the size of the images."""
@@ -295,15 +292,9 @@ class MRDCAE(keras.Model):
         restored = self.synthesise(symbols, masks, quality)
         routing_loss = ops.zeros(())
         if training and self.attention is not None:
-            pictures, shown = [images[::2], restored[::2]], [s[::2] for s in symbols]
-            routing_loss = self._routing_loss(
-                pictures,
-                shown,
-                [b[::2] for b in bits],
-                logits[::2],
-                self.attention.spread,
-                quality[::2],
-            )
+            shown = images, restored, symbols, bits, quality
+            costs = self._routing_costs(*keras.tree.map_structure(lambda x: x[::2], shown))
+            routing_loss = losses.routing_loss(*costs, logits[::2], self.attention.spread)
         return {
             "reconstruction": restored,
             "bits": sum(ops.sum(b, axis=(1, 2, 3)) for b in bits),
@@ -335,46 +326,44 @@ class MRDCAE(keras.Model):
             total = total + ops.sum(bits, axis=(1, 2, 3))
         return total
 
-    def _routing_loss(
+    def _routing_costs(
         self,
-        pictures: list[Tensor],
+        images: Tensor,
+        restored: Tensor,
         symbols: list[Tensor],
         bits: list[Tensor],
-        logits: Tensor,
-        spread: Tensor,
         quality: Tensor,
-    ) -> Tensor:
-        """`losses.routing_loss` of images that were coded with all levels everywhere.
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Errors and bits of every patch at each level, for `losses.routing_loss`.
 
         Which level a patch should get is found by trying: each image is decoded a second and third
         time, with the low level alone and with low and medium. Blocks and deblocking carry pixels
-        across patches, so the answer is exact only where the neighbours take the same level; one
-        trial for each combination would be out of reach.
+        across patches, so a trial is exact only where the neighbours have the same level; but one
+        for every combination would be out of reach.
 
         Args:
-            pictures: originals and their reconstructions from all levels, (batch, h, w, 3) each.
-            symbols, bits: of each level, coarse to fine, nothing switched off.
-            logits: (batch, h/32, w/32), and quality: (batch,), of the same images.
-            spread: distance of each threshold from a logit of zero.
+            images: (batch, h, w, 3), coded with all levels everywhere as `symbols`, (batch, h/32,
+                w/32, 192) and so on, and decoded as `restored`.
+            bits: of each symbol, in the shapes of `symbols`.
+            quality: (batch,).
+
+        Returns three tensors (batch, h/32, w/32) each: errors per pixel with low, with low and
+        medium, and with all, in units of bits; bits per pixel of low, medium and high.
         """
-        images, restored = pictures
         low, medium, high = symbols
         on = [ops.ones_like(medium[..., :1]), ops.ones_like(high[..., :1])]
         off = [0 * mask for mask in on]
         only_low = self.synthesise([low, 0 * medium, 0 * high], off, quality)
         up_to_medium = self.synthesise([low, medium, 0 * high], [on[0], off[1]], quality)
         step, _ = quality_condition(quality)
-        errors = []  # in units of bits, the sum over a patch of 32 pixels a side divided by 32**2
+        errors, spent = [], []
         for decoded in (only_low, up_to_medium, restored):
             error = self.distortion(images, decoded, step)[..., None]  # (batch, h/16, w/16, 1)
-            mean = ops.average_pool(error, 2, 2)[..., 0]  # (batch, h/32, w/32)
-            errors.append(mean / (LAMBDA * step[..., 0] ** 2))
-        spent = []  # bits per pixel of a patch
-        for b, scale in zip(bits, (1, 2, 4), strict=True):
-            position = ops.sum(b, axis=-1, keepdims=True)  # (batch, h/32 scale, w/32 scale, 1)
-            mean = ops.average_pool(position, scale, scale)[..., 0]  # (batch, h/32, w/32)
-            spent.append(mean * (scale / 32) ** 2)
-        return losses.routing_loss(errors, spent, logits, spread)
+            errors.append(ops.average_pool(error, 2, 2)[..., 0] / (LAMBDA * step[..., 0] ** 2))
+        for b, n in zip(bits, (1, 2, 4), strict=True):
+            of_vector = ops.sum(b, axis=-1, keepdims=True)  # (batch, h/32 n, w/32 n, 1)
+            spent.append(ops.average_pool(of_vector, n, n)[..., 0] * (n / 32) ** 2)
+        return errors, spent
 
     def compute_loss(
         self,

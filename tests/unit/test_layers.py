@@ -20,6 +20,7 @@ from mrdcae_lite.training.layers import (
     PatchAttention,
     ResidualBlock,
     log_compress,
+    quantise_through,
     round_through,
 )
 
@@ -270,6 +271,15 @@ def test_rounding_is_half_up_and_lets_the_gradient_through():
         rounded = round_through(x)
     np.testing.assert_array_equal(rounded, [-1, 0, 0, 1, 1, 7])
     np.testing.assert_array_equal(tape.gradient(rounded, x), np.ones(6))
+
+
+def test_symbols_prefer_the_smaller_of_two_and_let_the_gradient_pass():
+    latents = ops.convert_to_tensor([-1.7, -0.59, -0.1, 0.0, 0.5, 0.61, 1.5, 7.0])
+    with tf.GradientTape() as tape:
+        tape.watch(latents)
+        symbols = quantise_through(latents)
+    np.testing.assert_array_equal(ops.convert_to_numpy(symbols), [-2, 0, 0, 0, 0, 1, 1, 7])
+    np.testing.assert_array_equal(tape.gradient(symbols, latents), np.ones(8))
 
 
 def test_fixed_point_numbers_are_multiples_within_the_limit():
