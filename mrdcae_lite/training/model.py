@@ -9,6 +9,7 @@ image <- block DCT <- 1/8 <--split-- 1/16 <--split-- 1/32
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import keras
@@ -125,14 +126,10 @@ class MRDCAE(keras.Model):
         self.context_model = ContextModel(shape.prior_width, self.resolutions, name="context_model")
         bands = [pyramid.bands(coarsest=end) for _, end in steps]
         typical = [list(pyramid.typical_std(b, 8 * 2**n)) for n, b in enumerate(bands)]
+        block = partial(ResidualBlock, 192, shape.width, dtype=self.block_dtype)
         self.analysis_blocks, self.synthesis_blocks = (
             [
-                [
-                    ResidualBlock(
-                        192, shape.width, t, name=f"{side}{n}_block{k}", dtype=self.block_dtype
-                    )
-                    for k in range(count)
-                ]
+                [block(t, name=f"{side}{n}_block{k}") for k in range(count)]
                 for n, t in enumerate(typical)
             ]
             for side, count in (("analysis", shape.encoder_blocks), ("synthesis", shape.blocks))
@@ -287,8 +284,8 @@ class MRDCAE(keras.Model):
         ones = [1.0, *masks]
         symbols, latents = self.encode(latents, masks, quality)
         indices = self.context_model(symbols, masks, condition)
-        known = [ops.stop_gradient(s) for s in symbols]
-        bits = [losses.symbol_bits(s, j) * m for s, j, m in zip(known, indices, ones, strict=True)]
+        coded = zip(map(ops.stop_gradient, symbols), indices, ones, strict=True)
+        bits = [losses.symbol_bits(s, j) * m for s, j, m in coded]
         restored = self.synthesise(symbols, masks, quality)
         routing_loss = ops.zeros(())
         if training and self.attention is not None:

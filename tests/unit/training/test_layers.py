@@ -5,14 +5,8 @@ import tensorflow as tf
 from keras import ops
 
 from mrdcae_lite.core import patches, pyramid
-from mrdcae_lite.core.architecture import Architecture
 from mrdcae_lite.core.quality import quality_features
-from mrdcae_lite.training.context_model import (
-    ContextModel,
-    checkerboard,
-    fixed_activation,
-    fixed_point,
-)
+from mrdcae_lite.training.context_model import ContextModel
 from mrdcae_lite.training.layers import (
     BlockTransform,
     Deblocking,
@@ -207,60 +201,6 @@ def test_a_patch_of_saliency_sees_its_surroundings_only(rng):
     assert not changed[:, 3:].any()
 
 
-def test_indices_are_whole_numbers_of_tables(rng):
-    predictor = ContextModel(24)
-    inputs = tree(lambda s: draw(s, rng), CASES["context model"][1])
-    predictor(*inputs)
-    disturb(predictor, np.random.default_rng(1))
-    seen = np.concatenate([indices.ravel() for indices in numbers(predictor(*inputs))])
-    np.testing.assert_array_equal(seen, np.rint(seen))
-    assert seen.min() >= 0
-    assert seen.max() <= 63
-    assert len(np.unique(seen)) > 4
-
-
-@pytest.mark.parametrize("resolutions", [3, 1])
-def test_the_untrained_context_model_expects_large_symbols_beside_and_below_large_ones(resolutions):
-    predictor, condition = ContextModel(96, resolutions), quality_features(np.array([50, 50]))
-    masks = [np.ones((2, *shape), np.float32) for shape in MASKS[: resolutions - 1]]
-    quiet = [np.zeros((2, *shape), np.float32) for shape in (SYMBOLS if masks else ALONE)]
-    loud = [np.full_like(quiet[0], 40), *quiet[1:]]
-    calm, alert = (numbers(predictor(symbols, masks, condition)) for symbols in (quiet, loud))
-    for before, after in zip(calm, alert, strict=True):
-        assert after.mean() > before.mean() + 1
-    # What comes first of all is described before anything is known.
-    np.testing.assert_array_equal(calm[0][:, ::2, ::2, :16], alert[0][:, ::2, ::2, :16])
-
-
-def test_every_array_of_the_table_is_frozen_in_its_shape_and_comes_back(rng):
-    """Kernels as they were frozen, curves up to their rounding at the 101 qualities."""
-    layer, conditions = ContextModel(24), quality_features(np.arange(101))
-    layer.build()
-    disturb(layer, rng)
-    frozen = layer.freeze(conditions)
-    table = Architecture(prior_width=24).context_arrays()
-    assert {n: (a.shape, a.dtype.name) for n, a in frozen.items()} == {
-        spec.name: (spec.shape, spec.dtype) for spec in table
-    }
-    twin = ContextModel(24)
-    twin.build()
-    twin.load_frozen_weights(frozen, conditions)
-    for name, array in twin.freeze(conditions).items():
-        assert abs(array.astype(int) - frozen[name]).max() <= (array.dtype == np.int32), name
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"width": 97}, "prior_width must be a whole number from 1 to 96"),
-        ({"resolutions": 2}, "1 or 3"),
-    ],
-)
-def test_an_impossible_context_model_is_refused(options, message):
-    with pytest.raises(ValueError, match=message):
-        ContextModel(**options)
-
-
 # --- functions
 
 
@@ -282,14 +222,6 @@ def test_symbols_prefer_the_smaller_of_two_and_let_the_gradient_pass():
     np.testing.assert_array_equal(tape.gradient(symbols, latents), np.ones(8))
 
 
-def test_fixed_point_numbers_are_multiples_within_the_limit():
-    x = np.array([-9, -0.3, 0.001, 0.3, 9], np.float32)
-    found = ops.convert_to_numpy(fixed_point(x, 7, 127 / 128)) * 128
-    np.testing.assert_array_equal(found, [-127, -38, 0, 38, 127])
-    found = ops.convert_to_numpy(fixed_activation(x)) * 16
-    np.testing.assert_array_equal(found, [0, 0, 0, 5, 127])
-
-
 def test_log_compression_is_odd_and_invertible():
     x = np.linspace(-50, 50, 11, dtype=np.float32)
     found = ops.convert_to_numpy(log_compress(x))
@@ -303,11 +235,6 @@ def test_a_batch_goes_to_depth_and_back_as_single_pictures_do(factor, rng):
     for picture, expected in zip(deep, x, strict=True):
         np.testing.assert_array_equal(picture, patches.space_to_depth(expected, factor))
     np.testing.assert_array_equal(patches.depth_to_space(deep, factor, ops), x)
-
-
-def test_a_checkerboard_starts_with_an_anchor_and_alternates():
-    board = checkerboard(2, 3)[0, :, :, 0]
-    np.testing.assert_array_equal(board, [[1, 0, 1], [0, 1, 0]])
 
 
 def test_every_layer_is_registered_for_loading():

@@ -88,7 +88,7 @@ def test_without_training_colour_is_quantised_more_coarsely_than_luma():
     model = MRDCAE(**TINY)
     model.build()
     condition = quality_features(np.array([30]))
-    for gain, level in zip(model.gains, model.levels, strict=True):
+    for gain, level in zip(model.gains, model.architecture.levels, strict=True):
         factors = to_numpy(gain(np.ones((1, 1, 1, len(level.bands)), np.float32), condition))
         expected = [1 / 1.6 if band.colour else 1 for band in level.bands]
         np.testing.assert_allclose(factors[0, 0, 0], expected, rtol=1e-5)
