@@ -152,6 +152,13 @@ class MRDCAE(keras.Model):
         self.context_model.build()
         self.built = True
 
+    def save_own_variables(self, store: Any) -> None:
+        """Keep the state of the random numbers, or a resumed run would draw others."""
+        store["seeds"] = ops.convert_to_numpy(self.seeds.state)
+
+    def load_own_variables(self, store: Any) -> None:
+        self.seeds.state.assign(store["seeds"])
+
     # --- weights of a codec file ------------------------------------------------------------
 
     def frozen_transforms(self) -> dict[str, np.ndarray]:
@@ -202,8 +209,7 @@ class MRDCAE(keras.Model):
                 details.insert(0, grid[..., pyramid.CARRIED :])  # 144 channels: a level
                 grid = self.analysis[scale + 1](grid[..., : pyramid.CARRIED])  # half as wide
         latents = [grid, *details]
-        pairs = zip(latents, self.gains, strict=True)
-        return [gain(y, condition) for y, gain in pairs], logits
+        return [gain(y, condition) for y, gain in zip(latents, self.gains, strict=True)], logits
 
     def encode(
         self, latents: list[Tensor], masks: list[Tensor], quality: Tensor
@@ -380,16 +386,13 @@ class MRDCAE(keras.Model):
         step = step[:, 0, 0, 0]
         weight = ops.sqrt(step * 255) / 5
         scaled = weight * (bpp + error / (LAMBDA * step**2))
-        self._track(bpp, x, restored)
-        self.trackers["lagrangian"].update_state(scaled)
+        mse = ops.maximum(ops.mean((x - restored) ** 2, axis=(1, 2, 3)), 1e-10)
+        ssim = ops.mean(losses.ssim_map(x, restored))
+        tracked = {"bpp": bpp, "psnr": -10 * ops.log10(mse), "ssim": ssim, "lagrangian": scaled}
+        for name, values in tracked.items():
+            self.trackers[name].update_state(values)
         smooth = weight * y_pred["smooth_bits"] / pixels
         return ops.mean(scaled + smooth) + y_pred["routing_loss"] + sum(self.losses)
-
-    def _track(self, bpp: Tensor, x: Tensor, restored: Tensor) -> None:
-        mse = ops.maximum(ops.mean((x - restored) ** 2, axis=(1, 2, 3)), 1e-10)
-        self.trackers["bpp"].update_state(bpp)
-        self.trackers["psnr"].update_state(-10 * ops.log10(mse))
-        self.trackers["ssim"].update_state(ops.mean(losses.ssim_map(x, restored)))
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
