@@ -62,8 +62,7 @@ class MRDCAE(keras.Model):
             `resolutions=1` or `attention=False` are ablations. Encoder blocks gain nothing with
             three resolutions: where the decoder is close to linear and its blocks to orthonormal, a
             linear map finds the nearest latents already.
-        textured_loss, mse_share, structure, threshold: see `losses.Distortion`;
-            `textured_loss="mse"` is an ablation, too.
+        textured_loss, mse_share, structure, threshold: see `losses.Distortion`; "mse" ablates it.
         seed: of the rounding noise and the drawn qualities.
         block_dtype: Keras dtype policy of the residual blocks; "mixed_bfloat16" trains about
             twice as fast on processors with bfloat16 matrix units.
@@ -208,8 +207,8 @@ class MRDCAE(keras.Model):
             if scale < self.resolutions - 1:
                 details.insert(0, grid[..., pyramid.CARRIED :])  # 144 channels: a level
                 grid = self.analysis[scale + 1](grid[..., : pyramid.CARRIED])  # half as wide
-        latents = [grid, *details]
-        return [gain(y, condition) for y, gain in zip(latents, self.gains, strict=True)], logits
+        levels = zip([grid, *details], self.gains, strict=True)
+        return [gain(y, condition) for y, gain in levels], logits
 
     def encode(
         self, latents: list[Tensor], masks: list[Tensor], quality: Tensor
