@@ -19,20 +19,13 @@ from typing import Any, NoReturn
 from mrdcae_lite import __version__
 from mrdcae_lite.coding import bitstream
 from mrdcae_lite.core.files import one_line, write_atomically
-from mrdcae_lite.core.pixels import RGB
 from mrdcae_lite.core.quality import check_quality
 from mrdcae_lite.evaluation import inspection
 from mrdcae_lite.extras import extra
 from mrdcae_lite.io.batch import EXTENSION, Task, compress_file, convert, decompress_file, plan
-from mrdcae_lite.io.images import PICTURES, pictures_in, read_image
+from mrdcae_lite.io.images import PICTURES
 from mrdcae_lite.io.sizes import bits_per_pixel
 from mrdcae_lite.models import load, registry
-
-_DECISIVE = (
-    *("steps", "batch", "size", "seed", "width", "blocks", "encoder_blocks", "learning_rate"),
-    *("start", "mixed", "without"),
-)
-"""Options of `train` that a run keeps from its first epoch to its last."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -287,57 +280,13 @@ def _models(_options: argparse.Namespace) -> None:
         print(f"{name}: {entry['id']}  {entry['about']} ({work:.1f} kMAC a pixel to decode)")
 
 
-def _read_folder(folder: Path) -> list[RGB]:
-    paths = pictures_in(folder)
-    if not paths:
-        raise ValueError(f"no picture in {folder}. Give a folder of photographs.")
-    return [read_image(path) for path in paths]
-
-
 def _train(options: argparse.Namespace) -> None:
-    start = load(options.start) if options.start else None
-    photographs, judges = _read_folder(options.photographs), _read_folder(options.validation)
-    with extra("tensorflow"):
-        import keras
-
-        from mrdcae_lite.training.model import MRDCAE
-        from mrdcae_lite.training.run import check_same_run, freeze, train
-
-    keras.utils.set_random_seed(options.seed)
-    without = set(options.without)
-    model = MRDCAE(
-        width=options.width,
-        blocks=options.blocks,
-        encoder_blocks=options.encoder_blocks,
-        resolutions=1 if "resolutions" in without else 3,
-        attention="attention" not in without,
-        textured_loss="mse" if "switching" in without else "ssim",
-        block_dtype="mixed_bfloat16" if options.mixed else "float32",
-        seed=options.seed,
-    )
-    if start:
-        start.to_model(model)
-    decisive = {name: value for name, value in vars(options).items() if name in _DECISIVE}
-    folders = {
-        name: [path.name for path in pictures_in(getattr(options, name))]
-        for name in ("photographs", "validation")
-    }
-    check_same_run(options.to, {**decisive, **folders})
-    model = train(
-        model,
-        photographs,
-        judges,
-        options.to,
-        epochs=options.epochs,
-        steps=options.steps,
-        batch=options.batch,
-        size=options.size,
-        learning_rate=options.learning_rate,
-        augment="augmentation" not in without,
-        seed=options.seed,
-    )
-    print("fitting the coding tables", file=sys.stderr)
-    freeze(model, photographs, seed=options.seed).save(options.to / "trained.keras-codec")
+    try:
+        from mrdcae_lite.training.run import TrainingRun
+    except ImportError as error:
+        raise ValueError(str(error)) from error
+    chosen = {name: getattr(options, name) for name in TrainingRun.__dataclass_fields__}
+    TrainingRun(**chosen).train(options.photographs, options.validation, options.to)
     print(f"{options.to / 'trained.keras-codec'}: done")
 
 

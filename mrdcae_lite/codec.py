@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from mrdcae_lite.coding import bitstream
 from mrdcae_lite.coding.bitstream import Header
-from mrdcae_lite.coding.entropy import Tables, laplace_tables
 from mrdcae_lite.coding.metadata import NO_METADATA, Metadata, check_alpha
 from mrdcae_lite.coding.metadata import pack as pack_metadata
 from mrdcae_lite.core.architecture import Architecture
@@ -22,7 +21,7 @@ from mrdcae_lite.core.distortion import psnr
 from mrdcae_lite.core.patches import pad_to_multiple
 from mrdcae_lite.core.pixels import RGB, check_rgb
 from mrdcae_lite.core.pyramid import PATCH
-from mrdcae_lite.core.quality import QUALITIES, check_quality, quality_features
+from mrdcae_lite.core.quality import QUALITIES, check_quality
 from mrdcae_lite.core.tiling import Tiling
 from mrdcae_lite.runtime import encoder
 from mrdcae_lite.runtime.decoder import Decoder, Region, Symbols
@@ -195,28 +194,18 @@ class Codec:
         return decoder.symbols(decoder.tiling.whole), decoder.routing, decoder.header
 
     @classmethod
-    def from_model(cls, model: "MRDCAE", *, tables: Tables | None = None) -> "Codec":
-        """Freeze a built model: networks to float16, context model and tables to integers."""
+    def from_model(cls, model: "MRDCAE") -> "Codec":
+        """The codec of a built model; `training.tables` can fit its coding tables."""
         if not model.built:
             raise ValueError("the model has no weights yet. Call model.build() or fit it first.")
-        architecture = Architecture.from_config(model.get_config())
-        transforms = {name: w.astype(np.float16) for name, w in model.frozen_transforms().items()}
-        context = model.prior.freeze(quality_features(np.arange(QUALITIES)))
-        return cls(FrozenModel(architecture, transforms, context, tables or laplace_tables()))
+        return cls(model.freeze())
 
     def to_model(self, model: "MRDCAE") -> None:
         """Give `model` the weights of this codec, to train on: `from_model` backwards.
 
         Raises `ValueError` if the model is of another architecture.
         """
-        wanted = Architecture.from_config(model.get_config())
-        if wanted != self.architecture:
-            raise ValueError(
-                f"expected a codec like the model, {wanted}. Received: {self.architecture}. Make "
-                "the model with the options that the codec was trained with."
-            )
-        model.build()
-        model.load_frozen_weights(self.model.transform_weights, self.model.context_weights)
+        model.load_frozen(self.model)
 
     def save(self, path: str | Path) -> None:
         """Write the codec to one file: a compressed NumPy archive without pickled objects."""

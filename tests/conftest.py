@@ -58,7 +58,9 @@ def tiny_model_with() -> "Callable[..., MRDCAE]":
     @cache
     def make(**options: Any) -> "MRDCAE":
         keras.utils.set_random_seed(7)
-        model = MRDCAE(**{"width": 8, "blocks": 1, "prior_width": 16, **options})
+        attention = options.get("resolutions", 3) > 1
+        small = {"width": 8, "blocks": 1, "prior_width": 16, "attention": attention}
+        model = MRDCAE(**{**small, **options})
         model.build()
         rng = np.random.default_rng(7)
         for variable in model.trainable_variables:

@@ -6,9 +6,9 @@ from fine to coarse (`analysis0` works on pixels), levels from coarse to fine (`
 the low level, which public functions call level 1).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mrdcae_lite.core import pyramid
 from mrdcae_lite.core.pyramid import DEBLOCKING_TAPS, PATCH
@@ -92,11 +92,6 @@ class Architecture:
                 "attention must be True or False, and False with a single resolution. "
                 f"Received: attention={self.attention!r}, resolutions={self.resolutions}."
             )
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "Architecture":
-        """The architecture among the arguments of a model (`MRDCAE.get_config`)."""
-        return cls(**{name: config[name] for name in cls.__dataclass_fields__})
 
     @property
     def levels(self) -> tuple[pyramid.Level, ...]:

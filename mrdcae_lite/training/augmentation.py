@@ -4,10 +4,21 @@ Whatever is random takes a generator, so that a seed repeats it. `training.data.
 training with them.
 """
 
+from typing import Any, Protocol
+
 import numpy as np
 from numpy.typing import NDArray
 
 from mrdcae_lite.core.pixels import Normalised
+
+
+class Photograph(Protocol):
+    """What crops are cut from: an array (height, width, channels), or what is sliced like one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __getitem__(self, area: Any) -> NDArray: ...
 
 
 def rotate(image: NDArray, rng: np.random.Generator) -> NDArray:
@@ -26,7 +37,7 @@ def illuminate(image: Normalised, rng: np.random.Generator) -> Normalised:
     return np.clip(gain * image**gamma, 0, 1).astype(np.float32)
 
 
-def crop(image: NDArray, size: int, rng: np.random.Generator) -> NDArray:
+def crop(image: Photograph, size: int, rng: np.random.Generator) -> NDArray:
     """A random `size` x `size` piece; raises `ValueError` if the image is smaller."""
     height, width = image.shape[:2]
     if min(height, width) < size:

@@ -1,7 +1,7 @@
 """The context model in the form that trains: fixed point, with straight-through gradients."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,43 +10,40 @@ from numpy.typing import NDArray
 
 from mrdcae_lite.coding import entropy
 from mrdcae_lite.core import pyramid
+from mrdcae_lite.core.architecture import Architecture
 from mrdcae_lite.core.patches import depth_to_space
 from mrdcae_lite.core.quality import QUALITIES, quantisation_step
 from mrdcae_lite.training.layers import Given, Shape, Tensor, register, round_through
 
 ACTIVATION_LIMIT = 127 / 16
-"""Largest activation of the prior."""
+"""Largest activation."""
+
+STATE_LIMIT = 1024.0
+"""Largest magnitude of the state: with it, sums stay below 2**24 units of 2**-12."""
+
+CURVE_LIMIT = 64.0
+"""Largest magnitude of a bias at any quality."""
 
 RANGE_PENALTY = 0.01
-"""What the prior pays for the mean square of what its states and indices are out of range."""
+"""Weight in the loss of the mean square by which states and indices exceed their range."""
+
+CURVE_MULTIPLIER = 4.0
+"""Learning-rate multiplier of the curves; `_start` gives those of the kernels."""
 
 
-def starting_curve(std: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Quarter table index of bands with standard deviation `std`, linear in the quality.
+def fixed_point(x: Tensor, places: int, limit: float) -> Tensor:
+    """Numbers clipped to +-limit and rounded to multiples of 2**-places.
 
-    Returns (4, bands) coefficients for `quality.quality_features`, before any training.
+    The gradient is that of the identity, also beyond the limit (straight-through; Bengio, 2013).
     """
-    steps = np.array([quantisation_step(0), quantisation_step(QUALITIES - 1)])
-    ends = (
-        (np.log(std[None, :] / steps[:, None] / np.sqrt(2)) - entropy.LOG_NARROWEST)
-        / entropy.LOG_RATIO
-        / 4
-    )
-    curve = np.zeros((4, std.size))
-    curve[0], curve[1] = (ends[0] + ends[1]) / 2, (ends[1] - ends[0]) / 2
-    return curve
-
-
-def fixed_point(x: Tensor, bits: int, limit: float) -> Tensor:
-    """Clip to +-limit and round to multiples of 2**-bits; the gradient passes straight through."""
-    return round_through(ops.clip(x, -limit, limit) * 2.0**bits) * 2.0**-bits
+    return round_through(ops.clip(x, -limit, limit) * 2.0**places) * 2.0**-places
 
 
 def fixed_activation(x: Tensor) -> Tensor:
     """ReLU that saturates at 127/16 and is rounded to sixteenths (7 bits).
 
-    Below zero a tenth of the gradient passes all the same, so that no unit dies for good; above
-    the limit none does, or what cannot be seen there would grow without end.
+    Below zero a tenth of the gradient passes all the same, so that no unit dies for good. Above the
+    limit none does: nothing there changes the output, and a weight would grow without end.
     """
     clipped = ops.clip(x, 0.0, ACTIVATION_LIMIT)
     leaky = clipped + 0.1 * ops.minimum(x, 0.0)
@@ -55,28 +52,32 @@ def fixed_activation(x: Tensor) -> Tensor:
 
 @register
 class ContextModel(keras.layers.Layer):
-    """Predicts the coding table of every symbol from the symbols decoded before it.
+    """Entropy model: the table index of every symbol from the symbols decoded before it.
 
-    Low, medium and high are coded in this order; within a level the channel groups in theirs;
-    within a group first the "black" and then the "white" fields of a checkerboard. A state
-    `h` gathers what is known. Every weight is a multiple of 2**-8 or 2**-7, every activation one
-    of 1/16; sums of products stay below 2**24 units, so float32 computes this exactly in any order:
-    `runtime.context_model.IntegerContextModel` is the same in integers. No gradient flows into the
-    symbols: the prior learns to describe them, it does not bend them.
+    Levels are coded from coarse to fine, as a hyperprior is coded first (Balle et al., 2018; joined
+    with a context model by Minnen et al., 2018), within a level the channel groups one after
+    another (Minnen and Singh, 2020), and within a group first the anchors, every other position of
+    a checkerboard, then the non-anchors, which see their neighbours (He et al., 2021). A recurrent
+    state gathers what is known: each pass adds a convolution of the symbols just coded.
 
-    A kernel is its variable times a `LR_MULTIPLIER`. What the prior sees is never negative, so
-    Adam, which moves every weight by the same amount, would shift a sum over hundreds of inputs
-    by several times its range in one step and saturate it; the more inputs, the slower a kernel
-    must go.
+    Decoding must give the same indices on every machine (integer networks; Balle et al., 2019), so
+    every kernel is a multiple of 2**-7 or 2**-8 and every activation one of 1/16. Sums of products
+    stay below 2**24 units, which float32 adds exactly in any order;
+    `runtime.context_model.IntegerContextModel` computes the same in integers.
 
-    Rounding and clipping let gradients pass that the forward pass does not feel. What drifts out of
-    range unseen is therefore charged for (`add_loss`), or it would not come back.
+    No gradient flows into the symbols: the model learns to predict them and does not change them.
+    Rounding and clipping pass gradients on that the output does not depend on; a state or index
+    outside its range would not come back by itself, so a penalty is added to the loss.
 
-    It starts as a simple machine that works: a state channel sums the log magnitudes of a few
-    channels around it, passes them on to the next level, and raises the table indices.
+    Kernels are variables times a multiplier (equalised learning rate; Karras et al., 2018). Inputs
+    are never negative: a step of Adam, which moves all weights alike, shifts a sum over hundreds of
+    inputs by several times its range and saturates it. Kernels of more inputs must move less.
+
+    Before training a state channel sums the log magnitudes of a few channels around it, passes them
+    on to the next level, and raises the table indices: a plain predictor that works.
 
     Args:
-        width: channels of the state.
+        width: channels of the state, at most `MAX_CONTEXT_WIDTH`.
         resolutions: levels of the pyramid, 3 or 1.
 
     Call arguments:
@@ -85,25 +86,20 @@ class ContextModel(keras.layers.Layer):
             a level is switched off.
         masks: (batch, h/16, w/16, 1) and (batch, h/8, w/8, 1), or none: 1 where the medium and
             the high level is on.
-        condition: (batch, 4).
+        condition: (batch, 4), the features of the quality.
 
     Returns tensors like `symbols`: the table index, a whole number from 0 to 63.
-    """
 
-    LR_MULTIPLIER: ClassVar = {
-        "update": 0.5,
-        "mix": 0.12,
-        "up": 0.5,
-        "hidden": 0.5,
-        "index": 0.6,
-        "bias": 4.0,
-        "start": 4.0,
-    }
+    Raises:
+        ValueError: for an impossible width or number of resolutions.
+    """
 
     def __init__(self, width: int = 96, resolutions: int = 3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        architecture = Architecture(prior_width=width, resolutions=resolutions, attention=False)
         self.width, self.resolutions = width, resolutions
-        self.levels = pyramid.levels(resolutions)
+        self.levels = architecture.levels
+        self.arrays = {spec.name: spec for spec in architecture.context_arrays()}
 
     def build(
         self,
@@ -111,129 +107,129 @@ class ContextModel(keras.layers.Layer):
         masks_shape: list[Shape] | None = None,
         condition_shape: Shape | None = None,
     ) -> None:
-        n, rng = self.width, np.random.default_rng(0)
-        self._variables: dict[str, Any] = {}
-        self._weight("start", rng.normal(0, 0.1, (4, n)))
-        for number, level in enumerate(self.levels):
-            std = pyramid.typical_std(level.bands, level.stride)
-            indices = starting_curve(std)  # (4, channels)
-            ends = np.cumsum(level.groups)
-            for g, (size, last) in enumerate(zip(level.groups, ends, strict=True)):
-                name = f"level{number}_group{g}"
-                self._weight(f"{name}_update", _sparse_kernel(n, size, g, len(level.groups), rng))
-                hidden = 0.7 * np.eye(n) + rng.normal(0, 0.05, (n, n))
-                self._weight(f"{name}_hidden", hidden)
-                self._weight(f"{name}_hidden_bias", rng.normal(0, 0.05, (2, 4, n)))
-                self._weight(f"{name}_index", rng.normal(0.005, 0.01, (n, size)))
-                self._weight(f"{name}_index_bias", indices[:, last - size : last])
-            if level is not self.levels[-1]:
-                name = f"level{number}"
-                self._weight(f"{name}_mix", rng.normal(0, 0.02, (3, 3, n, n)))
-                self._weight(f"{name}_mix_bias", np.zeros((4, n)))
-                up = np.tile(0.4 * np.eye(n), 4) + rng.normal(0, 0.03, (n, 4 * n))
-                self._weight(f"{name}_up", up)
-                self._weight(f"{name}_up_bias", np.zeros((4, 4 * n)))
-
-    def _weight(self, name: str, start: np.ndarray) -> None:
-        start = Given(start / self.LR_MULTIPLIER[name.rpartition("_")[2]])
-        self._variables[name] = self.add_weight(name=name, shape=start.shape, initializer=start)
-
-    def _value(self, name: str) -> Tensor:
-        return self.LR_MULTIPLIER[name.rpartition("_")[2]] * self._variables[name]
+        start = {name: (values, m) for name, values, m in _start(self.levels, self.width)}
+        self._multipliers: dict[str, float] = {}
+        self._values: dict[str, Any] = {}
+        for name, spec in self.arrays.items():
+            values, multiplier = start[name]
+            self._multipliers[name] = multiplier
+            self._values[name] = self.add_weight(
+                name=name, shape=spec.trained_shape, initializer=Given(values / multiplier)
+            )
 
     def call(self, symbols: list[Tensor], masks: list[Tensor], condition: Tensor) -> list[Tensor]:
         ones = ops.ones_like(symbols[0][..., :1])
-        known = [ops.stop_gradient(s) for s in symbols]
         masks = [ones, *masks]
-        state = ones * self._bias(self._value("start"), condition, 12)
+        state = ones * self._bias("start", condition)  # (batch, h/32, w/32, width)
         indices = []
-        for level in range(self.resolutions):
-            state, index = self._level(level, state, known[level], masks[level], condition)
+        for number, level_symbols in enumerate(symbols):
+            known = ops.stop_gradient(level_symbols)
+            state, index = self._level(number, state, known, masks[number], condition)
             indices.append(index)
-            if level < self.resolutions - 1:
-                state = self._up(level, state, masks[level], condition)
+            if number < self.resolutions - 1:
+                state = self._to_finer(number, state, masks[number], condition)
         return indices
 
     def _level(
-        self, level: int, state: Tensor, symbols: Tensor, mask: Tensor, condition: Tensor
+        self, number: int, state: Tensor, symbols: Tensor, mask: Tensor, condition: Tensor
     ) -> tuple[Tensor, Tensor]:
+        """State after a level, and the table indices of its symbols (batch, h, w, channels).
+
+        The decoder knows a group's anchors when it predicts the non-anchors. Training has all
+        symbols at once, so it hides those that are not decoded yet: both passes predict every
+        position, from a state that has seen only what comes before, and each keeps its own half.
+        """
         features = fixed_activation(ops.log1p(ops.abs(symbols))) * mask
-        black = checkerboard(ops.shape(symbols)[1], ops.shape(symbols)[2])
-        first, indices, groups = 0, [], self.levels[level].groups
-        for g, size in enumerate(groups):
-            known = features[..., first : first + size]
+        anchors = checkerboard(*ops.shape(symbols)[1:3])
+        first, indices, groups = 0, [], self.levels[number].groups
+        for group, size in enumerate(groups):
+            name, known = f"level{number}_group{group}", features[..., first : first + size]
             first += size
-            name = f"level{level}_group{g}"
-            kernel = fixed_point(self._value(f"{name}_update"), 8, 127 / 256)
-            on_black = self._index(name, 0, state, condition)
-            state = self._gather(state, known * black, kernel)
-            on_white = self._index(name, 1, state, condition)
-            indices.append(on_black * black + on_white * (1 - black))
-            if level < self.resolutions - 1 or g < len(groups) - 1:
-                state = self._gather(state, known * (1 - black), kernel)
+            kernel = self._kernel(f"{name}_update")
+            of_anchors = self._index(name, 0, state, condition)
+            state = _update(state, known * anchors, kernel)
+            of_others = self._index(name, 1, state, condition)
+            indices.append(of_anchors * anchors + of_others * (1 - anchors))
+            if number < self.resolutions - 1 or group < len(groups) - 1:  # else nobody asks again
+                state = _update(state, known * (1 - anchors), kernel)
         return state, ops.concatenate(indices, axis=-1)
 
-    def _gather(self, state: Tensor, features: Tensor, kernel: Tensor) -> Tensor:
-        return ops.clip(state + ops.conv(features, kernel, padding="same"), -1024, 1024)
-
-    def _index(self, name: str, phase: int, state: Tensor, condition: Tensor) -> Tensor:
-        hidden = ops.matmul(
-            self._activate(state), fixed_point(self._value(f"{name}_hidden"), 7, 127 / 128)
-        )
-        bias = self._bias(self._value(f"{name}_hidden_bias")[phase], condition, 11)
-        hidden = self._activate(hidden + bias)
-        index = ops.matmul(hidden, fixed_point(self._value(f"{name}_index"), 7, 127 / 128))
-        index = index + self._bias(self._value(f"{name}_index_bias"), condition, 11)
-        index = round_through(4 * index)
+    def _index(self, name: str, step: int, state: Tensor, condition: Tensor) -> Tensor:
+        """Table indices (batch, h, w, size) that a state predicts in step 0 (anchors) or 1."""
+        hidden = ops.matmul(self._activate(state), self._kernel(f"{name}_hidden"))
+        hidden = self._activate(hidden + self._bias(f"{name}_hidden_bias", condition, step))
+        index = ops.matmul(hidden, self._kernel(f"{name}_index"))
+        index = round_through(4 * (index + self._bias(f"{name}_index_bias", condition)))
         clipped = ops.clip(index, 0, entropy.TABLES - 1)
-        self._range_penalty(index - clipped)
+        self._penalise(index - clipped)
         return clipped
 
+    def _to_finer(self, number: int, state: Tensor, mask: Tensor, condition: Tensor) -> Tensor:
+        """State (batch, h, w, width) of a level brought to the next grid, (batch, 2h, 2w, width).
+
+        A 3 x 3 convolution spreads it, then one vector becomes four. Patches where the level is off
+        pass on nothing but the biases.
+        """
+        name = f"level{number}"
+        state = _update(state, self._activate(state) * mask, self._kernel(f"{name}_mix"))
+        state = state + self._bias(f"{name}_mix_bias", condition)
+        wide = ops.matmul(self._activate(state) * mask, self._kernel(f"{name}_up"))
+        return depth_to_space(wide + self._bias(f"{name}_up_bias", condition), 2, ops)
+
     def _activate(self, x: Tensor) -> Tensor:
-        self._range_penalty(ops.relu(ops.abs(x) - ACTIVATION_LIMIT))
+        self._penalise(ops.relu(ops.abs(x) - ACTIVATION_LIMIT))
         return fixed_activation(x)
 
-    def _range_penalty(self, excess: Tensor) -> None:
+    def _penalise(self, excess: Tensor) -> None:
         self.add_loss(RANGE_PENALTY * ops.mean(ops.square(excess)))
 
-    def _up(self, level: int, state: Tensor, mask: Tensor, condition: Tensor) -> Tensor:
-        mix = fixed_point(self._value(f"level{level}_mix"), 8, 127 / 256)
-        state = self._gather(state, self._activate(state) * mask, mix)
-        state = state + self._bias(self._value(f"level{level}_mix_bias"), condition, 12)
-        up = fixed_point(self._value(f"level{level}_up"), 8, 127 / 256)
-        wide = ops.matmul(self._activate(state) * mask, up)
-        wide = wide + self._bias(self._value(f"level{level}_up_bias"), condition, 12)
-        return depth_to_space(wide, 2, ops)
+    # --- weights ----------------------------------------------------------------------------
 
-    @staticmethod
-    def _bias(curve: Tensor, condition: Tensor, bits: int) -> Tensor:
-        return fixed_point(ops.matmul(condition, curve), bits, 64.0)[:, None, None, :]
+    def _value(self, name: str) -> Tensor:
+        return self._multipliers[name] * self._values[name]
+
+    def _kernel(self, name: str) -> Tensor:
+        places = self._places(name)
+        return fixed_point(self._value(name), places, 127 / 2**places)
+
+    def _places(self, name: str) -> int:
+        return self.arrays[name].places or 0
+
+    def _bias(self, name: str, condition: Tensor, row: int | None = None) -> Tensor:
+        """Bias (batch, 1, 1, channels) of the qualities that `condition` describes."""
+        curve = self._value(name) if row is None else self._value(name)[row]  # (4, channels)
+        bias = fixed_point(ops.matmul(condition, curve), self._places(name), CURVE_LIMIT)
+        return bias[:, None, None, :]
 
     def freeze(self, conditions: np.ndarray) -> dict[str, np.ndarray]:
-        """The layer as integers for `runtime.context_model.IntegerContextModel`.
+        """The weights as integers, the arrays of `Architecture.context_arrays`.
 
         Args:
             conditions: (qualities, 4), what the layer would be called with at each quality.
 
-        Returns int8 weights, and int32 biases with one row a quality.
+        Returns int8 kernels, and int32 biases with one row a quality.
         """
         frozen = {}
-        for name in self._variables:
-            value, unit = ops.convert_to_numpy(self._value(name)), np.float32(2 ** _bits(name))
-            if _is_bias(name):
-                table = np.clip(conditions.astype(np.float32) @ value, -64, 64)
-                frozen[name] = np.floor(table * unit + 0.5).astype(np.int32)
+        for name, spec in self.arrays.items():
+            value, unit = (
+                ops.convert_to_numpy(self._value(name)),
+                np.float32(2 ** self._places(name)),
+            )
+            if spec.per_quality:
+                table = conditions.astype(np.float32) @ value
+                value = np.clip(table, -CURVE_LIMIT, CURVE_LIMIT) * unit
             else:
-                frozen[name] = np.floor(np.clip(value * unit, -127, 127) + 0.5).astype(np.int8)
+                value = np.clip(value * unit, -127, 127)
+            frozen[name] = np.floor(value + 0.5).astype(spec.dtype)
         return frozen
 
     def load_frozen_weights(self, frozen: Mapping[str, np.ndarray], conditions: np.ndarray) -> None:
         """Take the weights that `freeze` made integers of, as far as rounding left them."""
-        for name, variable in self._variables.items():
-            value = frozen[name] / 2.0 ** _bits(name)
-            if _is_bias(name):
-                value = np.linalg.pinv(conditions) @ value  # the curve through the rows
-            variable.assign(value / self.LR_MULTIPLIER[name.rpartition("_")[2]])
+        for name, spec in self.arrays.items():
+            value = frozen[name] / 2.0 ** self._places(name)
+            if spec.per_quality:
+                value = np.linalg.pinv(conditions) @ value  # least squares: the curve of all rows
+            self._values[name].assign(value / self._multipliers[name])
 
     def compute_output_shape(
         self,
@@ -247,31 +243,63 @@ class ContextModel(keras.layers.Layer):
         return {**super().get_config(), "width": self.width, "resolutions": self.resolutions}
 
 
+def checkerboard(height: int, width: int) -> np.ndarray:
+    """(1, height, width, 1) of ones at the anchors, the positions with an even sum, else zeros."""
+    rows, columns = np.indices((height, width))
+    return ((rows + columns) % 2 == 0).astype(np.float32)[None, :, :, None]
+
+
+def _update(state: Tensor, features: Tensor, kernel: Tensor) -> Tensor:
+    added = ops.conv(features, kernel, padding="same")  # (batch, h, w, width)
+    return ops.clip(state + added, -STATE_LIMIT, STATE_LIMIT)
+
+
+def starting_curve(std: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A quarter of the table index of bands with standard deviation `std`, before any training.
+
+    Returns (4, bands) coefficients for `quality.quality_features`: linear in the quality.
+    """
+    steps = np.array([quantisation_step(0), quantisation_step(QUALITIES - 1)])
+    scales = np.log(std[None, :] / steps[:, None] / np.sqrt(2))
+    ends = (scales - entropy.LOG_NARROWEST) / entropy.LOG_RATIO / 4
+    curve = np.zeros((4, std.size))
+    curve[0], curve[1] = (ends[0] + ends[1]) / 2, (ends[1] - ends[0]) / 2
+    return curve
+
+
+def _start(levels: tuple[pyramid.Level, ...], n: int) -> Iterator[tuple[str, np.ndarray, float]]:
+    """Name, values before training, and learning-rate multiplier of every array.
+
+    Biases begin with the indices that suit the typical size of each band, with `n` the width.
+    """
+    rng = np.random.default_rng(0)
+    yield "start", rng.normal(0, 0.1, (4, n)), CURVE_MULTIPLIER
+    for number, level in enumerate(levels):
+        std = pyramid.typical_std(level.bands, level.stride)
+        indices = starting_curve(std)  # (4, channels)
+        ends = np.cumsum(level.groups)
+        for group, (size, end) in enumerate(zip(level.groups, ends, strict=True)):
+            name = f"level{number}_group{group}"
+            yield f"{name}_update", _sparse_kernel(n, size, group, len(level.groups), rng), 0.5
+            yield f"{name}_hidden", 0.7 * np.eye(n) + rng.normal(0, 0.05, (n, n)), 0.5
+            yield f"{name}_hidden_bias", rng.normal(0, 0.05, (2, 4, n)), CURVE_MULTIPLIER
+            yield f"{name}_index", rng.normal(0.005, 0.01, (n, size)), 0.6
+            yield f"{name}_index_bias", indices[:, end - size : end], CURVE_MULTIPLIER
+        if level is not levels[-1]:
+            name = f"level{number}"
+            yield f"{name}_mix", rng.normal(0, 0.02, (3, 3, n, n)), 0.12
+            yield f"{name}_mix_bias", np.zeros((4, n)), CURVE_MULTIPLIER
+            yield f"{name}_up", np.tile(0.4 * np.eye(n), 4) + rng.normal(0, 0.03, (n, 4 * n)), 0.5
+            yield f"{name}_up_bias", np.zeros((4, 4 * n)), CURVE_MULTIPLIER
+
+
 def _sparse_kernel(
     width: int, size: int, group: int, groups: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Update kernel (3, 3, size, width) in which a share of the states hears a few channels each.
+    """Update kernel (3, 3, size, width): some state channels sum about four channels each.
 
-    The states are dealt out to the groups in turn, so that none is told the same thing twice.
+    The state channels belong to the groups in turn, so that none sums two groups before training.
     """
     near = np.outer([0.5, 1, 0.5], [0.5, 1, 0.5])[:, :, None, None]
-    heard = (rng.random((size, width)) < 4 / size) & (np.arange(width) % groups == group)
-    return 0.25 * near * heard + rng.normal(0, 0.02, (3, 3, size, width))
-
-
-def _is_bias(name: str) -> bool:
-    """Whether a weight of the prior is a curve over the quality."""
-    return name == "start" or name.endswith("_bias")
-
-
-def _bits(name: str) -> int:
-    """Binary places that a weight of the prior is rounded to."""
-    if _is_bias(name):
-        return 12 if name.endswith(("start", "mix_bias", "up_bias")) else 11
-    return 7 if name.endswith(("hidden", "index")) else 8
-
-
-def checkerboard(height: int, width: int) -> np.ndarray:
-    """(1, height, width, 1) of ones on the fields that are coded first, zeros on the others."""
-    rows, columns = np.indices((height, width))
-    return ((rows + columns) % 2 == 0).astype(np.float32)[None, :, :, None]
+    summed = (rng.random((size, width)) < 4 / size) & (np.arange(width) % groups == group)
+    return 0.25 * near * summed + rng.normal(0, 0.02, (3, 3, size, width))

@@ -1,37 +1,104 @@
 """Batches of augmented crops from photographs, for `fit`."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
 from mrdcae_lite.core.pixels import RGB, Normalised, normalise
 from mrdcae_lite.core.pyramid import PATCH
-from mrdcae_lite.training.augmentation import crop, flip, illuminate, rotate
+from mrdcae_lite.io.images import pictures_in, read_image
+from mrdcae_lite.training.augmentation import Photograph, crop, flip, illuminate, rotate
+
+CACHE_BYTES = 400 * 2**20
+"""Pixels of photographs that `PhotographFolder` keeps in memory, in bytes."""
+
+
+class PhotographFile:
+    """A photograph in a file, decoded whenever a piece of it is asked for.
+
+    Args:
+        path: of the picture; it is decoded once now, so that a damaged file is found before the
+            training begins.
+        folder: keeps what was decoded last.
+    """
+
+    def __init__(self, path: Path, folder: "PhotographFolder") -> None:
+        self.path, self.folder = path, folder
+        self.shape = read_image(path).shape
+
+    def __getitem__(self, area: Any) -> RGB:
+        return self.folder.decoded(self.path)[area]
+
+
+class PhotographFolder(Sequence[PhotographFile]):
+    """The photographs of a folder by name, with the last ones that were used in memory.
+
+    Args:
+        folder: of pictures.
+        cache_bytes: of pixels to keep.
+
+    Raises:
+        ValueError: if there is no picture in the folder, or one is damaged.
+    """
+
+    def __init__(self, folder: Path, cache_bytes: int = CACHE_BYTES) -> None:
+        self.names = [path.name for path in pictures_in(folder)]
+        if not self.names:
+            raise ValueError(f"no picture in {folder}. Give a folder of photographs.")
+        self.cache_bytes, self._decoded = cache_bytes, OrderedDict[Path, RGB]()
+        self._files = [PhotographFile(folder / name, self) for name in self.names]
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._files[index]
+
+    def decoded(self, path: Path) -> RGB:
+        """The pixels of a file, from memory if they are still there."""
+        if path not in self._decoded:
+            self._decoded[path] = read_image(path)
+        self._decoded.move_to_end(path)
+        while self.cached_bytes > self.cache_bytes and len(self._decoded) > 1:
+            self._decoded.popitem(last=False)
+        return self._decoded[path]
+
+    @property
+    def cached_bytes(self) -> int:
+        """Bytes of pixels in memory."""
+        return sum(image.nbytes for image in self._decoded.values())
 
 
 class Photographs(keras.utils.PyDataset):
-    """Endless variety from a list of photographs: batches of augmented crops for `fit`.
+    """Endless batches of augmented crops from a list of photographs, for `fit`.
 
-    A photograph is drawn as often as the root of its area says: a large one has more to show, but
+    A photograph is drawn in proportion to the root of its area: a large one has more to show, but
     does not crowd out the small ones. Batch i of epoch e depends on (seed, e, i) alone. Epochs
     follow one another by themselves; `epoch` can be set to resume exactly.
 
     Args:
-        images: uint8 (height, width, 3) each; those with a side below `size` are left out.
+        images: arrays uint8 (height, width, 3), or a `PhotographFolder`; those with a side below
+            `size` are left out.
         size: side of the crops in pixels, a multiple of 32.
         batch: crops a batch.
         steps: batches an epoch.
         augment: rotate, flip and change the illumination of half of the crops.
         seed: repeats the sequence.
-        fixed: the same crops in every epoch, as a fair validation needs them.
+        fixed: the same crops in every epoch, to judge all epochs alike.
 
     Items are float32 (batch, size, size, 3) in [0, 1].
+
+    Raises:
+        ValueError: for another size, or if all photographs are smaller.
     """
 
     def __init__(
         self,
-        images: Sequence[RGB],
+        images: Sequence[Photograph],
         *,
         size: int = 128,
         batch: int = 8,
@@ -40,7 +107,7 @@ class Photographs(keras.utils.PyDataset):
         seed: int = 0,
         fixed: bool = False,
     ) -> None:
-        super().__init__(workers=1, use_multiprocessing=False, max_queue_size=4)
+        super().__init__()
         if size < PATCH or size % PATCH:
             raise ValueError(
                 f"size must be a multiple of {PATCH} pixels, a patch. Received: size={size!r}."

@@ -1,8 +1,12 @@
-"""Keras layers of MR-DCAE: transforms, residual blocks, attention and the fixed-point prior.
+"""Keras layers of the transforms: block transforms, gains, residual blocks, deblocking, attention.
 
 Tensors are channels-last. Coefficients are measured in quantisation steps, so that one network
-serves every quality; whatever must know the quality gets `condition`, the (batch, 4) values of
-`quality.quality_features`.
+serves every quality; what depends on the quality gets `condition`, the (batch, 4) values of
+`quality.quality_features`. `runtime.transforms` is the same in NumPy.
+
+Several layers train a weight as `lr_multiplier * variable` (equalised learning rate; Karras et al.,
+2018). Adam moves every variable by about the same amount, whatever its gradient; the multiplier
+decides how far the weight itself moves.
 """
 
 from collections.abc import Sequence
@@ -14,20 +18,28 @@ from keras import ops
 
 from mrdcae_lite.core import pyramid
 from mrdcae_lite.core.patches import depth_to_space, space_to_depth
+from mrdcae_lite.core.rate_distortion import quantise
 
-Tensor: TypeAlias = keras.KerasTensor
+Tensor: TypeAlias = Any
+"""A tensor of the backend that Keras runs on, or an array that it takes for one."""
+
 Shape: TypeAlias = tuple[int | None, ...]
 
 register = keras.saving.register_keras_serializable(package="mrdcae_lite")
 
 
 def round_through(x: Tensor) -> Tensor:
-    """Round half up in the forward pass, identity in the backward pass."""
+    """Rounding half up; the gradient is that of the identity (straight-through; Bengio, 2013)."""
     return x + ops.stop_gradient(ops.floor(x + 0.5) - x)
 
 
+def quantise_through(y: Tensor) -> Tensor:
+    """Symbols of latents; the gradient is that of the identity (straight-through; Bengio, 2013)."""
+    return y + ops.stop_gradient(quantise(y, ops) - y)
+
+
 class Given(keras.initializers.Initializer):
-    """Initialiser that gives the values of an array."""
+    """Initialiser with the values of an array."""
 
     def __init__(self, values: np.ndarray) -> None:
         self.values = np.asarray(values, np.float32)
@@ -38,7 +50,7 @@ class Given(keras.initializers.Initializer):
 
 
 def log_compress(x: Tensor) -> Tensor:
-    """`sign(x) log(1 + |x|)`: keeps small coefficients, tames large ones."""
+    """`sign(x) log(1 + |x|)`: close to x for small coefficients, slow for large ones."""
     return ops.sign(x) * ops.log1p(ops.abs(x))
 
 
@@ -48,19 +60,25 @@ class BlockTransform(keras.layers.Layer):
 
     It is a convolution whose stride equals its kernel. The forward transform goes to the coarser
     grid, the inverse back; both have a kernel of their own, and the inverse starts as the
-    transpose. The kernel is `basis + lr_multiplier * offset` with a trained `offset`. Adam moves
-    every weight by the same amount; a strong input, such as a mean, would so be smeared over all
-    outputs by a single update and drown the finest quantisation step. The stronger an input, the
-    slower
-    its weights go: `lr_multiplier` is 0.001 over its typical size, and at most a tenth.
+    transpose.
+
+    The kernel is `basis + lr_multiplier * offset` with a trained `offset`. Without the multiplier a
+    strong input, such as a mean, would be smeared over all outputs by a single update and drown the
+    finest quantisation step. So the stronger an input, the slower its weights: the multiplier is
+    0.001 over its typical size, and at most a tenth.
 
     Args:
         step: 0 for pixels to 1/8, 1 for 1/8 to 1/16, 2 for 1/16 to 1/32.
-        coarsest: it is the last step, and orders its channels accordingly.
-        inverse: build the inverse transform.
+        coarsest: whether it is the last step, which orders its channels by frequency.
+        inverse: whether to build the inverse transform.
 
     Call arguments:
         x: (batch, h, w, 3 or 48), or (batch, h, w, 192) for the inverse.
+
+    Returns (batch, h/f, w/f, 192), or (batch, h f, w f, 3 or 48), with f = 8 for step 0, else 2.
+
+    Raises:
+        ValueError: for another step.
     """
 
     def __init__(
@@ -90,12 +108,12 @@ class BlockTransform(keras.layers.Layer):
     def call(self, x: Tensor) -> Tensor:
         kernel = ops.cast(self.basis, self.compute_dtype) + self.offset * self.lr_multiplier
         if self.inverse:
-            return depth_to_space(ops.matmul(x, kernel), self.factor, ops)
-        return ops.matmul(space_to_depth(x, self.factor, ops), kernel)
+            return depth_to_space(ops.matmul(x, kernel), self.factor, ops)  # (batch, h f, w f, c)
+        return ops.matmul(space_to_depth(x, self.factor, ops), kernel)  # (batch, h/f, w/f, 192)
 
     @property
     def export_scale(self) -> dict[str, Any]:
-        """Factors to the form of a codec file, where the kernel is `basis + 0.1 * offset`."""
+        """Factors of weights in a codec file, where the kernel is `basis + 0.1 * offset`."""
         return {"offset": 10 * self.lr_multiplier}
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
@@ -114,14 +132,17 @@ class BlockTransform(keras.layers.Layer):
 class Gain(keras.layers.Layer):
     """One positive factor a channel and quality: `x * exp(condition @ curve)`.
 
-    It decides how finely each channel is quantised, which is where perceptual weight goes.
+    Gain and inverse gain units (Cui et al., 2021), with the factors on a smooth curve over the
+    quality. They decide how finely each channel is quantised at each quality.
 
     Args:
-        start: (channels,) the factors before training.
+        start: (channels,), the factors before training, above 0.
 
     Call arguments:
         x: (batch, h, w, channels).
         condition: (batch, 4).
+
+    Returns the shape of x.
     """
 
     def __init__(self, start: Sequence[float], **kwargs: Any) -> None:
@@ -144,13 +165,13 @@ class Gain(keras.layers.Layer):
 
 
 class Correction(keras.layers.Layer):
-    """What a layer adds to its input: it starts at zero and learns at a tenth of the pace."""
+    """Base of layers whose output is added to their input: zero at first, and learnt slowly."""
 
     LR_MULTIPLIER: ClassVar = 0.1
 
     @property
     def export_scale(self) -> dict[str, Any]:
-        """Factors to the form of a codec file, where the last layer holds the pace."""
+        """Factors of weights in a codec file, where the last layer contains the multiplier."""
         return {"leave/kernel": self.LR_MULTIPLIER, "leave/bias": self.LR_MULTIPLIER}
 
     def compute_output_shape(
@@ -161,14 +182,16 @@ class Correction(keras.layers.Layer):
 
 @register
 class ResidualBlock(Correction):
-    """Correction of a coefficient grid by a bottleneck of three convolutions, started at zero.
+    """Correction of a coefficient grid by a bottleneck of three convolutions, zero at first.
 
     1x1, 3x3, 1x1, with a scale and shift that follow the quality after the first (FiLM; Perez et
-    al., 2018). The input is shown twice: in log scale and relative to its typical size. The
+    al., 2018). The input comes in twice: in log scale, which tells small coefficients apart in
+    quantisation steps, and relative to its typical size, which is the same at every quality. The
     caller adds the output to its input.
 
-    The correction must be small beside a quantisation step, or an update does more harm than good:
-    the last layer goes at a tenth of the pace, and the others start with small weights.
+    The transforms are orthonormal before training, so the codec works without any correction. A
+    correction helps only while it is small beside a quantisation step: hence a last layer that
+    starts at zero with a multiplier of 0.1, and small weights before it.
 
     Args:
         channels: of input and output.
@@ -179,6 +202,8 @@ class ResidualBlock(Correction):
         x: (batch, h, w, channels), in quantisation steps.
         step: (batch, 1, 1, 1), the quantisation step.
         condition: (batch, 4).
+
+    Returns the correction, shape of x.
     """
 
     def __init__(self, channels: int, width: int, typical: Sequence[float], **kwargs: Any) -> None:
@@ -212,10 +237,10 @@ class ResidualBlock(Correction):
 
     def call(self, x: Tensor, step: Tensor, condition: Tensor) -> Tensor:
         relative = x * step / ops.cast(np.asarray(self.typical, np.float32), x.dtype)
-        hidden = self.enter(ops.concatenate([log_compress(x), relative], axis=-1))
+        both = ops.concatenate([log_compress(x), relative], axis=-1)  # (batch, h, w, 2 channels)
         scale, shift = ops.split(self.film(condition)[:, None, None, :], 2, axis=-1)
-        hidden = ops.relu(hidden * (1 + scale) + shift)  # (batch, h, w, width)
-        return self.LR_MULTIPLIER * self.leave(self.mix(hidden))
+        hidden = ops.relu(self.enter(both) * (1 + scale) + shift)  # (batch, h, w, width)
+        return self.LR_MULTIPLIER * self.leave(self.mix(hidden))  # (batch, h, w, channels)
 
     def get_config(self) -> dict[str, Any]:
         own = {"channels": self.channels, "width": self.width, "typical": self.typical}
@@ -224,16 +249,17 @@ class ResidualBlock(Correction):
 
 @register
 class Deblocking(Correction):
-    """Corrects the pixels on both sides of block borders, as they cannot know of one another.
+    """Deblocking filter: corrects the pixels on both sides of block edges.
 
-    Blocks are rounded apart, so their errors jump where they meet. For each place along a border
-    the layer looks at four pixels on either side, there and beside it, and says what to add to
-    them. Their distances from the border's mean are shown in quarters of a step and log scale.
-    First the borders between rows of blocks, then, by the same weights, those between columns
-    (deblocking filters: List et al., 2003; here the filter is learned).
+    Blocks are rounded apart, so their errors jump where they meet (List et al., 2003; their filter
+    is designed, this one is learned). For each position along an edge the network sees four pixels
+    on either side, there and at both neighbouring positions, and predicts what to add to the eight.
+    It sees them relative to the mean of the two at the edge, so that brightness does not matter, in
+    quarters of a quantisation step and log scale, so that one network serves all qualities. First
+    come the edges between rows of blocks, then, by the same weights, those between columns.
 
     Args:
-        period, first: which borders, as `pyramid.block_edges` gives them.
+        period, first: which edges, in pixels, as `pyramid.block_edges` gives them.
         width: of the hidden layers.
 
     Call arguments:
@@ -241,7 +267,7 @@ class Deblocking(Correction):
         step: (batch, 1, 1, 1), the quantisation step.
         condition: (batch, 4).
 
-    Returns the shape of x.
+    Returns the corrected image, shape of x.
     """
 
     def __init__(self, period: int, first: int, width: int = 128, **kwargs: Any) -> None:
@@ -257,37 +283,42 @@ class Deblocking(Correction):
     def build(
         self, x_shape: Shape, step_shape: Shape | None = None, condition_shape: Shape | None = None
     ) -> None:
-        places = (x_shape[0], None, None)
-        self.enter.build((*places, 6 * pyramid.DEBLOCKING_TAPS))
+        positions = (x_shape[0], None, None)
+        self.enter.build((*positions, 6 * pyramid.DEBLOCKING_TAPS))
         self.film.build((x_shape[0], 4))
-        self.mix.build((*places, self.width))
-        self.leave.build((*places, self.width))
+        self.mix.build((*positions, self.width))
+        self.leave.build((*positions, self.width))
 
     def call(self, x: Tensor, step: Tensor, condition: Tensor) -> Tensor:
-        for _ in range(2):
-            x = ops.transpose(self._rows(x, step, condition), (0, 2, 1, 3))
+        for _ in range(2):  # the second time rows are columns, and turned back
+            x = ops.transpose(self._filter_rows(x, step, condition), (0, 2, 1, 3))
         return x
 
-    def _rows(self, x: Tensor, step: Tensor, condition: Tensor) -> Tensor:
-        """Correct what lies above and below the borders between rows of blocks."""
+    def _filter_rows(self, x: Tensor, step: Tensor, condition: Tensor) -> Tensor:
+        """Correct the pixels above and below the edges between rows of blocks.
+
+        The image is cut into strips of one period with an edge in the middle; the pixels above the
+        first strip and below the last, `margin` rows each, have no edge near them.
+        """
         _, height, width, _ = ops.shape(x)
-        middle, beside = self.period // 2, pyramid.DEBLOCKING_TAPS
-        margin = self.first - middle  # above the first and below the last strip around a border
+        middle, taps = self.period // 2, pyramid.DEBLOCKING_TAPS
+        margin = self.first - middle
         count = (height - 2 * margin) // self.period
         if count == 0:
             return x
         strips = ops.reshape(x[:, margin : height - margin], (-1, count, self.period, width, 3))
-        near = ops.transpose(strips[:, :, middle - beside : middle + beside], (0, 1, 3, 2, 4))
-        centre = ops.mean(near[..., beside - 1 : beside + 1, :], axis=-2, keepdims=True)
+        near = ops.transpose(strips[:, :, middle - taps : middle + taps], (0, 1, 3, 2, 4))
+        # near: (batch, count, w, 2 taps, 3)
+        centre = ops.mean(near[..., taps - 1 : taps + 1, :], axis=-2, keepdims=True)
         seen = log_compress(4 * (near - centre) / step[..., None])
-        hidden = self.enter(ops.reshape(seen, (-1, count, width, 6 * beside)))
+        hidden = self.enter(ops.reshape(seen, (-1, count, width, 6 * taps)))
         hidden = ops.relu(hidden + self.film(condition)[:, None, None, :])
-        change = self.LR_MULTIPLIER * step * self.leave(self.mix(hidden))
-        change = ops.reshape(change, (-1, count, width, 2 * beside, 3))
-        rest = ((0, 0), (0, 0), (middle - beside, middle - beside), (0, 0), (0, 0))
-        change = ops.pad(ops.transpose(change, (0, 1, 3, 2, 4)), rest)
+        change = self.LR_MULTIPLIER * step * self.leave(self.mix(hidden))  # (.., count, w, 6 taps)
+        change = ops.reshape(change, (-1, count, width, 2 * taps, 3))
+        rest = ((0, 0), (0, 0), (middle - taps, middle - taps), (0, 0), (0, 0))
+        change = ops.pad(ops.transpose(change, (0, 1, 3, 2, 4)), rest)  # (.., count, period, w, 3)
         change = ops.reshape(change, (-1, count * self.period, width, 3))
-        return x + ops.pad(change, ((0, 0), (margin, margin), (0, 0), (0, 0)))
+        return x + ops.pad(change, ((0, 0), (margin, margin), (0, 0), (0, 0)))  # (batch, h, w, 3)
 
     def get_config(self) -> dict[str, Any]:
         own = {"period": self.period, "first": self.first, "width": self.width}
@@ -296,12 +327,12 @@ class Deblocking(Correction):
 
 @register
 class PatchAttention(keras.layers.Layer):
-    """Convolutional attention: one saliency score in [0, 1] for every 32 x 32 patch.
+    """Convolutional attention: one saliency score for every 32 x 32 patch.
 
-    It looks at the log magnitudes of the block DCT in quantisation steps, so that it can tell
-    which detail survives this quality, and widens its view with strided convolutions until one
-    vector stands for one patch and its surroundings. Two thresholds that lie symmetrically about
-    one half turn the score into a level (an ordinal logistic model; McCullagh, 1980).
+    Its input is the log magnitudes of the block DCT in quantisation steps, which show what detail
+    survives this quality. Strided convolutions widen the receptive field until one vector stands
+    for one patch and its surroundings. Two thresholds turn the score into a level (ordinal logistic
+    model; McCullagh, 1980): the logit against `spread` and against `-spread`, a trained number.
 
     Args:
         width: channels of the hidden layers.
@@ -341,9 +372,9 @@ class PatchAttention(keras.layers.Layer):
 
     def call(self, blocks: Tensor, condition: Tensor) -> Tensor:
         hidden = self.enter(ops.log1p(ops.abs(blocks)))
-        hidden = ops.relu(hidden + self.film(condition)[:, None, None, :])  # 1/8
-        hidden = self.surround(self.quarter(self.halve(hidden)))  # 1/32
-        return self.score(hidden)[..., 0]
+        hidden = ops.relu(hidden + self.film(condition)[:, None, None, :])  # (.., h/8, w/8, width)
+        hidden = self.surround(self.quarter(self.halve(hidden)))  # (batch, h/32, w/32, width)
+        return self.score(hidden)[..., 0]  # (batch, h/32, w/32)
 
     def compute_output_shape(
         self, blocks_shape: Shape, condition_shape: Shape | None = None

@@ -1,24 +1,50 @@
-"""The distortion side of training: squared error, structural similarity, and the switch.
+"""The terms of the objective: bits, structural similarity, the texture switch, routing.
 
-Images are (batch, height, width, 3) in [0, 1]. All maps are means over a patch, so that the
-switch can be thrown patch by patch.
+Images are (batch, height, width, 3) in [0, 1].
 """
 
-from typing import TypeAlias
+from dataclasses import dataclass
 
-import keras
 import numpy as np
 from keras import ops
 
-from mrdcae_lite.training.complexity import local_complexity
+from mrdcae_lite.coding import entropy
+from mrdcae_lite.core.rate_distortion import COMPLEXITY_PENALTY, LAMBDA
+from mrdcae_lite.training.complexity import local_complexity, patch_means
+from mrdcae_lite.training.layers import Tensor
 
-Tensor: TypeAlias = keras.KerasTensor
+SSIM_TAPS = 5
+"""Pixels that the window of structural similarity reaches to each side."""
+
+# --- rate
+
+
+def symbol_bits(symbols: Tensor, index: Tensor) -> Tensor:
+    """Bits of `symbols` under the Laplace tables `index`, shape of `symbols`.
+
+    -log2 of the probability mass of [symbol - 1/2, symbol + 1/2]. Symbols are whole numbers, or
+    real ones where noise stands for rounding (Balle et al., 2017). Outside the middle interval the
+    mass is a difference of two exponentials; its logarithm is taken in closed form, so that neither
+    tail underflows.
+    """
+    inverse = ops.exp(-(entropy.LOG_NARROWEST + entropy.LOG_RATIO * index))  # 1 / scale
+    size = ops.abs(symbols)
+    outside = -(ops.maximum(size, 0.5) - 0.5) * inverse + ops.log(
+        -0.5 * ops.expm1(-ops.minimum(inverse, 60.0))
+    )
+    near = ops.minimum(size, 0.5)
+    inside = ops.log1p(-0.5 * (ops.exp((near - 0.5) * inverse) + ops.exp(-(near + 0.5) * inverse)))
+    return ops.where(size < 0.5, inside, outside) * (-1 / np.log(2))
+
+
+# --- distortion: maps per pixel, so that the switch can choose patch by patch
 
 
 def gaussian_matrix(size: int, sigma: float = 1.5) -> np.ndarray:
     """(size, size) matrix that blurs along one axis; rows sum to one, also at the border."""
     distance = np.arange(size)[:, None] - np.arange(size)[None, :]
-    weights = np.where(abs(distance) <= 5, np.exp(-(distance**2) / (2 * sigma**2)), 0)
+    weights = np.exp(-(distance**2) / (2 * sigma**2))
+    weights = np.where(abs(distance) <= SSIM_TAPS, weights, 0)
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
@@ -37,7 +63,7 @@ def ssim_map(image: Tensor, restored: Tensor) -> Tensor:
     Constants for a data range of 1. Returns the shape of `image`, at most 1.
     """
     x, y = ops.transpose(image, (0, 3, 1, 2)), ops.transpose(restored, (0, 3, 1, 2))
-    mean_x, mean_y = blur(x), blur(y)
+    mean_x, mean_y = blur(x), blur(y)  # (batch, 3, h, w)
     var_x = blur(x * x) - mean_x * mean_x
     var_y = blur(y * y) - mean_y * mean_y
     cov = blur(x * y) - mean_x * mean_y
@@ -56,11 +82,95 @@ def gradients(image: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def edge_map(image: Tensor, restored: Tensor) -> Tensor:
-    """Absolute error of the gradients, shape of `image`: what an edge-preserving loss counts."""
+    """Absolute error of the gradients, mean of both directions, shape of `image`."""
     pairs = zip(gradients(image), gradients(restored), strict=True)
     return sum(ops.abs(a - b) for a, b in pairs) / 2
 
 
 def textured(image: Tensor, threshold: float) -> Tensor:
-    """The switch: 1 for patches whose complexity is above `threshold`, 0 for smooth ones."""
+    """The switch: 1 for patches of 16 x 16 whose complexity exceeds `threshold`, 0 for smooth ones.
+
+    Returns (batch, h/16, w/16).
+    """
     return ops.cast(local_complexity(image, ops) > threshold, image.dtype)
+
+
+@dataclass(frozen=True)
+class Distortion:
+    """The distortion E of the objective: squared error, and structure where there is texture.
+
+    On smooth patches E is the squared error, summed over the three channels. On textured patches it
+    is `mse_share` of that plus `structure` 0.14 (25/255)**1.2 q**0.8 times the structural loss. The
+    structural loss grows more slowly with the quantisation step q than the squared error does.
+
+    Args:
+        textured_loss: 1 - SSIM ("ssim"), error of gradients ("edge"), or "mse": no switching.
+        mse_share: weight of the squared error on textured patches.
+        structure: weight of the structural loss on textured patches.
+        threshold: local complexity above which a patch counts as textured.
+
+    Raises:
+        ValueError: for another `textured_loss`.
+    """
+
+    textured_loss: str
+    mse_share: float
+    structure: float
+    threshold: float
+
+    def __post_init__(self) -> None:
+        if self.textured_loss not in ("ssim", "edge", "mse"):
+            raise ValueError(
+                f"textured_loss must be 'ssim', 'edge' or 'mse'. Received: {self.textured_loss!r}."
+            )
+
+    def __call__(self, image: Tensor, restored: Tensor, step: Tensor) -> Tensor:
+        """E per pixel of each patch of 16 x 16, (batch, h/16, w/16); `step` is (batch, 1, 1, 1)."""
+        squared = 3 * patch_means((image - restored) ** 2, ops)
+        if self.textured_loss == "mse":
+            return squared
+        if self.textured_loss == "ssim":
+            structural = patch_means(1 - ssim_map(image, restored), ops)
+        else:
+            structural = patch_means(edge_map(image, restored), ops)
+        weight = self.structure * LAMBDA * (25 / 255) ** 1.2 * step[..., 0] ** 0.8
+        switch = textured(image, self.threshold)
+        mixed = self.mse_share * squared + weight * structural
+        return (1 - switch) * squared + switch * mixed
+
+
+# --- routing
+
+
+def routing_loss(
+    errors: list[Tensor], bits: list[Tensor], logits: Tensor, spread: Tensor
+) -> Tensor:
+    """Cross-entropy of attention's routing against the cheapest one in hindsight, a number.
+
+    The level of a patch is two binary decisions, "medium is on" and "high is on", with the logits
+    `logits + spread` and `logits - spread` (ordinal logistic model; McCullagh, 1980). The target of
+    each is whether the level saves more than it costs: the distortion it removes, less its bits and
+    a complexity penalty for decoding it. The cross-entropy is weighted by the size of that saving
+    relative to the mean of the image: where both decisions cost about the same, the sign is chance
+    and a mistake harmless. No gradient flows into the savings.
+
+    Args:
+        errors: distortion with low alone, with low and medium, and with all levels, in units of
+            bits, (batch, rows, columns) a patch each.
+        bits: of low, medium and high, (batch, rows, columns) each.
+        logits: (batch, rows, columns).
+        spread: half the distance of the two thresholds, a number.
+    """
+    e_low, e_medium, e_high = errors
+    b_low, b_medium, b_high = bits
+    whole = e_high + b_low + b_medium + b_high
+    penalty = COMPLEXITY_PENALTY * ops.mean(whole, axis=(1, 2), keepdims=True)
+    saved_by_high = e_medium - e_high - b_high - penalty
+    # High needs medium: medium is worth what it saves itself, plus what high then saves, if any.
+    saved_by_medium = e_low - e_medium - b_medium - penalty + ops.relu(saved_by_high)
+    saved_by_high = ops.minimum(saved_by_high, saved_by_medium)
+    savings = ops.stop_gradient(ops.stack([saved_by_medium, saved_by_high], axis=-1))
+    weights = ops.abs(savings)  # (batch, rows, columns, 2)
+    weights = weights / (ops.mean(weights, axis=(1, 2, 3), keepdims=True) + 1e-6)
+    decisions = ops.stack([logits + spread, logits - spread], axis=-1)
+    return ops.mean(weights * ops.softplus(-decisions * ops.sign(savings)))

@@ -7,20 +7,23 @@ image -> block DCT -> 1/8 --merge--> 1/16 --merge--> 1/32
 image <- block DCT <- 1/8 <--split-- 1/16 <--split-- 1/32
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from mrdcae_lite.coding import entropy
+from mrdcae_lite.coding.entropy import laplace_tables
 from mrdcae_lite.core import pyramid
-from mrdcae_lite.core.architecture import MAX_CONTEXT_WIDTH
+from mrdcae_lite.core.architecture import Architecture
 from mrdcae_lite.core.quality import QUALITIES, chebyshev, quality_features, quantisation_step
-from mrdcae_lite.core.rate_distortion import COMPLEXITY_PENALTY, LAMBDA, quantise
+from mrdcae_lite.core.rate_distortion import LAMBDA
+from mrdcae_lite.runtime.frozen import FrozenModel
 from mrdcae_lite.training import losses
-from mrdcae_lite.training.complexity import SWITCH_THRESHOLD, patch_means
+from mrdcae_lite.training.complexity import SWITCH_THRESHOLD
 from mrdcae_lite.training.context_model import ContextModel
 from mrdcae_lite.training.layers import (
     BlockTransform,
@@ -30,38 +33,18 @@ from mrdcae_lite.training.layers import (
     ResidualBlock,
     Shape,
     Tensor,
+    quantise_through,
     register,
 )
 
 CHROMA_STEP = 1.6
-"""Before training, colour differences are quantised so many times as coarsely as luma."""
+"""Ratio of the quantisation steps of colour differences and luma before training."""
 
 
 def quality_condition(quality: Tensor) -> tuple[Tensor, Tensor]:
     """Quantisation step (batch, 1, 1, 1) and features (batch, 4) of qualities (batch,)."""
     features = ops.stack(chebyshev(quality), axis=-1)
     return quantisation_step(quality)[:, None, None, None], features
-
-
-def quantise_through(y: Tensor) -> Tensor:
-    """Symbols of latents: `rate_distortion.quantise` forward, identity in the backward pass."""
-    return y + ops.stop_gradient(quantise(y, ops) - y)
-
-
-def symbol_bits(symbols: Tensor, index: Tensor) -> Tensor:
-    """Bits of whole or, with noise for rounding, real `symbols` under the Laplace tables `index`.
-
-    -log2 of the probability mass of [symbol - 1/2, symbol + 1/2], written so that neither tail
-    underflows. Shape of `symbols`.
-    """
-    inverse = ops.exp(-(entropy.LOG_NARROWEST + entropy.LOG_RATIO * index))
-    size = ops.abs(symbols)
-    outside = -(ops.maximum(size, 0.5) - 0.5) * inverse + ops.log(
-        -0.5 * ops.expm1(-ops.minimum(inverse, 60.0))
-    )
-    near = ops.minimum(size, 0.5)
-    inside = ops.log1p(-0.5 * (ops.exp((near - 0.5) * inverse) + ops.exp(-(near + 0.5) * inverse)))
-    return ops.where(size < 0.5, inside, outside) * (-1 / np.log(2))
 
 
 @register
@@ -73,24 +56,16 @@ class MRDCAE(keras.Model):
 
         L = sqrt(q) * (bits + E / (0.14 q**2)),
 
-    where E is the squared error on smooth patches and, on textured patches, a part
-    `mse_share` of it plus 0.14 (25/255)**1.2 q**0.8 `structure` times the loss of structural
-    similarity (or of edges), all in squared units of the image. `fit` adds what has gradients of
-    its own: the bits with noise for rounding, attention's votes, what the prior pays for excess.
+    with the distortion E of `losses.Distortion`, in squared units of the image. `fit` minimises L
+    plus three terms whose gradients reach what L's do not: the bits with noise in place of rounding
+    (the transforms), the routing loss (attention), and the range penalty (the context model).
 
     Args:
-        width: channels of the residual blocks and of deblocking.
-        blocks: residual blocks per grid of the decoder.
-        prior_width: channels of the prior's state, at most 96 (larger sums would not be exact).
-        resolutions: 3, or 1 for a single pathway at 1/8 without attention (the ablation).
-        attention: whether patches are routed; without, each gets all levels (the ablation).
-        encoder_blocks: residual blocks per grid of the encoder. With three resolutions they are
-            worth nothing: where the decoder is close to linear and its blocks to orthonormal, a
-            linear map already finds the nearest latents.
-        textured_loss: "ssim", "edge", or "mse" (no switching: the ablation).
-        mse_share: weight of the squared error on textured patches.
-        structure: weight of the structural term on textured patches.
-        threshold: local complexity above which a patch counts as textured.
+        width, blocks, prior_width, resolutions, attention, encoder_blocks: see `Architecture`.
+            `resolutions=1` or `attention=False` are ablations. Encoder blocks gain nothing with
+            three resolutions: where the decoder is close to linear and its blocks to orthonormal, a
+            linear map finds the nearest latents already.
+        textured_loss, mse_share, structure, threshold: see `losses.Distortion`; "mse" ablates it.
         seed: of the rounding noise and the drawn qualities.
         block_dtype: Keras dtype policy of the residual blocks; "mixed_bfloat16" trains about
             twice as fast on processors with bfloat16 matrix units.
@@ -98,9 +73,11 @@ class MRDCAE(keras.Model):
     Call arguments:
         images: (batch, h, w, 3) in [0, 1]; h and w multiples of 32.
 
-    Returns a dict: `reconstruction` like `images`; `bits` (batch,), what the symbols cost;
-    `smooth_bits` (batch,), what stands for them in the gradient of the networks;
-    `attention_loss` (); `quality` (batch,).
+    Returns a dict: `reconstruction` like `images`; `bits` (batch,) of the symbols; `smooth_bits`
+    (batch,), those with noise in place of rounding; `routing_loss` (); `quality` (batch,).
+
+    Raises:
+        ValueError: for an impossible combination of arguments.
     """
 
     def __init__(
@@ -120,123 +97,122 @@ class MRDCAE(keras.Model):
         **kwargs: Any,
     ) -> None:
         super().__init__(dtype="float32", **kwargs)
-        if textured_loss not in ("ssim", "edge", "mse"):
-            raise ValueError(
-                f"textured_loss must be 'ssim', 'edge' or 'mse'. Received: {textured_loss!r}."
-            )
-        if not 1 <= prior_width <= MAX_CONTEXT_WIDTH:
-            raise ValueError(
-                f"prior_width must be from 1 to {MAX_CONTEXT_WIDTH}, or its sums would not be "
-                f"exact in float32. Received: {prior_width}."
-            )
-        if resolutions not in (1, 3):
-            raise ValueError(f"resolutions must be 1 or 3. Received: resolutions={resolutions!r}.")
-        self.width, self.blocks, self.prior_width = width, blocks, prior_width
-        self.resolutions, self.routes = resolutions, attention and resolutions > 1
-        self.encoder_blocks = encoder_blocks
-        self.levels = pyramid.levels(resolutions)
-        self.textured_loss, self.mse_share = textured_loss, mse_share
-        self.structure, self.threshold, self.seed = structure, threshold, seed
-        self.block_dtype = block_dtype
+        self.architecture = Architecture(
+            width, blocks, prior_width, resolutions, attention, encoder_blocks
+        )
+        self.resolutions = resolutions
+        self.distortion = losses.Distortion(textured_loss, mse_share, structure, threshold)
+        self.seed, self.block_dtype = seed, block_dtype
         self.seeds = keras.random.SeedGenerator(seed)
         self._make_layers()
-        self.trackers = {
-            n: keras.metrics.Mean(name=n) for n in ("bpp", "psnr", "ssim", "lagrangian")
-        }
+        names = "bpp", "psnr", "ssim", "lagrangian"
+        self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
 
     def _make_layers(self) -> None:
-        last = self.resolutions - 1
+        shape, last = self.architecture, self.resolutions - 1
         steps = [(n, n == last) for n in range(self.resolutions)]
         self.analysis = [BlockTransform(n, end, name=f"analysis{n}") for n, end in steps]
         self.synthesis = [
             BlockTransform(n, end, inverse=True, name=f"synthesis{n}") for n, end in steps
         ]
-        self.attention = PatchAttention(name="attention") if self.routes else None
-        gains = [[1 / CHROMA_STEP if b.colour else 1 for b in lv.bands] for lv in self.levels]
+        self.attention = PatchAttention(name="attention") if shape.attention else None
+        gains = [[1 / CHROMA_STEP if b.colour else 1 for b in lv.bands] for lv in shape.levels]
         self.gains = [Gain(g, name=f"gain{n}") for n, g in enumerate(gains)]
-        inverse = [[1 / factor for factor in g] for g in gains]
-        self.inverse_gains = [Gain(g, name=f"inverse_gain{n}") for n, g in enumerate(inverse)]
-        self.deblocking = [
-            Deblocking(*border, self.width, name=f"deblocking{n}")
-            for n, border in enumerate(pyramid.block_edges(self.resolutions))
+        self.inverse_gains = [
+            Gain([1 / factor for factor in g], name=f"inverse_gain{n}") for n, g in enumerate(gains)
         ]
-        self.prior = ContextModel(self.prior_width, self.resolutions, name="prior")
+        self.deblocking = [
+            Deblocking(*edges, shape.width, name=f"deblocking{n}")
+            for n, edges in enumerate(pyramid.block_edges(self.resolutions))
+        ]
+        self.context_model = ContextModel(shape.prior_width, self.resolutions, name="context_model")
         bands = [pyramid.bands(coarsest=end) for _, end in steps]
         typical = [list(pyramid.typical_std(b, 8 * 2**n)) for n, b in enumerate(bands)]
+        block = partial(ResidualBlock, 192, shape.width, dtype=self.block_dtype)
         self.analysis_blocks, self.synthesis_blocks = (
-            [self._blocks(f"{side}{n}", count, t) for n, t in enumerate(typical)]
-            for side, count in (("analysis", self.encoder_blocks), ("synthesis", self.blocks))
+            [
+                [block(t, name=f"{side}{n}_block{k}") for k in range(count)]
+                for n, t in enumerate(typical)
+            ]
+            for side, count in (("analysis", shape.encoder_blocks), ("synthesis", shape.blocks))
         )
 
-    def _blocks(self, name: str, count: int, typical: Sequence[float]) -> list[ResidualBlock]:
-        return [
-            ResidualBlock(192, self.width, typical, name=f"{name}_block{n}", dtype=self.block_dtype)
-            for n in range(count)
-        ]
-
     def build(self, input_shape: Shape | None = None) -> None:
-        batch = None
+        """Make all weights. Their shapes do not depend on the size of the images."""
         for step in range(self.resolutions):
-            grid = (batch, 16 // 2**step, 16 // 2**step, 192)
+            grid = (None, 16 // 2**step, 16 // 2**step, 192)
             self.analysis[step].build(grid)
             self.synthesis[step].build(grid)
             for block in self.analysis_blocks[step] + self.synthesis_blocks[step]:
                 block.build(grid)
         if self.attention:
-            self.attention.build((batch, 16, 16, 192))
+            self.attention.build((None, 16, 16, 192))
         for gain in self.gains + self.inverse_gains:
-            gain.build((batch, 4, 4, len(gain.start)))
+            gain.build((None, 4, 4, len(gain.start)))
         for layer in self.deblocking:
-            layer.build((batch, 128, 128, 3))
-        self.prior.build()
+            layer.build((None, 128, 128, 3))
+        self.context_model.build()
         self.built = True
 
-    def frozen_transforms(self) -> dict[str, np.ndarray]:
-        """All weights but the prior's by name, in the form that a codec file keeps."""
-        return {name: scale * ops.convert_to_numpy(w) for name, w, scale in self._transforms()}
+    def save_own_variables(self, store: Any) -> None:
+        """Keep the state of the random numbers, or a resumed run would draw others."""
+        store["seeds"] = ops.convert_to_numpy(self.seeds.state)
 
-    def load_frozen_weights(
-        self, transforms: Mapping[str, np.ndarray], prior: Mapping[str, np.ndarray]
-    ) -> None:
-        """Take the weights of a codec file, to train on; the model must be built."""
+    def load_own_variables(self, store: Any) -> None:
+        self.seeds.state.assign(store["seeds"])
+
+    def freeze(self) -> FrozenModel:
+        """The model as a codec keeps it: transforms in float16, context model in integers."""
+        transforms = {
+            name: (scale * ops.convert_to_numpy(weight)).astype(np.float16)
+            for name, weight, scale in self._transforms()
+        }
+        context = self.context_model.freeze(quality_features(np.arange(QUALITIES)))
+        return FrozenModel(self.architecture, transforms, context, laplace_tables())
+
+    def load_frozen(self, frozen: FrozenModel) -> None:
+        """Take the weights of a frozen model, to train on; `ValueError` for another architecture."""
+        if frozen.architecture != self.architecture:
+            raise ValueError(
+                f"expected a codec like the model, {self.architecture}. Received: "
+                f"{frozen.architecture}. Make the model with the options of the codec."
+            )
+        self.build()
         for name, weight, scale in self._transforms():
-            weight.assign(transforms[name].astype(np.float32) / scale)
-        self.prior.load_frozen_weights(prior, quality_features(np.arange(QUALITIES)))
+            weight.assign(frozen.transform_weights[name].astype(np.float32) / scale)
+        features = quality_features(np.arange(QUALITIES))
+        self.context_model.load_frozen_weights(frozen.context_weights, features)
 
     def _transforms(self) -> Iterator[tuple[str, Any, Any]]:
-        """Weights but the prior's: name, variable, and its factor to the form of a codec file."""
+        """Name, variable, and its factor in a codec file, of every array of the transforms."""
         scales: dict[str, Any] = {}
-        transforms = (self.analysis, self.synthesis, self.analysis_blocks, self.synthesis_blocks)
-        for layer in keras.tree.flatten([*transforms, self.deblocking]):
+        scaled = (self.analysis, self.synthesis, self.analysis_blocks, self.synthesis_blocks)
+        for layer in keras.tree.flatten([*scaled, self.deblocking]):
             scales |= {f"{layer.name}/{name}": s for name, s in layer.export_scale.items()}
-        for weight in self.trainable_variables:
-            name = weight.path.partition("/")[2]
-            if not name.startswith("prior/"):
-                yield name, weight, scales.get(name, 1.0)
+        variables = {v.path.partition("/")[2]: v for v in self.trainable_variables}
+        for spec in self.architecture.transform_arrays():
+            yield spec.name, variables[spec.name], scales.get(spec.name, 1.0)
 
-    # The three stages, used alike by training, by the codec and by the chapters.
-
-    def analyse(self, images: Tensor, quality: Tensor) -> tuple[list[Tensor], Tensor | None]:
+    def analyse(self, images: Tensor, quality: Tensor) -> tuple[list[Tensor], Tensor]:
         """Latents in steps of their channels (low, medium, high) and attention logits.
 
-        `encode` divides the steps of medium and high further, by the contrast of the place.
+        `encode` scales medium and high further, by the contrast around each position.
 
         Shapes: (batch, h/32, w/32, 192), (batch, h/16, w/16, 144), (batch, h/8, w/8, 144) and
         (batch, h/32, w/32). Without attention the logits are None.
         """
         step, condition = quality_condition(quality)
-        grid = self.analysis[0](images - 0.5) / step
+        grid = self.analysis[0](images - 0.5) / step  # (batch, h/8, w/8, 192)
         logits = self.attention(ops.stop_gradient(grid), condition) if self.attention else None
         details: list[Tensor] = []
         for scale in range(self.resolutions):
             for block in self.analysis_blocks[scale]:
                 grid = grid + ops.cast(block(grid, step, condition), "float32")
             if scale < self.resolutions - 1:
-                details.insert(0, grid[..., pyramid.CARRIED :])
-                grid = self.analysis[scale + 1](grid[..., : pyramid.CARRIED])
-        latents = [grid, *details]
-        pairs = zip(latents, self.gains, strict=True)
-        return [gain(y, condition) for y, gain in pairs], logits
+                details.insert(0, grid[..., pyramid.CARRIED :])  # 144 channels: a level
+                grid = self.analysis[scale + 1](grid[..., : pyramid.CARRIED])  # half as wide
+        levels = zip([grid, *details], self.gains, strict=True)
+        return [gain(y, condition) for y, gain in levels], logits
 
     def encode(
         self, latents: list[Tensor], masks: list[Tensor], quality: Tensor
@@ -265,7 +241,7 @@ class MRDCAE(keras.Model):
 
     @staticmethod
     def _contrast_gain(coarser: list[Tensor], quality: Tensor) -> Tensor | float:
-        """What the latents of the level after `coarser` are multiplied by; 1 for the first."""
+        """Contrast gain of the level after `coarser`; 1 for the first."""
         if not coarser:
             return 1.0
         step, _ = quality_condition(quality)
@@ -274,8 +250,8 @@ class MRDCAE(keras.Model):
     def synthesise(self, symbols: list[Tensor], masks: list[Tensor], quality: Tensor) -> Tensor:
         """Image in [0, 1] (not clipped) from the symbols of all levels, coarse to fine.
 
-        A level that is switched off somewhere is zero there, its predicted mean, and the
-        residual blocks of its grid leave that place alone: hence no hole, and no work to do.
+        Where a level is switched off its symbols are zero, their predicted mean, and the residual
+        blocks of its grid add nothing: the decoder need not compute them there.
         """
         step, condition = quality_condition(quality)
         levels: list[Tensor] = []
@@ -287,21 +263,23 @@ class MRDCAE(keras.Model):
                 correction = ops.cast(block(grid, step, condition), "float32")
                 grid = grid + correction * masks[level]
             if scale > 0:
-                carried = self.synthesis[scale](grid)
-                grid = ops.concatenate([carried, levels[level + 1]], axis=-1)
-        image = self.synthesis[0](grid * step) + 0.5
+                carried = self.synthesis[scale](grid)  # twice as wide, 48 channels
+                grid = ops.concatenate([carried, levels[level + 1]], axis=-1)  # 192 channels
+        image = self.synthesis[0](grid * step) + 0.5  # (batch, h, w, 3)
         for deblock in self.deblocking:
             image = deblock(image, step, condition)
         return image
 
-    def masks(self, latents: list[Tensor], logits: Tensor | None) -> list[Tensor]:
+    def masks(self, latents: list[Tensor], logits: Tensor) -> list[Tensor]:
         """Where the medium and the high level are on: (batch, h/16, w/16, 1), (batch, h/8, ...)."""
-        if self.attention is None or logits is None:
+        if self.attention is None:
             return [ops.ones_like(y[..., :1]) for y in latents[1:]]
         spread = ops.stop_gradient(self.attention.spread)
         medium = ops.cast(logits > -spread, "float32")[..., None]
         high = ops.cast(logits > spread, "float32")[..., None]
         return [ops.repeat(ops.repeat(m, n, 1), n, 2) for m, n in ((medium, 2), (high, 4))]
+
+    # --- training ---------------------------------------------------------------------------
 
     def call(self, images: Tensor, training: bool = False) -> dict[str, Tensor]:
         batch = ops.shape(images)[0]
@@ -309,32 +287,30 @@ class MRDCAE(keras.Model):
         _, condition = quality_condition(quality)
         latents, logits = self.analyse(images, quality)
         masks = self.masks(latents, logits)
-        if training:  # every other image shows all levels: from it attention learns their worth
+        if training:  # all levels on in every other image: from these attention learns
             whole = (ops.arange(batch, dtype="float32") + 1) % 2
             masks = [ops.maximum(m, whole[:, None, None, None]) for m in masks]
         ones = [1.0, *masks]
         symbols, latents = self.encode(latents, masks, quality)
-        indices = self.prior(symbols, masks, condition)
-        known = [ops.stop_gradient(s) for s in symbols]
-        bits = [symbol_bits(s, j) * m for s, j, m in zip(known, indices, ones, strict=True)]
+        indices = self.context_model(symbols, masks, condition)
+        coded = zip(map(ops.stop_gradient, symbols), indices, ones, strict=True)
+        bits = [losses.symbol_bits(s, j) * m for s, j, m in coded]
         restored = self.synthesise(symbols, masks, quality)
-        if training and self.attention is not None and logits is not None:
-            pictures = [images[::2], restored[::2]]
-            shown = [[x[::2] for x in group] for group in (symbols, bits)]
-            attention_loss = self._attention_loss(
-                pictures, shown[0], shown[1], logits[::2], self.attention.spread, quality[::2]
-            )
-        else:
-            attention_loss = ops.zeros(())
+        routing_loss = ops.zeros(())
+        if training and self.attention is not None:
+            shown = images, restored, symbols, bits, quality
+            costs = self._routing_costs(*keras.tree.map_structure(lambda x: x[::2], shown))
+            routing_loss = losses.routing_loss(*costs, logits[::2], self.attention.spread)
         return {
             "reconstruction": restored,
             "bits": sum(ops.sum(b, axis=(1, 2, 3)) for b in bits),
             "smooth_bits": self._smooth_bits(latents, indices, ones),
-            "attention_loss": attention_loss,
+            "routing_loss": routing_loss,
             "quality": quality,
         }
 
     def _draw_qualities(self, batch: int | Tensor, training: bool) -> Tensor:
+        """Qualities (batch,): random ones to train at, evenly spaced ones to judge by."""
         if training:
             share = keras.random.uniform((batch,), 0, 1, seed=self.seeds) ** 1.3  # more low ones
             return ops.floor(share * QUALITIES)
@@ -344,66 +320,56 @@ class MRDCAE(keras.Model):
     def _smooth_bits(
         self, latents: list[Tensor], indices: list[Tensor], masks: list[Tensor]
     ) -> Tensor:
-        """Bits with uniform noise in the place of rounding, (batch,); only latents get gradient.
+        """Bits with uniform noise in place of rounding, (batch,); only latents get gradient.
 
-        Rounded symbols do not move when a latent moves a little, noisy ones do (Balle et al.,
-        2017).
+        Symbols stay the same when a latent moves a little, so their bits have no gradient to it;
+        noisy latents have (Balle et al., 2017).
         """
         total = 0.0
         for y, j, m in zip(latents, indices, masks, strict=True):
             noise = keras.random.uniform(ops.shape(y), -0.5, 0.5, seed=self.seeds)
-            bits = symbol_bits(y + noise, ops.stop_gradient(j)) * m
+            bits = losses.symbol_bits(y + noise, ops.stop_gradient(j)) * m
             total = total + ops.sum(bits, axis=(1, 2, 3))
         return total
 
-    def _attention_loss(
+    def _routing_costs(
         self,
-        pictures: list[Tensor],
+        images: Tensor,
+        restored: Tensor,
         symbols: list[Tensor],
         bits: list[Tensor],
-        logits: Tensor,
-        spread: Tensor,
         quality: Tensor,
-    ) -> Tensor:
-        """Cross-entropy of the routing against the best one, found by trying all three.
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Errors and bits of every patch at each level, for `losses.routing_loss`.
 
-        Each image is decoded with the low level alone, with two levels and with all, and each
-        patch votes for the least `bits + E / (0.14 q**2)`, with `COMPLEXITY_PENALTY` added for
-        either upper level. What is at stake, beside other patches of the image, weighs the vote: a
-        patch that looks and costs the same either way has little to teach.
+        Which level a patch should get is found by trying: each image is decoded a second and third
+        time, with the low level alone and with low and medium. Blocks and deblocking carry pixels
+        across patches, so a trial is exact only where the neighbours have the same level; but one
+        for every combination would be out of reach.
 
         Args:
-            pictures: originals and their reconstructions from all levels.
-            symbols, bits: of all levels, nothing switched off.
-            logits, quality: of the same images.
-            spread: what lies between zero and the logit of either threshold.
+            images: (batch, h, w, 3), coded with all levels everywhere as `symbols`, (batch, h/32,
+                w/32, 192) and so on, and decoded as `restored`.
+            bits: of each symbol, in the shapes of `symbols`.
+            quality: (batch,).
+
+        Returns three tensors (batch, h/32, w/32) each: errors per pixel with low, with low and
+        medium, and with all, in units of bits; bits per pixel of low, medium and high.
         """
-        images, restored = pictures
         low, medium, high = symbols
-        grids = [ops.ones_like(medium[..., :1]), ops.ones_like(high[..., :1])]
-        without = self.synthesise([low, 0 * medium, 0 * high], [0 * g for g in grids], quality)
-        partly = self.synthesise([low, medium, 0 * high], [grids[0], 0 * grids[1]], quality)
+        on = [ops.ones_like(medium[..., :1]), ops.ones_like(high[..., :1])]
+        off = [0 * mask for mask in on]
+        only_low = self.synthesise([low, 0 * medium, 0 * high], off, quality)
+        up_to_medium = self.synthesise([low, medium, 0 * high], [on[0], off[1]], quality)
         step, _ = quality_condition(quality)
-        errors = [self._patch_errors(images, x, step) for x in (without, partly, restored)]
-        e_low, e_medium, e_high = (
-            ops.average_pool(e[..., None], 2, 2)[..., 0] / (LAMBDA * step[..., 0] ** 2)
-            for e in errors
-        )
-        b_low, b_medium, b_high = (
-            ops.average_pool(ops.sum(b, axis=-1, keepdims=True), n, n)[..., 0] * (n / 32) ** 2
-            for b, n in zip(bits, (1, 2, 4), strict=True)
-        )
-        spent = e_high + b_low + b_medium + b_high
-        work = COMPLEXITY_PENALTY * ops.mean(spent, axis=(1, 2), keepdims=True)
-        gain_high = e_medium - e_high - b_high - work
-        gain_medium = e_low - e_medium - b_medium - work + ops.relu(gain_high)
-        gain_high = ops.minimum(gain_high, gain_medium)
-        gains = ops.stop_gradient(ops.stack([gain_medium, gain_high], axis=-1))
-        stakes = ops.abs(gains)
-        stakes = stakes / (ops.mean(stakes, axis=(1, 2, 3), keepdims=True) + 1e-6)
-        votes = ops.stack([logits + spread, logits - spread], axis=-1)
-        agreed = ops.softplus(-votes * ops.sign(gains))
-        return ops.mean(stakes * agreed)
+        errors, spent = [], []
+        for decoded in (only_low, up_to_medium, restored):
+            error = self.distortion(images, decoded, step)[..., None]  # (batch, h/16, w/16, 1)
+            errors.append(ops.average_pool(error, 2, 2)[..., 0] / (LAMBDA * step[..., 0] ** 2))
+        for b, n in zip(bits, (1, 2, 4), strict=True):
+            of_vector = ops.sum(b, axis=-1, keepdims=True)  # (batch, h/32 n, w/32 n, 1)
+            spent.append(ops.average_pool(of_vector, n, n)[..., 0] * (n / 32) ** 2)
+        return errors, spent
 
     def compute_loss(
         self,
@@ -419,48 +385,20 @@ class MRDCAE(keras.Model):
         pixels = restored.shape[1] * restored.shape[2]
         bpp = y_pred["bits"] / pixels
         step, _ = quality_condition(y_pred["quality"])
-        error = ops.mean(self._patch_errors(x, restored, step), axis=(1, 2))
+        error = ops.mean(self.distortion(x, restored, step), axis=(1, 2))  # (batch,)
         step = step[:, 0, 0, 0]
         weight = ops.sqrt(step * 255) / 5
         scaled = weight * (bpp + error / (LAMBDA * step**2))
-        self._track(bpp, x, restored)
-        self.trackers["lagrangian"].update_state(scaled)
-        smooth = weight * y_pred["smooth_bits"] / pixels
-        return ops.mean(scaled + smooth) + y_pred["attention_loss"] + sum(self.losses)
-
-    def _patch_errors(self, x: Tensor, restored: Tensor, step: Tensor) -> Tensor:
-        """The error that each patch of 16 pixels is judged by, (batch, h/16, w/16).
-
-        Per pixel, the three channels summed. `step` is (batch, 1, 1, 1).
-        """
-        smooth = 3 * patch_means((x - restored) ** 2, ops)
-        if self.textured_loss == "mse":
-            return smooth
-        if self.textured_loss == "ssim":
-            structural = patch_means(1 - losses.ssim_map(x, restored), ops)
-        else:
-            structural = patch_means(losses.edge_map(x, restored), ops)
-        # The structural term counts less where the step is coarse, as squared error does not.
-        weight = self.structure * LAMBDA * (25 / 255) ** 1.2 * step[..., 0] ** 0.8
-        switch = losses.textured(x, self.threshold)
-        rich = self.mse_share * smooth + weight * structural
-        return (1 - switch) * smooth + switch * rich
-
-    def _track(self, bpp: Tensor, x: Tensor, restored: Tensor) -> None:
         mse = ops.maximum(ops.mean((x - restored) ** 2, axis=(1, 2, 3)), 1e-10)
-        self.trackers["bpp"].update_state(bpp)
-        self.trackers["psnr"].update_state(-10 * ops.log10(mse))
-        self.trackers["ssim"].update_state(ops.mean(losses.ssim_map(x, restored)))
-
-    @property
-    def metrics(self) -> list[keras.metrics.Metric]:
-        return [*super().metrics, *self.trackers.values()]
+        ssim = ops.mean(losses.ssim_map(x, restored))
+        tracked = {"bpp": bpp, "psnr": -10 * ops.log10(mse), "ssim": ssim, "lagrangian": scaled}
+        for name, values in tracked.items():
+            self.trackers[name].update_state(values)
+        smooth = weight * y_pred["smooth_bits"] / pixels
+        return ops.mean(scaled + smooth) + y_pred["routing_loss"] + sum(self.losses)
 
     def get_config(self) -> dict[str, Any]:
-        shape = ("width", "blocks", "prior_width", "resolutions", "encoder_blocks")
-        objective = ("textured_loss", "mse_share", "structure", "threshold")
         config = super().get_config()
         config.pop("dtype", None)
-        own = (*shape, *objective, "seed", "block_dtype")
-        own_values = {name: getattr(self, name) for name in own}
-        return {**config, **own_values, "attention": self.routes}
+        own = {"seed": self.seed, "block_dtype": self.block_dtype}
+        return {**config, **asdict(self.architecture), **asdict(self.distortion), **own}

@@ -1,4 +1,8 @@
-"""The training run behind `mrdcae train`: crops, plain `fit`, checkpoints, the best codec kept."""
+"""The training run behind `mrdcae train`: options, `fit` with checkpoints, the best codec kept.
+
+A run lives in a folder: `run.json` (what it is made of), `log.csv` (a row an epoch), `checkpoint`
+(to go on from), `best.weights.h5`, and in the end `trained.keras-codec`.
+"""
 
 import csv
 import io
@@ -6,7 +10,8 @@ import json
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +20,20 @@ import numpy as np
 
 from mrdcae_lite.codec import Codec
 from mrdcae_lite.core.files import write_atomically
-from mrdcae_lite.core.pixels import RGB
-from mrdcae_lite.training.augmentation import crop
-from mrdcae_lite.training.data import Photographs
+from mrdcae_lite.models import load
+from mrdcae_lite.training.augmentation import Photograph, crop
+from mrdcae_lite.training.data import PhotographFolder, Photographs
 from mrdcae_lite.training.model import MRDCAE
 from mrdcae_lite.training.tables import with_fitted_tables
 
 PIECE = 256
 """Side in pixels of the pieces that the coding tables are fitted to."""
+
+JUDGED = 16, 16
+"""Batches, and crops a batch, that every epoch is evaluated on."""
+
+IDEAS = ("resolutions", "attention", "switching", "augmentation")
+"""What a run can leave out, to see what it contributes."""
 
 
 def make_optimizer(steps: int, learning_rate: float) -> keras.optimizers.Optimizer:
@@ -38,27 +49,28 @@ def make_optimizer(steps: int, learning_rate: float) -> keras.optimizers.Optimiz
 
 
 class KeepBest(keras.callbacks.Callback):
-    """After every epoch: judge the averaged weights, log one row, keep the best weights.
+    """After every epoch: evaluate the averaged weights, log one row, keep the best weights.
 
-    The judge is rate and distortion alone (`lagrangian`), without what else is trained.
+    The best have the least rate-distortion cost (`lagrangian`), without the loss terms that only
+    provide gradients.
 
     Args:
         folder: where `best.weights.h5` and `log.csv` go.
-        crops: what is trained on; it is told which epoch begins.
-        judged: batches to judge by, the same every time.
+        crops: what is trained on; its `epoch` is set.
+        validation: batches to evaluate on, the same every time.
     """
 
-    def __init__(self, folder: Path, crops: Photographs, judged: Photographs) -> None:
+    def __init__(self, folder: Path, crops: Photographs, validation: Photographs) -> None:
         super().__init__()
         self.weights_path, self.log_path = folder / "best.weights.h5", folder / "log.csv"
-        self.crops, self.judged = crops, judged
+        self.crops, self.validation = crops, validation
         self.started = time.process_time()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.crops.epoch = epoch
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        scores = self._judge_averaged(epoch)
+        scores = self._evaluate_averaged(epoch)
         if not math.isfinite(scores["lagrangian"]):
             raise ValueError(
                 f"the training diverged in epoch {epoch + 1}: its objective is "
@@ -80,94 +92,169 @@ class KeepBest(keras.callbacks.Callback):
         with self.log_path.open(newline="") as file:
             return [row for row in csv.DictReader(file) if int(row["epoch"]) <= epoch]
 
-    def _judge_averaged(self, epoch: int) -> dict[str, float]:
+    def _evaluate_averaged(self, epoch: int) -> dict[str, float]:
         before = (float(row["val_lagrangian"]) for row in self._rows_before(epoch))
         best = min(before, default=math.inf)
         variables = self.model.trainable_variables
-        own = [keras.ops.convert_to_numpy(variable) for variable in variables]
+        own = _copies(variables)
         self.model.optimizer.finalize_variable_values(variables)
-        scores = self.model.evaluate(self.judged, verbose=0, return_dict=True)
+        # Under JAX each variable now is the average's buffer, and `evaluate` donates its buffers to
+        # the compiled step, which would delete the average. So variables get copies.
+        _assign(variables, _copies(variables))
+        scores = self.model.evaluate(self.validation, verbose=0, return_dict=True)
         if scores["lagrangian"] < best:
             self.model.save_weights(self.weights_path)
-        for variable, value in zip(variables, own, strict=True):
-            variable.assign(value)
+        _assign(variables, own)
         return scores
 
 
-def train(
-    model: MRDCAE,
-    photographs: Sequence[RGB],
-    validation: Sequence[RGB],
-    folder: Path,
-    *,
-    epochs: int = 10,
-    steps: int = 200,
-    batch: int = 4,
-    size: int = 128,
-    learning_rate: float = 3e-3,
-    augment: bool = True,
-    seed: int = 0,
-) -> MRDCAE:
-    """Train `model`, going on from `folder` if it holds a run that stopped before `epochs`.
+def _copies(variables: Sequence[Any]) -> list[np.ndarray]:
+    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+
+
+def _assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRun:
+    """The options of a training run. Together with the photographs they decide its outcome.
 
     Args:
-        model: an MRDCAE, new or given the weights of a codec (`Codec.to_model`).
-        photographs, validation: uint8 (height, width, 3) each.
-        folder: receives `best.weights.h5`, `log.csv` and a checkpoint to go on from.
-        epochs, steps, batch, size: epochs, batches an epoch, crops a batch, pixels a side.
+        epochs, steps: epochs, and batches an epoch. They are the length of the cosine, too: a
+            longer run is another run.
+        batch, size: crops a batch, and pixels a side.
         learning_rate: its peak.
-        augment: rotate, flip and change the illumination of the crops to learn from.
-        seed: of the crops.
+        seed: of weights, noise and crops.
+        width, blocks, encoder_blocks: see `core.architecture.Architecture`.
+        start: a codec to take the weights of, a shipped one by name or a file.
+        mixed: whether the residual blocks compute in bfloat16.
+        without: which of `IDEAS` to leave out.
 
-    Returns the model with the best averaged weights found.
+    Raises:
+        ValueError: for an unknown idea.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    if not model.built:
-        model.build()
-    model.compile(optimizer=make_optimizer(epochs * steps, learning_rate), jit_compile=False)
-    model.optimizer.build(model.trainable_variables)
-    crops = Photographs(
-        photographs, size=size, batch=batch, steps=steps, augment=augment, seed=seed
-    )
-    judged = Photographs(validation, size=size, batch=16, steps=16, augment=False, fixed=True)
-    keep = KeepBest(folder, crops, judged)
-    resume = keras.callbacks.BackupAndRestore(folder / "checkpoint", delete_checkpoint=False)
-    calls = [keep, resume]
-    model.fit(crops, epochs=epochs, shuffle=False, callbacks=calls, verbose=_verbosity())
-    model.load_weights(folder / "best.weights.h5")
-    return model
 
+    epochs: int = 10
+    steps: int = 200
+    batch: int = 4
+    size: int = 128
+    learning_rate: float = 3e-3
+    seed: int = 0
+    width: int = 128
+    blocks: int = 2
+    encoder_blocks: int = 0
+    start: str | None = None
+    mixed: bool = False
+    without: Sequence[str] = ()
 
-def check_same_run(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Write down what a run is made of; the folder must be empty or hold a run of the same.
+    def __post_init__(self) -> None:
+        if unknown := set(self.without) - set(IDEAS):
+            raise ValueError(f"without takes {', '.join(IDEAS)}. Received: {', '.join(unknown)}.")
 
-    Args:
-        folder: of the run, made if it is not there.
-        settings: whatever decides the outcome and can be written as JSON, less the epochs: a
-            finished run goes on if it is asked for more of them.
+    def train(self, photographs: Path, validation: Path, folder: Path) -> Codec:
+        """Train a model, or go on with it, freeze it and write `folder / "trained.keras-codec"`.
 
-    Raises `ValueError` if the folder holds another run.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    record = folder / "run.json"
-    before = json.loads(record.read_bytes()) if record.exists() else settings
-    changed = [name for name in settings if settings[name] != before.get(name)]
-    if changed:
-        raise ValueError(
-            f"{folder} holds a run with another {', '.join(changed)}. Train into another folder."
+        Args:
+            photographs, validation: folders of pictures to learn from and to choose the best by.
+            folder: of the run, made if it is not there; it may hold this run, cut off anywhere.
+
+        Raises:
+            ValueError: if the folder holds another run, or the options or pictures do not fit. Then
+                nothing is written.
+        """
+        model = self.new_model()
+        learn, judge = PhotographFolder(photographs), PhotographFolder(validation)
+        made_of = {**asdict(self), "photographs": learn.names, "validation": judge.names}
+        check_same_run(folder, made_of)
+        crops, judged = self.crops(learn), self.crops(judge, validation=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / "run.json", json.dumps(made_of, indent=1).encode())
+        self.fit(model, crops, judged, folder)
+        codec = freeze(model, learn, seed=self.seed)
+        codec.save(folder / "trained.keras-codec")
+        return codec
+
+    def new_model(self) -> MRDCAE:
+        """The model before training."""
+        keras.utils.set_random_seed(self.seed)
+        single = "resolutions" in self.without
+        model = MRDCAE(
+            width=self.width,
+            blocks=self.blocks,
+            encoder_blocks=self.encoder_blocks,
+            resolutions=1 if single else 3,
+            attention=not single and "attention" not in self.without,
+            textured_loss="mse" if "switching" in self.without else "ssim",
+            block_dtype="mixed_bfloat16" if self.mixed else "float32",
+            seed=self.seed,
         )
-    write_atomically(record, json.dumps(settings, indent=1).encode())
+        if self.start:
+            load(self.start).to_model(model)
+        else:
+            model.build()
+        return model
+
+    def crops(self, images: Sequence[Photograph], *, validation: bool = False) -> Photographs:
+        """Batches to train on, or plain ones, the same in every epoch, to evaluate on."""
+        if validation:
+            steps, batch = JUDGED
+            return Photographs(
+                images, size=self.size, batch=batch, steps=steps, augment=False, fixed=True
+            )
+        return Photographs(
+            images,
+            size=self.size,
+            batch=self.batch,
+            steps=self.steps,
+            augment="augmentation" not in self.without,
+            seed=self.seed,
+        )
+
+    def fit(
+        self, model: keras.Model, crops: Photographs, validation: Photographs, folder: Path
+    ) -> None:
+        """Fit a built model, from the checkpoint in `folder` if there is one.
+
+        In the end the model has the best averaged weights found.
+        """
+        # Without XLA JAX would run one operation at a time, twenty times as slowly. TensorFlow has
+        # its own graphs, and XLA would not repay the minutes that it takes to compile.
+        model.compile(
+            optimizer=make_optimizer(self.epochs * self.steps, self.learning_rate),
+            jit_compile=keras.backend.backend() == "jax",
+        )
+        model.optimizer.build(model.trainable_variables)
+        keep = KeepBest(folder, crops, validation)
+        resume = keras.callbacks.BackupAndRestore(folder / "checkpoint", delete_checkpoint=False)
+        model.fit(
+            crops,
+            epochs=self.epochs,
+            shuffle=False,
+            callbacks=[keep, resume],
+            verbose=1 if sys.stdout.isatty() else 2,  # a progress bar, or one line an epoch
+        )
+        model.load_weights(folder / "best.weights.h5")
 
 
-def freeze(model: MRDCAE, photographs: Sequence[RGB], *, seed: int = 0) -> Codec:
+def check_same_run(folder: Path, made_of: dict[str, Any]) -> None:
+    """Raise `ValueError` if `folder` holds a run that is made of something else."""
+    record = folder / "run.json"
+    if not record.exists():
+        return
+    before, now = json.loads(record.read_bytes()), json.loads(json.dumps(made_of))
+    if changed := [name for name in now if now[name] != before.get(name)]:
+        raise ValueError(
+            f"{folder} holds a run with another {', '.join(changed)}. Train into another folder; "
+            "--start takes up the weights of a finished run."
+        )
+
+
+def freeze(model: MRDCAE, photographs: Sequence[Photograph], *, seed: int = 0) -> Codec:
     """The codec of a trained model, its tables fitted to pieces of at most 80 photographs."""
     rng = np.random.default_rng(seed)
     sizeable = [image for image in photographs if min(image.shape[:2]) >= PIECE] or photographs
     chosen = sizeable[:: max(1, -(-len(sizeable) // 80))]
     pieces = [crop(image, min(PIECE, *image.shape[:2]), rng) for image in chosen]
     return with_fitted_tables(Codec.from_model(model), pieces)
-
-
-def _verbosity() -> int:
-    """A progress bar on a terminal, one line an epoch in a file."""
-    return 1 if sys.stdout.isatty() else 2

@@ -151,7 +151,12 @@ def test_jax_trains_codecs_too():
     assert found["backend"] == "jax"
     assert set(found["history"]) == {"loss", "bpp", "psnr", "ssim", "lagrangian"}
     assert np.isfinite(list(found["history"].values())).all()
-    for part in ("analysis0/offset", "synthesis0_block0", "attention/score", "prior/level0_group0"):
+    for part in (
+        "analysis0/offset",
+        "synthesis0_block0",
+        "attention/score",
+        "context_model/level0_group0",
+    ):
         assert any(part in path for path in found["changed"])
     assert found["shape"] == [1, 32, 32, 3]
     assert found["psnr"] > 20

@@ -1,4 +1,3 @@
-import csv
 import hashlib
 import os
 import re
@@ -14,9 +13,9 @@ import mrdcae_lite as mr
 from mrdcae_lite import cli, models
 from mrdcae_lite.cli import main
 from mrdcae_lite.coding.metadata import Metadata
-from mrdcae_lite.core.architecture import Architecture
 from mrdcae_lite.evaluation.inspection import multiplications
 from mrdcae_lite.training.model import MRDCAE
+from mrdcae_lite.training.run import TrainingRun
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -314,7 +313,7 @@ BAD_INPUT = {
         "no picture in folder",
     ),
     "no steps": (["train", ".", "--validation", ".", "--to", "o", "--steps", "0"], "number from 1"),
-    "no pace": (
+    "no learning rate": (
         ["train", ".", "--validation", ".", "--to", "o", "--learning-rate", "nan"],
         "--learning-rate: expected a positive number. Received: 'nan'",
     ),
@@ -382,101 +381,29 @@ def test_no_library_talks_on_standard_error_in_a_process_of_its_own(folder):
 # --- training
 
 
-class Small(MRDCAE):
-    """The model of `mrdcae train` with a small prior, run without tracing."""
-
-    def __init__(self, **options):
-        super().__init__(prior_width=4, **options)
-
-    def compile(self, **options):
-        super().compile(**options, run_eagerly=True)
-
-    def evaluate(self, x, **options):
-        return super().evaluate(x, steps=1, **options)
-
-
-@pytest.fixture
-def command(folder, monkeypatch, rng):
-    """`mrdcae train` on two small pictures."""
-    monkeypatch.setattr("mrdcae_lite.training.model.MRDCAE", Small)
-    for name in ("learn", "judge"):
-        Path(name).mkdir()
-        noise = rng.integers(0, 256, (64, 64, 3), np.uint8)
-        Image.fromarray(noise).save(f"{name}/noise.png")
+def test_the_command_trains_what_the_library_would_by_default(folder, monkeypatch, capsys):
+    """Every option of a run is one of the command, under the same name and with the same value."""
+    seen = []
+    monkeypatch.setattr(TrainingRun, "train", lambda run, *folders: seen.append((run, *folders)))
     command = ["train", "learn", "--validation", "judge", "--to", "run"]
-    return [*command, "--steps", "2", "--batch", "1", "--size", "64", "--width", "4", "--blocks=1"]
-
-
-def test_training_writes_a_log_weights_and_a_codec_and_goes_on(command, capsys):
-    assert main([*command, "--epochs", "1"]) == 0
-    assert {"log.csv", "best.weights.h5", "trained.keras-codec"} <= set(os.listdir("run"))
-    assert main([*command, "--epochs", "2"]) == 0
-    with Path("run/log.csv").open(newline="") as log:
-        rows = list(csv.DictReader(log))
-    assert [row["epoch"] for row in rows] == ["1", "2"]
-    assert {"loss", "bpp", "psnr", "ssim", "val_loss", "val_psnr"} <= set(rows[0])
-    trained = mr.load("run/trained.keras-codec")
-    picture = mr.read_image("photo.png")
-    restored = trained.decompress(trained.compress(picture, 90))
-    assert mr.psnr(picture, restored, data_range=255) > 20
+    assert main(command) == 0
+    assert main([*command, "--encoder-blocks", "2", "--mixed", "--without", "attention"]) == 0
+    folders = Path("learn"), Path("judge"), Path("run")
+    other = TrainingRun(encoder_blocks=2, mixed=True, without=["attention"])
+    assert seen == [(TrainingRun(without=[]), *folders), (other, *folders)]
     assert "trained.keras-codec: done" in capsys.readouterr().out
 
 
-def test_a_folder_keeps_to_the_run_it_was_begun_with(command, capsys):
-    assert main([*command, "--epochs", "1"]) == 0
-    before = everything_in(Path("run"))
-    capsys.readouterr()
-    assert main([*command, "--epochs", "2", "--seed", "3", "--batch", "2"]) == 2
-    assert "run holds a run with another batch, seed. Train into" in capsys.readouterr().err
-    Path("learn/noise.png").rename("learn/other.png")
-    assert main([*command, "--epochs", "2"]) == 2
-    assert "another photographs" in capsys.readouterr().err
-    assert everything_in(Path("run")) == before
-
-
-def test_training_can_start_from_a_codec(command, capsys):
-    assert main([*command, "--epochs", "1"]) == 0
-    start = ["--start", "run/trained.keras-codec"]
-    still = ["--epochs", "1", "--learning-rate", "1e-12", *start]
-    assert main([*command, "--to", "second", *still]) == 0
-    before, after = (
-        mr.load(f"{run}/trained.keras-codec").model.transform_weights for run in ("run", "second")
+def test_training_without_a_backend_is_one_line(folder):
+    command = [sys.executable, "-m", "mrdcae_lite.cli", "train", ".", "--validation", "."]
+    done = subprocess.run(
+        [*command, "--to", "run"],
+        env={**os.environ, "KERAS_BACKEND": "absent"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert before.keys() == after.keys()
-    for name, weights in before.items():
-        np.testing.assert_array_equal(after[name], weights, err_msg=name)
-    capsys.readouterr()
-    assert main([*command, "--to", "third", "--width", "8", *start]) == 2
-    assert "expected a codec like the model" in capsys.readouterr().err
-    assert not Path("third").exists()
-
-
-@pytest.mark.parametrize(
-    ("without", "resolutions", "attention", "loss"),
-    [
-        ([], 3, True, "ssim"),
-        (["switching"], 3, True, "mse"),
-        (["attention"], 3, False, "ssim"),
-        (["resolutions"], 1, False, "ssim"),
-        (["attention", "switching"], 3, False, "mse"),
-        (["augmentation"], 3, True, "ssim"),
-    ],
-)
-def test_a_twin_without_an_idea_can_be_trained(
-    command, monkeypatch, without, resolutions, attention, loss
-):
-    trained = []
-
-    def train(model, _photographs, _judges, folder, *, augment, **_options):
-        folder.mkdir(exist_ok=True)
-        model.build()
-        trained.append((model.textured_loss, augment))
-        return model
-
-    monkeypatch.setattr("mrdcae_lite.training.run.train", train)
-    for idea in without:
-        command += ["--without", idea]
-    assert main(command) == 0
-    assert trained == [(loss, "augmentation" not in without)]
-    found = mr.load("run/trained.keras-codec").architecture
-    assert found == Architecture(4, 1, 4, resolutions, attention)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert 'pip install "mrdcae-lite[tensorflow]" or "mrdcae-lite[jax]"' in done.stderr
+    assert not Path("run").exists()

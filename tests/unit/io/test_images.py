@@ -22,6 +22,7 @@ from mrdcae_lite.io.images import (
     read_picture,
     sample,
     sample_names,
+    standardise,
     write_image,
 )
 
@@ -548,3 +549,14 @@ def test_a_sample_is_a_colour_picture(name):
 def test_a_wrong_sample_name_is_answered_with_the_right_ones():
     with pytest.raises(ValueError, match=r"bulb, dog, flowers, .*, waves.*'lena'"):
         sample("lena")
+
+
+def test_a_standard_picture_is_the_resized_centre_square(photograph):
+    assert standardise(photograph, 64).shape == (64, 64, 3)
+    centre = photograph[:, 13:192]
+    np.testing.assert_array_equal(standardise(photograph, 179), centre)
+
+
+def test_a_flat_picture_stays_flat_when_it_is_standardised():
+    flat = np.full((50, 33, 3), 77, np.uint8)
+    np.testing.assert_array_equal(standardise(flat, 64), 77)

@@ -19,8 +19,8 @@ TINY = {"width": 8, "blocks": 1, "prior_width": 16}
 
 
 def transforms_of(model):
-    architecture = Architecture.from_config(model.get_config())
-    return Transforms(architecture, model.frozen_transforms())
+    frozen = model.freeze()
+    return Transforms(frozen.architecture, frozen.transform_weights)
 
 
 def restored(transforms, latents, masks, quality):
@@ -108,12 +108,14 @@ def test_the_arguments_are_not_changed(twins, image, rng):
 def test_an_architecture_knows_the_shape_of_every_weight(twins):
     model, transforms = twins
     trained = {v.path.partition("/")[2]: tuple(v.shape) for v in model.trainable_variables}
-    transform = {name: shape for name, shape in trained.items() if not name.startswith("prior/")}
+    transform = {
+        name: shape for name, shape in trained.items() if not name.startswith("context_model/")
+    }
     specs = transforms.architecture.transform_arrays()
     assert {spec.name: spec.trained_shape for spec in specs} == transform
     context = {name: shape for name, shape in trained.items() if name not in transform}
     specs = transforms.architecture.context_arrays()
-    assert {f"prior/{spec.name}": spec.trained_shape for spec in specs} == context
+    assert {f"context_model/{spec.name}": spec.trained_shape for spec in specs} == context
 
 
 # --- residual blocks where they are needed

@@ -13,13 +13,9 @@ from mrdcae_lite.training.layers import (
     Gain,
     PatchAttention,
     ResidualBlock,
-    checkerboard,
-    depth_to_space,
-    fixed_activation,
-    fixed_point,
     log_compress,
+    quantise_through,
     round_through,
-    space_to_depth,
 )
 
 CONDITION = (4,)
@@ -38,8 +34,8 @@ CASES = {
     "residual": (lambda: ResidualBlock(6, 4, [0.5] * 6), [(3, 4, 6), (1, 1, 1), CONDITION]),
     "deblocking": (lambda: Deblocking(16, 8, 6), [(32, 48, 3), (1, 1, 1), CONDITION]),
     "attention": (lambda: PatchAttention(8), [(8, 12, 192), CONDITION]),
-    "prior": (lambda: ContextModel(24), [SYMBOLS, MASKS, CONDITION]),
-    "prior alone": (lambda: ContextModel(24, 1), [ALONE, [], CONDITION]),
+    "context model": (lambda: ContextModel(24), [SYMBOLS, MASKS, CONDITION]),
+    "context model alone": (lambda: ContextModel(24, 1), [ALONE, [], CONDITION]),
 }
 every_layer = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
@@ -102,7 +98,7 @@ def test_the_gradient_reaches_every_weight(case, rng):
     with tf.GradientTape() as tape:
         outputs = tf.nest.flatten(layer(*inputs))
         loss = sum(ops.sum(x * rng.normal(0, 1, x.shape).astype(np.float32)) for x in outputs)
-        loss += sum(layer.losses)  # the prior feels through these what is out of range
+        loss += sum(layer.losses)  # the context model has its range penalty there
     # The thresholds of attention act outside the layer: see the model's test.
     weights = [w for w in layer.trainable_variables if w.name != "spread"]
     for weight, gradient in zip(
@@ -163,7 +159,7 @@ def test_a_residual_block_starts_without_effect(rng):
 
 
 def deblocked(period, first, image):
-    """Result of a layer with weights of its own."""
+    """An image filtered by a layer with random weights, the same each time."""
     keras.utils.set_random_seed(3)
     layer = Deblocking(period, first, 6)
     step, condition = np.full((1, 1, 1, 1), 0.1, "f4"), quality_features(np.array([50]))
@@ -173,11 +169,11 @@ def deblocked(period, first, image):
     return ops.convert_to_numpy(layer(image, step, condition))
 
 
-@pytest.mark.parametrize("border", pyramid.block_edges(3) + pyramid.block_edges(1))
-def test_deblocking_changes_four_pixels_on_either_side_of_its_borders(border, rng):
+@pytest.mark.parametrize("edges", pyramid.block_edges(3) + pyramid.block_edges(1))
+def test_deblocking_changes_four_pixels_on_either_side_of_its_edges(edges, rng):
     image = rng.random((1, 64, 96, 3)).astype(np.float32)
-    changed = (deblocked(*border, image) != image).any(axis=(0, 3))
-    period, first = border
+    changed = (deblocked(*edges, image) != image).any(axis=(0, 3))
+    period, first = edges
     near = [
         np.isin(np.arange(side), np.add.outer(np.arange(first, side, period), np.arange(-4, 4)))
         for side in (64, 96)
@@ -205,31 +201,6 @@ def test_a_patch_of_saliency_sees_its_surroundings_only(rng):
     assert not changed[:, 3:].any()
 
 
-def test_prior_indices_are_whole_numbers_of_tables(rng):
-    prior = ContextModel(24)
-    inputs = tree(lambda s: draw(s, rng), CASES["prior"][1])
-    prior(*inputs)
-    disturb(prior, np.random.default_rng(1))
-    seen = np.concatenate([indices.ravel() for indices in numbers(prior(*inputs))])
-    np.testing.assert_array_equal(seen, np.rint(seen))
-    assert seen.min() >= 0
-    assert seen.max() <= 63
-    assert len(np.unique(seen)) > 4
-
-
-@pytest.mark.parametrize("resolutions", [3, 1])
-def test_the_untrained_prior_expects_large_symbols_beside_and_below_large_ones(resolutions):
-    prior, condition = ContextModel(96, resolutions), quality_features(np.array([50, 50]))
-    masks = [np.ones((2, *shape), np.float32) for shape in MASKS[: resolutions - 1]]
-    quiet = [np.zeros((2, *shape), np.float32) for shape in (SYMBOLS if masks else ALONE)]
-    loud = [np.full_like(quiet[0], 40), *quiet[1:]]
-    calm, alert = (numbers(prior(symbols, masks, condition)) for symbols in (quiet, loud))
-    for before, after in zip(calm, alert, strict=True):
-        assert after.mean() > before.mean() + 1
-    # What comes first of all is described before anything is known.
-    np.testing.assert_array_equal(calm[0][:, ::2, ::2, :16], alert[0][:, ::2, ::2, :16])
-
-
 # --- functions
 
 
@@ -242,12 +213,13 @@ def test_rounding_is_half_up_and_lets_the_gradient_through():
     np.testing.assert_array_equal(tape.gradient(rounded, x), np.ones(6))
 
 
-def test_fixed_point_numbers_are_multiples_within_the_limit():
-    x = np.array([-9, -0.3, 0.001, 0.3, 9], np.float32)
-    found = ops.convert_to_numpy(fixed_point(x, 7, 127 / 128)) * 128
-    np.testing.assert_array_equal(found, [-127, -38, 0, 38, 127])
-    found = ops.convert_to_numpy(fixed_activation(x)) * 16
-    np.testing.assert_array_equal(found, [0, 0, 0, 5, 127])
+def test_symbols_prefer_the_smaller_of_two_and_let_the_gradient_pass():
+    latents = ops.convert_to_tensor([-1.7, -0.59, -0.1, 0.0, 0.5, 0.61, 1.5, 7.0])
+    with tf.GradientTape() as tape:
+        tape.watch(latents)
+        symbols = quantise_through(latents)
+    np.testing.assert_array_equal(ops.convert_to_numpy(symbols), [-2, 0, 0, 0, 0, 1, 1, 7])
+    np.testing.assert_array_equal(tape.gradient(symbols, latents), np.ones(8))
 
 
 def test_log_compression_is_odd_and_invertible():
@@ -256,26 +228,13 @@ def test_log_compression_is_odd_and_invertible():
     np.testing.assert_allclose(np.sign(found) * np.expm1(abs(found)), x, rtol=1e-5)
 
 
-def test_space_to_depth_is_in_raster_order_and_is_undone():
-    x = np.arange(4 * 6 * 2, dtype=np.float32).reshape(1, 4, 6, 2)
-    deep = ops.convert_to_numpy(space_to_depth(x, 2))
-    assert deep.shape == (1, 2, 3, 8)
-    np.testing.assert_array_equal(deep[0, 1, 2], x[0, 2:4, 4:6].ravel())
-    np.testing.assert_array_equal(ops.convert_to_numpy(depth_to_space(deep, 2)), x)
-
-
 @pytest.mark.parametrize("factor", [2, 8])
-def test_depth_is_made_of_space_as_at_run_time(factor, rng):
-    x = rng.normal(size=(16, 24, 3)).astype(np.float32)
-    deep = patches.space_to_depth(x, factor)
-    np.testing.assert_array_equal(ops.convert_to_numpy(space_to_depth(x[None], factor))[0], deep)
-    found = ops.convert_to_numpy(depth_to_space(deep[None], factor))[0]
-    np.testing.assert_array_equal(found, patches.depth_to_space(deep, factor))
-
-
-def test_a_checkerboard_starts_black_and_alternates():
-    board = checkerboard(2, 3)[0, :, :, 0]
-    np.testing.assert_array_equal(board, [[1, 0, 1], [0, 1, 0]])
+def test_a_batch_goes_to_depth_and_back_as_single_pictures_do(factor, rng):
+    x = rng.normal(size=(2, 16, 24, 3)).astype(np.float32)
+    deep = ops.convert_to_numpy(patches.space_to_depth(x, factor, ops))
+    for picture, expected in zip(deep, x, strict=True):
+        np.testing.assert_array_equal(picture, patches.space_to_depth(expected, factor))
+    np.testing.assert_array_equal(patches.depth_to_space(deep, factor, ops), x)
 
 
 def test_every_layer_is_registered_for_loading():

@@ -1,8 +1,11 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import ops
+from scipy.stats import laplace
 from skimage.metrics import structural_similarity
 
+from mrdcae_lite.coding import entropy
 from mrdcae_lite.training import losses
 from mrdcae_lite.training.complexity import SWITCH_PATCH, local_complexity, patch_means
 
@@ -106,3 +109,44 @@ def test_complexity_grows_in_proportion_to_contrast(pair):
     image = pair[0]
     whole, half = (to_numpy(local_complexity(x, ops)) for x in (image, image / 2))
     np.testing.assert_allclose(half, whole / 2, rtol=1e-3)
+
+
+# --- bits
+
+
+@pytest.mark.parametrize("index", [0, 10, 19, 40, 63])
+def test_bits_are_the_laplace_mass_of_scipy(index):
+    scale = entropy.table_scale(index)
+    size = np.concatenate([np.linspace(0, 3, 61), scale * np.linspace(0.1, 25, 40)])
+    mass = laplace.sf(size - 0.5, scale=scale) - laplace.sf(size + 0.5, scale=scale)
+    found = to_numpy(losses.symbol_bits(size.astype(np.float32), np.float32(index)))
+    np.testing.assert_allclose(found, -np.log2(mass), rtol=2e-3, atol=2e-3)
+
+
+def test_both_signs_cost_the_same(rng):
+    symbols = rng.normal(0, 5, 200).astype(np.float32)
+    index = rng.integers(0, 64, 200).astype(np.float32)
+    there, back = (to_numpy(losses.symbol_bits(s, index)) for s in (symbols, -symbols))
+    np.testing.assert_array_equal(there, back)
+
+
+@pytest.mark.parametrize("index", [5, 20, 40])
+def test_bits_in_training_are_those_of_the_tables_on_average(index):
+    share = entropy.laplace_probabilities(index)[:-1]
+    symbols = np.arange(share.size) - share.size // 2
+    coded = entropy.laplace_tables().cost(symbols, index)
+    trained = to_numpy(losses.symbol_bits(symbols.astype(np.float32), np.float32(index)))
+    assert share @ coded == pytest.approx(share @ trained, abs=0.02)
+
+
+@pytest.mark.parametrize("index", [0.0, 31.0, 63.0])
+def test_extreme_symbols_cost_a_finite_number_of_bits_with_finite_gradients(index):
+    symbols = tf.constant([0.0, 1e-30, 0.5, -0.5, 0.50001, 1e3, -2e4, 1e9])
+    table = tf.constant(index)
+    with tf.GradientTape() as tape:
+        tape.watch([symbols, table])
+        bits = losses.symbol_bits(symbols, table)
+    assert np.isfinite(bits).all()
+    assert (bits.numpy() >= 0).all()
+    for gradient in tape.gradient(bits, [symbols, table]):
+        assert np.isfinite(gradient).all()

@@ -1,7 +1,12 @@
-"""What training is fed with, and what it does around the fit of a model of three numbers."""
+"""A training run: around the fit of a model of three numbers, and compiled with the real one."""
 
 import csv
+import json
+import os
 import shutil
+import subprocess
+import sys
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -9,9 +14,10 @@ import pytest
 from keras import ops
 
 from mrdcae_lite.codec import Codec
-from mrdcae_lite.training import augmentation
+from mrdcae_lite.io.images import sample, write_image
 from mrdcae_lite.training import run as training
 from mrdcae_lite.training.data import Photographs
+from mrdcae_lite.training.run import TrainingRun
 
 
 class MeanColour(keras.Model):
@@ -30,10 +36,6 @@ class MeanColour(keras.Model):
         self.lagrangian.update_state(error)
         return error
 
-    @property
-    def metrics(self):
-        return [*{id(m): m for m in [*super().metrics, self.lagrangian]}.values()]
-
 
 @pytest.fixture(scope="module")
 def pictures():
@@ -41,10 +43,13 @@ def pictures():
     return [rng.integers(0, 256, (48, 48, 3), np.uint8) for _ in range(2)]
 
 
-def run(folder, pictures, epochs=4, model=MeanColour):
-    return training.train(
-        model(), pictures, pictures, folder, epochs=epochs, steps=3, batch=2, size=32
-    )
+def run(folder, pictures, epochs=4, model=MeanColour, **options):
+    options = TrainingRun(epochs=epochs, steps=3, batch=2, size=32, **options)
+    model = model()
+    model.build()
+    crops, validation = options.crops(pictures), options.crops(pictures, validation=True)
+    options.fit(model, crops, validation, folder)
+    return model
 
 
 def read_log(folder):
@@ -126,13 +131,6 @@ def test_a_finished_run_is_not_trained_again(finished, whole_run, pictures):
     np.testing.assert_array_equal(colour(model), whole_run[1])
 
 
-def test_more_epochs_go_on_from_a_finished_run(finished, whole_run, pictures):
-    run(finished, pictures, epochs=6)
-    log = read_log(finished)
-    assert log[:4] == read_log(whole_run[0])
-    assert [row["epoch"] for row in log[4:]] == ["5", "6"]
-
-
 def test_the_weights_of_the_best_epoch_are_kept(tmp_path, pictures):
     judged = []
 
@@ -188,15 +186,16 @@ def test_each_epoch_trains_on_crops_of_its_own_and_is_judged_by_the_same(
     assert {epoch for size, epoch in seen if size != 3} == {0}
 
 
-@pytest.mark.parametrize("augment", [True, False])
-def test_crops_are_turned_only_if_they_are_to_be_augmented(
-    tmp_path, pictures, monkeypatch, augment
-):
+@pytest.mark.parametrize("without", [[], ["augmentation"]])
+def test_crops_are_turned_only_if_they_are_to_be_augmented(pictures, monkeypatch, without):
     turned = []
-    monkeypatch.setattr(training, "rotate", lambda image, rng: turned.append(image) or image)
-    sizes = {"epochs": 1, "steps": 2, "batch": 1, "size": 32}
-    training.train(MeanColour(), pictures, pictures, tmp_path, augment=augment, **sizes)
-    assert bool(turned) == augment
+    monkeypatch.setattr(
+        "mrdcae_lite.training.data.rotate", lambda image, rng: turned.append(image) or image
+    )
+    options = TrainingRun(steps=2, batch=1, size=32, without=without)
+    options.crops(pictures)[0]
+    options.crops(pictures, validation=True)[0]
+    assert bool(turned) == (not without)
 
 
 def test_the_learning_rate_warms_up_and_falls_to_two_percent():
@@ -208,72 +207,145 @@ def test_the_learning_rate_warms_up_and_falls_to_two_percent():
     assert rates[-1] == pytest.approx(6e-5, rel=0.01)
 
 
-# --- crops
+# --- the real model, compiled
+
+TRAIN = """
+import json, shutil, sys
+from functools import partial
+from pathlib import Path
+
+import keras
+
+from mrdcae_lite.training import run as training
+
+folder = Path(sys.argv[1])
+begin = training.KeepBest.on_epoch_begin
+
+def copy_after_one_epoch(self, epoch, logs=None):
+    if epoch == 1 and not (folder / "resumed").exists():
+        shutil.copytree(folder / "whole", folder / "resumed")
+    begin(self, epoch, logs)
+
+training.KeepBest.on_epoch_begin = copy_after_one_epoch
+training.MRDCAE = partial(training.MRDCAE, prior_width=8)
+training.JUDGED = 1, 2
+run = training.TrainingRun(epochs=2, steps=2, batch=2, size=64, width=8, blocks=1)
+ids = [run.train(folder, folder, folder / name).id.hex() for name in ("whole", "resumed")]
+print(json.dumps({"backend": keras.backend.backend(), "ids": ids}))
+"""
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_the_compiled_model_is_trained_and_resumed_exactly(backend, tmp_path):
+    """Both runs compile the same two steps; under JAX the second takes them from a cache."""
+    write_image(tmp_path / "flowers.png", sample("flowers")[:100, :120])
+    done = subprocess.run(
+        [sys.executable, "-c", TRAIN, str(tmp_path)],
+        env={
+            **os.environ,
+            "KERAS_BACKEND": backend,
+            "JAX_PLATFORMS": "cpu",
+            "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"),
+            "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["backend"] == backend
+    assert found["ids"][0] == found["ids"][1]
+    whole, resumed = (read_log(tmp_path / name) for name in ("whole", "resumed"))
+    assert resumed == whole
+    assert [row["epoch"] for row in whole] == ["1", "2"]
+    assert float(whole[0]["val_lagrangian"]) != float(whole[1]["val_lagrangian"])
+
+
+# --- what a run is made of
 
 
 @pytest.fixture
-def photographs(rng):
-    return [rng.integers(0, 256, shape, np.uint8) for shape in ((70, 90, 3), (64, 64, 3))]
+def folders(tmp_path, rng):
+    """Folders of one picture each to learn from and to judge by, and one that is not there yet."""
+    for name in ("learn", "judge"):
+        (tmp_path / name).mkdir()
+        write_image(tmp_path / name / "noise.png", rng.integers(0, 256, (64, 64, 3), np.uint8))
+    return tmp_path / "learn", tmp_path / "judge", tmp_path / "runs" / "first"
 
 
-def test_items_are_batches_of_crops(photographs):
-    crops = Photographs(photographs, size=32, batch=5, steps=3)
-    assert isinstance(crops, keras.utils.PyDataset)
-    assert len(crops) == 3
-    assert crops[0].shape == (5, 32, 32, 3)
-    assert crops[0].dtype == np.float32
-    assert crops[0].min() >= 0
-    assert crops[0].max() <= 1
+@pytest.fixture
+def first_run(folders, monkeypatch):
+    """A small run that was trained, without its steps: its model stays as it was made."""
+    monkeypatch.setattr(TrainingRun, "fit", lambda *_: None)
+    options = TrainingRun(epochs=2, steps=1, batch=1, size=64, width=4, blocks=1)
+    options.train(*folders)
+    return options
 
 
-def test_an_item_depends_on_seed_epoch_and_index_alone(photographs):
-    def item(seed, epoch, index, others=()):
-        crops = Photographs(photographs, size=32, batch=2, seed=seed)
-        crops.epoch = epoch
-        for other in others:
-            crops[other]
-        return crops[index].tobytes()
-
-    assert item(1, 2, 3) == item(1, 2, 3, others=(0, 7))
-    assert len({item(1, 2, 3), item(0, 2, 3), item(1, 0, 3), item(1, 2, 0)}) == 4
-
-
-def test_an_epoch_brings_new_crops_unless_they_are_fixed(photographs):
-    moving = Photographs(photographs, size=32, batch=2)
-    fixed = Photographs(photographs, size=32, batch=2, fixed=True)
-    before = moving[0], fixed[0]
-    for crops in (moving, fixed):
-        crops.on_epoch_end()
-    assert (moving[0] != before[0]).any()
-    np.testing.assert_array_equal(fixed[0], before[1])
+@pytest.mark.parametrize(
+    "change",
+    [{"epochs": 3}, {"steps": 2}, {"seed": 3}, {"width": 5}, {"without": ["switching"]}],
+    ids=str,
+)
+def test_a_folder_keeps_to_the_run_it_was_begun_with(change, first_run, folders):
+    """Also to its epochs: with more of them the learning rate would jump up the cosine again."""
+    record = (folders[2] / "run.json").read_bytes()
+    message = f"first holds a run with another {next(iter(change))}. Train into another folder"
+    with pytest.raises(ValueError, match=message):
+        replace(first_run, **change).train(*folders)
+    assert (folders[2] / "run.json").read_bytes() == record
+    first_run.train(*folders)
 
 
-def test_without_augmentation_crops_are_cut_out_as_they_are(photographs):
-    crops = Photographs(photographs[1:], size=64, batch=2, augment=False)
-    expected = np.stack([augmentation.normalise(photographs[1])] * 2)
-    np.testing.assert_array_equal(crops[0], expected)
+def test_other_photographs_make_another_run(first_run, folders):
+    (folders[0] / "noise.png").rename(folders[0] / "other.png")
+    with pytest.raises(ValueError, match="holds a run with another photographs"):
+        first_run.train(*folders)
 
 
-def test_large_photographs_are_drawn_more_often_but_not_in_proportion_to_their_area():
-    dark, light = np.zeros((40, 40, 3), np.uint8), np.full((80, 60, 3), 255, np.uint8)
-    crops = Photographs([dark, light], size=32, batch=400, augment=False)
-    share = np.sqrt(80 * 60) / (np.sqrt(80 * 60) + np.sqrt(40 * 40))
-    assert crops[0].mean() == pytest.approx(share, abs=0.06)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"size": 96}, "no photograph is as large as 96x96"),
+        ({"start": "lite"}, "expected a codec like the model"),
+        ({"start": "larger"}, "expected a codec file or one of"),
+    ],
+)
+def test_a_run_that_is_refused_leaves_no_folder(change, message, folders):
+    with pytest.raises(ValueError, match=message):
+        TrainingRun(**{"width": 4, "size": 64, **change}).train(*folders)
+    assert not folders[2].parent.exists()
 
 
-def test_photographs_that_are_too_small_are_left_out(photographs):
-    narrow = np.zeros((90, 40, 3), np.uint8)
-    assert len(Photographs([*photographs, narrow], size=64).images) == 2
-    with pytest.raises(ValueError, match=r"as large as 96x96 pixels\. Received: 2 photographs"):
-        Photographs(photographs, size=96)
+def test_a_run_starts_from_the_weights_of_another(first_run, folders, tmp_path):
+    codec = folders[2] / "trained.keras-codec"
+    model = replace(first_run, start=str(codec), seed=9).new_model()
+    found, expected = Codec.from_model(model).model, Codec.read(codec.read_bytes()).model
+    for name, array in expected.transform_weights.items():
+        np.testing.assert_array_equal(found.transform_weights[name], array)
 
 
-@pytest.mark.parametrize("size", [0, 16, 100])
-def test_crops_consist_of_whole_patches(photographs, size):
-    with pytest.raises(
-        ValueError, match=rf"multiple of 32 pixels, a patch\. Received: size={size}"
-    ):
-        Photographs(photographs, size=size)
+@pytest.mark.parametrize(
+    ("without", "resolutions", "attention", "loss"),
+    [
+        ([], 3, True, "ssim"),
+        (["switching"], 3, True, "mse"),
+        (["attention"], 3, False, "ssim"),
+        (["resolutions"], 1, False, "ssim"),
+        (["attention", "switching"], 3, False, "mse"),
+    ],
+)
+def test_a_model_can_be_made_without_an_idea(without, resolutions, attention, loss):
+    model = TrainingRun(width=4, blocks=1, without=without).new_model()
+    shape = model.architecture
+    assert (shape.resolutions, shape.attention) == (resolutions, attention)
+    assert model.distortion.textured_loss == loss
+
+
+def test_an_unknown_idea_is_refused():
+    with pytest.raises(ValueError, match="without takes resolutions, .* Received: magic"):
+        TrainingRun(without=["magic"])
 
 
 # --- the codec of a trained model
@@ -305,7 +377,7 @@ def test_tables_are_fitted_to_a_piece_of_each_of_some_photographs(sides, expecte
         def from_model(cls, model):
             return cls()
 
-        def refined(self, pieces):
+        def with_fitted_tables(self, pieces):
             seen.extend(piece.shape for piece in pieces)
 
     monkeypatch.setattr(training, "Codec", Spy)

@@ -1,35 +1,13 @@
 import numpy as np
 import pytest
 
-from mrdcae_lite.training.run import augmentation
+from mrdcae_lite.core.pixels import normalise
+from mrdcae_lite.training import augmentation
 
 
 @pytest.fixture
 def pictures(rng):
     return [rng.integers(0, 256, shape, np.uint8) for shape in ((70, 90, 3), (64, 64, 3))]
-
-
-def test_a_standard_picture_is_the_resized_centre_square(photograph):
-    assert augmentation.standardise(photograph, 64).shape == (64, 64, 3)
-    centre = photograph[:, 13:192]
-    np.testing.assert_array_equal(augmentation.standardise(photograph, 179), centre)
-
-
-def test_a_flat_picture_stays_flat_when_it_is_standardised():
-    flat = np.full((50, 33, 3), 77, np.uint8)
-    np.testing.assert_array_equal(augmentation.standardise(flat, 64), 77)
-
-
-def test_normalising_is_undone_exactly():
-    every = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
-    normal = augmentation.normalise(every)
-    assert normal.dtype == np.float32
-    assert (normal.min(), normal.max()) == (0, 1)
-    np.testing.assert_array_equal(augmentation.denormalise(normal), every)
-
-
-def test_values_outside_the_range_are_clipped():
-    np.testing.assert_array_equal(augmentation.denormalise(np.array([-0.3, 1.7])), [0, 255])
 
 
 @pytest.mark.parametrize("change", [augmentation.rotate, augmentation.flip])
@@ -62,7 +40,7 @@ def test_illumination_keeps_the_order_of_brightness_and_the_range(rng):
     [
         augmentation.rotate,
         augmentation.flip,
-        lambda image, rng: augmentation.illuminate(augmentation.normalise(image), rng),
+        lambda image, rng: augmentation.illuminate(normalise(image), rng),
         lambda image, rng: augmentation.crop(image, 32, rng),
     ],
     ids=["rotate", "flip", "illuminate", "crop"],
