@@ -171,7 +171,7 @@ class MRDCAE(keras.Model):
         return FrozenModel(self.architecture, transforms, context, laplace_tables())
 
     def load_frozen(self, frozen: FrozenModel) -> None:
-        """Take the weights of a frozen model, to train on; `ValueError` for another architecture."""
+        """Take the weights of a frozen model of the same architecture, or raise `ValueError`."""
         if frozen.architecture != self.architecture:
             raise ValueError(
                 f"expected a codec like the model, {self.architecture}. Received: "
