@@ -28,8 +28,9 @@ from skimage.filters import sobel
 import mrdcae_lite as mr
 from data_scripts import DataError, flowers17
 from data_scripts.fetch import load as listed
+from mrdcae_lite.evaluation import benchmark
 from mrdcae_lite.evaluation.baselines import BASELINES, encode_to_size
-from mrdcae_lite.evaluation.benchmark import OURS, Point, benchmark
+from mrdcae_lite.evaluation.benchmark import OURS, Point
 from mrdcae_lite.evaluation.metrics import ssim_db
 from mrdcae_lite.io.images import read_image, standardise, write_image
 

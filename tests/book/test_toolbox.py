@@ -9,8 +9,8 @@ import pytest
 import mrdcae_lite as mr
 from book.experiments import toolbox
 from data_scripts import DataError
+from mrdcae_lite.evaluation import benchmark
 from mrdcae_lite.evaluation.baselines import BASELINES
-from mrdcae_lite.evaluation.benchmark import benchmark
 
 CURVE = {"bpp": [0.2, 0.5, 1.0, 3.0], "psnr": [28, 31, 34, 40], "ssim": [0.8, 0.9, 0.95, 0.99]}
 

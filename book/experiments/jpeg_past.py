@@ -1,6 +1,6 @@
 """Measure what the flower set's JPEG past does to compression ratios, for the data chapter.
 
-    python -m data_scripts.measure --flowers DIR --kodak DIR --out book/results/data.json
+    python -m book.experiments.jpeg_past --flowers DIR --kodak DIR --out book/results/data.json
 
 Two questions: what the files are (size, quality, chroma resolution), and what plain JPEG reaches
 at 42:1 on them, at their own size and resized, beside Kodak. Takes three to six minutes.
@@ -204,7 +204,7 @@ def provenance(*names: str) -> Facts:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, and write the figures to a file."""
-    parser: argparse.ArgumentParser = Parser(prog="data_scripts.measure")
+    parser: argparse.ArgumentParser = Parser(prog="book.experiments.jpeg_past")
     parser.add_argument("--flowers", type=Path, required=True, help="folder of flowers17")
     parser.add_argument("--kodak", type=Path, required=True, help="folder of kodak")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
@@ -213,7 +213,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _write(flowers: Path, kodak: Path, out: Path) -> None:
-    found = {"command": "python -m data_scripts.measure"} | provenance("flowers17", "kodak")
+    found = {"command": "python -m book.experiments.jpeg_past"} | provenance("flowers17", "kodak")
     text = json.dumps(rounded(found | measure(flowers, kodak)), indent=1)
     out.write_text(text + "\n", encoding="utf-8")
     print(text)

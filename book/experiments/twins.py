@@ -20,8 +20,9 @@ from mrdcae_lite import cli
 from mrdcae_lite.codec import Codec
 from mrdcae_lite.core.patches import to_patches
 from mrdcae_lite.core.pixels import RGB
-from mrdcae_lite.core.rate_distortion import TEXTURE_THRESHOLD
-from mrdcae_lite.evaluation.benchmark import Entrant, benchmark
+from mrdcae_lite.core.rate_distortion import TEXTURE_THRESHOLD, local_complexity
+from mrdcae_lite.evaluation import benchmark
+from mrdcae_lite.evaluation.benchmark import Entrant
 from mrdcae_lite.io.images import read_image
 
 Routing = NDArray[np.uint8]
@@ -104,7 +105,7 @@ def routers(codec: Codec, paths: Sequence[Path]) -> dict[str, Any]:
         shares += [
             np.bincount(codec.routing_map(image, q).ravel(), minlength=4)[1:] for q in ROUTED_AT
         ]
-        textured = benchmark.complexity(image) > TEXTURE_THRESHOLD
+        textured = local_complexity(image / 255) > TEXTURE_THRESHOLD
         curves = {}
         for name in ROUTERS:
             entrant = Entrant(name, ROUTED_AT, partial(encode, name), codec.decompress)

@@ -1,6 +1,6 @@
 """Time the input pipeline alone and the training step that waits for it.
 
-    python -m data_scripts.benchmark_input [--photographs DIR] [--out FILE.json]
+    python -m book.experiments.bench_input [--photographs DIR] [--out FILE.json]
 
 Without a folder the bundled photographs are used. All times are processor time of this program,
 in milliseconds a crop, so that other programs on the machine do not count. Building the training
@@ -21,7 +21,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from data_scripts import DataError, processor
+from book.experiments.bench_codecs import processor
+from data_scripts import DataError
 from data_scripts.fetch import Parser, guarded
 from mrdcae_lite.core.pixels import RGB, normalise
 from mrdcae_lite.io.images import ImageError, pictures_in, read_image, sample, sample_names
@@ -107,7 +108,7 @@ def measure(images: Sequence[RGB], model: keras.Model) -> dict[str, Any]:
     """Everything that is compared, with the machine it was measured on."""
     supply, need = pipeline(images), step(images, model)
     return {
-        "command": "python -m data_scripts.benchmark_input",
+        "command": "python -m book.experiments.bench_input",
         "unit": "milliseconds of processor time a crop",
         "crop": [SIZE, SIZE, 3],
         "batch": BATCH,
@@ -128,7 +129,7 @@ def measure(images: Sequence[RGB], model: keras.Model) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, and write the figures to a file where one is named."""
-    parser: argparse.ArgumentParser = Parser(prog="data_scripts.benchmark_input")
+    parser: argparse.ArgumentParser = Parser(prog="book.experiments.bench_input")
     parser.add_argument("--photographs", type=Path, metavar="DIR", help="pictures to cut crops of")
     parser.add_argument("--out", type=Path, metavar="FILE", help="JSON file to write")
     options = parser.parse_args(argv)
