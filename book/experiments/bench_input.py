@@ -34,16 +34,15 @@ from mrdcae_lite.training.run import make_optimizer
 SIZE, BATCH = 128, 8
 CROPS = 1000
 WARM_STEPS, STEPS = 2, 8
-ENDINGS = (".jpg", ".jpeg", ".png")
 
 
 def photographs(folder: Path | None) -> list[RGB]:
     """Read all pictures of a folder, or the bundled ones."""
     if folder is None:
         return [sample(name) for name in sample_names()]
-    paths = pictures_in(folder, ENDINGS)
+    paths = pictures_in(folder)
     if not paths:
-        raise DataError(f"expected .jpg or .png files in {folder}, found none; name another folder")
+        raise DataError(f"expected pictures in {folder}, found none; name another folder")
     try:
         return [read_image(path) for path in paths]
     except ImageError as error:

@@ -19,10 +19,11 @@ from typing import Any
 
 import numpy as np
 import PIL
-import pooch
 from PIL import Image, JpegImagePlugin, features
 from tqdm import tqdm
 
+from book.experiments.measured import plain
+from book.experiments.toolbox import verified
 from data_scripts import DataError
 from data_scripts.fetch import Parser, guarded, load
 from data_scripts.flowers17 import IMAGES, splits
@@ -150,8 +151,11 @@ def split_sizes(folder: Path) -> Facts:
 
 
 def measure(flowers: Path, kodak: Path) -> Facts:
-    """All of the chapter's figures, rounded to what they carry."""
-    paths, lossless = _verified("flowers17", flowers), _verified("kodak", kodak)
+    """All of the chapter's figures."""
+    paths, lossless = (
+        verified(name, [folder / file for file in sorted(load(name).files)])
+        for name, folder in (("flowers17", flowers), ("kodak", kodak))
+    )
     spread, least = [paths[i] for i in SPREAD], [paths[i] for i in LEAST_SPREAD]
     same: Callable[[RGB], RGB] = np.asarray
     small: Callable[[RGB], RGB] = partial(standardise, size=SIDE)
@@ -168,26 +172,6 @@ def measure(flowers: Path, kodak: Path) -> Facts:
         "splits": split_sizes(flowers),
         "jpeg_at_42": {k: at_42(p, prepare, k) for k, (p, prepare) in groups.items()},
     }
-
-
-def _verified(name: str, folder: Path) -> list[Path]:
-    """The files of a data set in order, each compared with its listed checksum."""
-    for file, digest in sorted(load(name).files.items()):
-        state = "missing" if not (folder / file).is_file() else "not the file listed"
-        if state == "missing" or pooch.file_hash(str(folder / file)) != digest:
-            raise DataError(
-                f"{folder / file} is {state}; run python -m data_scripts.{name} --to {folder}"
-            )
-    return [folder / file for file in sorted(load(name).files)]
-
-
-def rounded(found: object, digits: int = 4) -> object:
-    """The same nest of dicts and lists with its floats rounded."""
-    if isinstance(found, dict):
-        return {key: rounded(value, digits) for key, value in found.items()}
-    if isinstance(found, list):
-        return [rounded(value, digits) for value in found]
-    return round(found, digits) if isinstance(found, float) else found
 
 
 def provenance(*names: str) -> Facts:
@@ -214,7 +198,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _write(flowers: Path, kodak: Path, out: Path) -> None:
     found = {"command": "python -m book.experiments.jpeg_past"} | provenance("flowers17", "kodak")
-    text = json.dumps(rounded(found | measure(flowers, kodak)), indent=1)
+    text = json.dumps(plain(found | measure(flowers, kodak)), indent=1)
     out.write_text(text + "\n", encoding="utf-8")
     print(text)
 

@@ -15,44 +15,71 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_scripts import DataError
-from mrdcae_lite import cli
 from mrdcae_lite.codec import Codec
 from mrdcae_lite.core.patches import to_patches
 from mrdcae_lite.core.pixels import RGB
 from mrdcae_lite.core.rate_distortion import TEXTURE_THRESHOLD, local_complexity
 from mrdcae_lite.evaluation import benchmark
 from mrdcae_lite.evaluation.benchmark import Entrant
-from mrdcae_lite.io.images import read_image
+from mrdcae_lite.io.images import pictures_in, read_image
 
 Routing = NDArray[np.uint8]
 
-TWINS = {
-    "all-three": (),
-    "no-switching": ("--without", "switching"),
-    "no-resolutions": ("--without", "resolutions", "--encoder-blocks", "2"),
-    "no-attention": ("--without", "attention"),
-    "no-augmentation": ("--without", "augmentation"),
-    "standard": (
-        *("--without", "resolutions", "--without", "attention", "--without", "switching"),
-        *("--blocks", "3", "--encoder-blocks", "3"),
-    ),
-    "encoder-blocks": ("--encoder-blocks", "2"),
+TWINS: dict[str, dict[str, Any]] = {
+    "all-three": {},
+    "no-switching": {"textured_loss": "mse"},
+    "no-resolutions": {"resolutions": 1, "attention": False, "encoder_blocks": 2},
+    "no-attention": {"attention": False},
+    "no-augmentation": {"augment": False},
+    "standard": {
+        **{"resolutions": 1, "attention": False, "textured_loss": "mse"},
+        **{"blocks": 3, "encoder_blocks": 3},
+    },
+    "encoder-blocks": {"encoder_blocks": 2},
 }
+"""Arguments of the model by twin; `augment` is one of the crops'."""
+
 ROUTED_AT = (5, 20, 35, 50, 65, 80)
 
 
-def trained(name: str, training: Path, folder: Path, budget: Sequence[str] = ()) -> Path:
-    """The codec file of a twin, trained on the folder `data_scripts.training_set` made.
+def made(name: str, width: int, seed: int) -> tuple[Any, bool]:
+    """The untrained model of a twin, an `MRDCAE`, and whether its crops are augmented."""
+    import keras
 
-    `budget` are further arguments of `mrdcae train`. A twin that is in `folder` already is not
-    trained again.
+    from mrdcae_lite.training.model import MRDCAE
+
+    options = {"augment": True, **TWINS[name]}
+    augment = options.pop("augment")
+    keras.utils.set_random_seed(seed)
+    return MRDCAE(width=width, seed=seed, **options), augment
+
+
+def trained(
+    name: str, training: Path, folder: Path, *, width: int = 128, seed: int = 0, **budget: Any
+) -> Path:
+    """The codec file of a twin, trained as `mrdcae train` trains.
+
+    A twin that is in `folder` already is not trained again.
+
+    Args:
+        name: a key of `TWINS`.
+        training: the folder that `data_scripts.training_set` made.
+        folder: receives a folder of the twin, with its codec, best weights and `log.csv`.
+        width: channels of the residual blocks.
+        seed: of weights and crops.
+        budget: epochs, steps, batch, size and learning_rate of `training.run.train`.
     """
+    from mrdcae_lite.training.run import freeze, train
+
     file = folder / name / "trained.keras-codec"
     if not file.exists():
-        sets = [str(training / "train"), "--validation", str(training / "validation")]
-        if cli.main(["train", *sets, "--to", str(file.parent), *budget, *TWINS[name]]):
-            raise DataError(f"{name} could not be trained; mend that and run again")
+        photographs, judges = (
+            [read_image(path) for path in pictures_in(training / part)]
+            for part in ("train", "validation")
+        )
+        model, augment = made(name, width, seed)
+        train(model, photographs, judges, file.parent, augment=augment, seed=seed, **budget)
+        freeze(model, photographs, seed=seed).save(file)
     return file
 
 

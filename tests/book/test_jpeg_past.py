@@ -93,13 +93,6 @@ def test_a_wrong_picture_is_not_measured(tmp_path: Path) -> None:
         jpeg_past.measure(tmp_path / "flowers17", tmp_path / "kodak")
 
 
-def test_rounding_reaches_every_level() -> None:
-    assert jpeg_past.rounded({"a": [1.23456, {"b": 2.0}], "c": 3}) == {
-        "a": [1.2346, {"b": 2.0}],
-        "c": 3,
-    }
-
-
 def test_the_committed_figures_belong_to_the_listed_files() -> None:
     assert COMMITTED["data"] == jpeg_past.provenance("flowers17", "kodak")["data"]
     files, listed = COMMITTED["flowers17"], fetch.entry("flowers17")

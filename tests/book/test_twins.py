@@ -7,7 +7,6 @@ import pytest
 
 import mrdcae_lite as mr
 from book.experiments import twins
-from data_scripts import DataError
 
 
 def test_a_rank_router_gives_the_levels_in_the_shares_of_another_map():
@@ -35,23 +34,25 @@ def test_every_router_keeps_the_shares_except_the_one_without_routing(photograph
             np.testing.assert_array_equal(np.sort(routed, axis=None), np.sort(like, axis=None))
 
 
-def test_a_twin_that_is_there_is_not_trained_again(tmp_path, monkeypatch):
-    calls = []
-    monkeypatch.setattr(twins.cli, "main", lambda arguments: calls.append(arguments) or 0)
+def test_a_twin_differs_from_the_whole_in_its_idea_alone():
+    whole, crops_change = twins.made("all-three", width=4, seed=0)
+    for name in twins.TWINS:
+        model, augment = twins.made(name, width=4, seed=0)
+        assert augment is (name != "no-augmentation")
+        different = {
+            key
+            for key, value in model.get_config().items()
+            if key != "name" and value != whole.get_config()[key]
+        }
+        assert different == {*twins.TWINS[name]} - {"augment"}, name
+    assert crops_change
+
+
+def test_a_twin_that_is_there_is_not_trained_again(tmp_path):
     file = tmp_path / "standard" / "trained.keras-codec"
-    assert twins.trained("standard", Path("training"), tmp_path, ["--blocks", "1"]) == file
-    assert calls[0][-2:] == ["--encoder-blocks", "3"]  # a twin's own choice has the last word
-    assert "1" in calls[0]
     file.parent.mkdir()
     file.write_bytes(b"")
-    twins.trained("standard", Path("training"), tmp_path)
-    assert len(calls) == 1
-
-
-def test_a_twin_that_fails_to_train_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(twins.cli, "main", lambda arguments: 2)
-    with pytest.raises(DataError, match="no-attention could not be trained"):
-        twins.trained("no-attention", Path("training"), tmp_path)
+    assert twins.trained("standard", Path("nowhere"), tmp_path) == file
 
 
 def test_routers_are_set_against_giving_every_patch_every_level(tiny_codec, tmp_path, monkeypatch):
