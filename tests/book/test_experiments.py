@@ -200,7 +200,7 @@ CODE = "from one import score as s\nimport one.two as t\nstart = s(1) + t.other(
 @pytest.mark.parametrize(
     ("code", "same"),
     [
-        (CODE.replace("(1)", "( 1 )  # a comment"), True),
+        (CODE.replace("(1)", "( 1 )") + "  # a comment", True),
         ("from elsewhere import other, score\nstart = score(1) + other(2)", True),
         (CODE.replace("1", "3"), False),
         (CODE.replace("import score", "import mean"), False),
