@@ -72,7 +72,7 @@ results: $(INSTALLED) ## keep the results of the full profile in book/results, t
 	$(PY) -m book.experiments.run keep --to _build/experiments/full
 
 bench: $(INSTALLED) ## time all codecs side by side on one thread into book/results/bench.json
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(PY) -m data_scripts.benchmark_codecs --out book/results/bench.json
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(PY) -m book.experiments.bench_codecs --out book/results/bench.json
 
 lock: $(INSTALLED) ## resolve pyproject.toml again into requirements.lock and environment.yml
 	$(UV) compile pyproject.toml --universal --python-version 3.11 --all-extras \

@@ -5,7 +5,8 @@
     python -m book.experiments.run keep --to DIR
 
 A run is one notebook with one set of parameters. Its result is a small JSON file that names
-everything it depends on by hash, so that a later change of notebook, weights or data shows.
+everything it depends on: notebook, weights and data by hash, and what it was measured with by a
+fingerprint of its behaviour, so that a later change of any of them shows.
 """
 
 import argparse
@@ -18,29 +19,25 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import jsonschema
-import nbformat
 import papermill
 import yaml
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
+from book.experiments import inputs
+from book.experiments.measured import MEASURED
 from mrdcae_lite.core.files import write_atomically
-from mrdcae_lite.models import registry
 
 HERE = Path(__file__).resolve().parent
 BOOK = HERE.parent
 ROOT = BOOK.parent
 RESULTS = BOOK / "results" / "experiments"
-CHECKSUMS = ROOT / "data_scripts" / "checksums"
-PACKAGE = ROOT / "mrdcae_lite"
 PROFILES = ("smoke", "full")
-MEASURED = "application/vnd.mrdcae.measured+json"
 GIVEN = ("data", "folder", "seed")  # parameters that a notebook gets if it declares them
 PACKAGES = ("keras", "numpy", "pillow", "scikit-image", "scipy", "constriction")
 
@@ -60,17 +57,19 @@ class Run:
     parameters: Mapping[str, Any]
     weights: Sequence[str]
     data: Sequence[str]
+    parts: Sequence[str]
 
     @property
     def notebook(self) -> Path:
         return HERE / f"{self.experiment}.ipynb"
 
     def inputs(self) -> dict[str, Any]:
-        """The hashes of all that would make the result another one."""
+        """Hashes and fingerprints of all that would make the result another one."""
         return {
-            "notebook": code_hash(self.notebook),
-            "weights": {name: weights_hash(name) for name in self.weights},
-            "data": {name: data_hash(name) for name in self.data},
+            "notebook": inputs.code_hash(self.notebook),
+            "weights": {name: inputs.weights_hash(name) for name in self.weights},
+            "data": {name: inputs.data_hash(name) for name in self.data},
+            "behaviour": {part: inputs.behaviour(part) for part in self.parts},
         }
 
 
@@ -88,7 +87,8 @@ def grid(profile: str, file: Path = HERE / "grid.yml") -> dict[str, Run]:
                 suffix = f"-seed{seed}" if len(seeds) > 1 else ""
                 name = f"{experiment}-{case}{suffix}"
                 weights = entry.get("weights", ["lite"])
-                run = Run(experiment, name, profile, seed, parameters, weights, data)
+                parts = [*weights, *entry.get("measured_with", [])]
+                run = Run(experiment, name, profile, seed, parameters, weights, data, parts)
                 _check_declared(run)
                 runs[name] = run
     return runs
@@ -112,40 +112,7 @@ def _check_declared(run: Run) -> None:
         )
 
 
-# --- what a result depends on ---------------------------------------------------------------
-
-
-def code_hash(notebook: Path) -> str:
-    """The hash of a notebook's code; prose may change without making results stale."""
-    cells = nbformat.read(notebook, as_version=4).cells
-    code = [cell.source for cell in cells if cell.cell_type == "code"]
-    return sha256("\n\0".join(code).encode()).hexdigest()
-
-
-def weights_hash(name: str) -> str:
-    """The hash of a shipped codec file as it lies there."""
-    return sha256((PACKAGE / "weights" / registry()[name]["file"]).read_bytes()).hexdigest()
-
-
-def model_id(name: str) -> str:
-    """The id of a shipped codec as `.mrdc` files name it."""
-    return registry()[name]["id"]
-
-
-def data_hash(name: str) -> str:
-    """The hash of a data set's list of checksums, or of what stands in for such a list."""
-    if name == "scikit-image":  # its pictures come with the library
-        return sha256(version(name).encode()).hexdigest()
-    files = {
-        "bundled": sorted((PACKAGE / "samples").glob("*.png")),
-        "kodak": [CHECKSUMS / "kodak.sha256"],
-        "flowers17": [CHECKSUMS / "flowers17.sha256"],
-        "training": [CHECKSUMS / "photos_train.sha256", CHECKSUMS / "flowers17.sha256"],
-    }[name]
-    total = sha256()
-    for file in files:
-        total.update(sha256(file.read_bytes()).digest())
-    return total.hexdigest()
+# --- what has changed -----------------------------------------------------------------------
 
 
 def stale(results: Path = RESULTS) -> dict[str, list[str]]:
@@ -166,6 +133,9 @@ def _changes(result: Mapping[str, Any], run: Run | None) -> list[str]:
     for kind in ("weights", "data"):
         names = sorted({*then[kind], *now[kind]})
         changed += [f"{kind} {n}" for n in names if then[kind].get(n) != now[kind].get(n)]
+    changed += filter(None, (inputs.moved(*pair) for pair in then["behaviour"].items()))
+    missing = {*now["behaviour"]} ^ {*then["behaviour"]}
+    changed += [f"behaviour {part}" for part in sorted(missing)]
     return changed if result["parameters"] == run.parameters else [*changed, "parameters"]
 
 
@@ -207,7 +177,7 @@ def execute(run: Run, to: Path, data: Path) -> dict[str, Any]:
         "seed": run.seed,
         "parameters": run.parameters,
         "inputs": run.inputs(),
-        "models": {name: model_id(name) for name in run.weights},
+        "models": {name: inputs.model_id(name) for name in run.weights},
         "versions": {name: version(name) for name in PACKAGES},
         "seconds": round(time.monotonic() - started, 1),
         **collected(notebook, run.name),
@@ -395,6 +365,16 @@ def _keep(options: argparse.Namespace) -> None:
             target = BOOK / file.relative_to(made)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(file, target)
+    named: dict[str, set[str]] = {}
+    for result in read_results(RESULTS).values():
+        for part, name in result["inputs"]["behaviour"].items():
+            named.setdefault(part, set()).add(name)
+    lost = inputs.keep_fingerprints(named)
+    if lost:
+        raise ExperimentError(
+            f"code has changed since the results were made with {', '.join(lost)}: "
+            "run make experiments PROFILE=full again"
+        )
     print(f"kept in {RESULTS.relative_to(ROOT)}; commit it")
 
 

@@ -1,4 +1,4 @@
-"""What the experiment notebooks share: pictures, codecs at equal bytes, artefacts, measurements.
+"""What the experiment notebooks share: pictures, codecs at equal bytes, artefacts, figures.
 
     python -m book.experiments.toolbox stand-ins
 
@@ -8,8 +8,7 @@ without any download. What is measured on them means nothing.
 
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,13 @@ from skimage.color import deltaE_ciede2000, gray2rgb, rgb2gray, rgb2lab
 from skimage.filters import sobel
 
 import mrdcae_lite as mr
+from book.experiments.measured import Measured as Measured
 from data_scripts import DataError, flowers17
 from data_scripts.manifest import load as listed
+from mrdcae_lite.evaluation import benchmark, curves
 from mrdcae_lite.evaluation.baselines import BASELINES, encode_to_size
-from mrdcae_lite.evaluation.benchmark import OURS, Point, benchmark
 from mrdcae_lite.evaluation.metrics import ssim_db
+from mrdcae_lite.evaluation.report import OURS
 from mrdcae_lite.io.images import read_image, standardise, write_image
 
 Pixels = NDArray[np.uint8]
@@ -75,17 +76,21 @@ def paths(name: str, data: str, limit: int | None = None) -> list[Path]:
     if not folder.is_dir():
         raise DataError(f"expected pictures in {folder}, found none; run make data, or give DATA=")
     if name == "kodak":
-        return _verified("kodak", benchmark.pictures([folder], limit))
+        return verified("kodak", benchmark.pictures([folder], limit))
     test = flowers17.splits(folder).test[::EVERY]
-    return _verified("flowers17", benchmark.pictures(test, limit))
+    return verified("flowers17", benchmark.pictures(test, limit))
 
 
-def _verified(name: str, found: list[Path]) -> list[Path]:
+def verified(name: str, found: Sequence[Path]) -> list[Path]:
+    """Files of a data set, each compared with its listed checksum."""
     sums = listed(name).files
     for path in found:
-        if pooch.file_hash(str(path)) != sums.get(path.name):
-            raise DataError(f"{path} is not the file that is listed; run data_scripts.{name} again")
-    return found
+        state = "missing" if not path.is_file() else "not the file listed"
+        if state == "missing" or pooch.file_hash(str(path)) != sums.get(path.name):
+            raise DataError(
+                f"{path} is {state}; run python -m data_scripts.{name} --to {path.parent}"
+            )
+    return list(found)
 
 
 def pictures(name: str, data: str, limit: int | None = None) -> dict[str, Pixels]:
@@ -133,16 +138,10 @@ def within(name: str, image: Pixels, size: int, codec: mr.Codec) -> tuple[bytes,
     return data, BASELINES[name].decode(data)
 
 
-def points(columns: Mapping[str, Sequence[float | None]]) -> tuple[Point, ...]:
-    """The points of a codec on a picture, from the columns of an evaluation's report."""
-    rows = zip(*(columns[key] for key in benchmark.COLUMNS), strict=True)
-    return tuple(Point(*(math.nan if v is None else v for v in row)) for row in rows)
-
-
 def at_rate(report: Mapping[str, Any], codec: str, measure: str, bpp: float) -> list[float]:
     """A measure of a codec at a rate on each picture; NaN where its curve does not reach it."""
     each = report["photographs"]
-    return [benchmark.value_at(points(p["points"][codec]), measure, bpp) for p in each]
+    return [curves.value_at(curves.from_columns(p["points"][codec]), measure, bpp) for p in each]
 
 
 def rate_for(curve: Mapping[str, Sequence[float]], measure: str, wanted: float) -> float:
@@ -185,52 +184,6 @@ def sharpness(image: Pixels, restored: Pixels) -> float:
 def colour_error(image: Pixels, restored: Pixels) -> float:
     """Mean colour difference by CIEDE2000; about 1 can just be seen."""
     return float(np.mean(deltaE_ciede2000(rgb2lab(image), rgb2lab(restored))))
-
-
-# --- measurements ---------------------------------------------------------------------------
-
-
-@dataclass
-class Measured:
-    """The measurements of a run; shown as the last value of a notebook, they are its result."""
-
-    values: dict[str, dict[str, Any]] = field(default_factory=dict)
-    series: dict[str, dict[str, list[Any]]] = field(default_factory=dict)
-
-    def value(
-        self, name: str, values: float | Iterable[float], unit: str, tolerance: float | None = None
-    ) -> None:
-        """Note a number, or the mean of several with their standard deviation.
-
-        `tolerance` says how far a repetition on another machine may lie off, in the same unit;
-        without it that is one hundredth of the value. What is not finite is left out of a mean.
-        """
-        several = np.atleast_1d(np.asarray(values, np.float64))
-        finite = several[np.isfinite(several)]
-        mean = plain(finite.mean()) if len(finite) else None
-        self.values[name] = {
-            "value": mean,
-            "unit": unit,
-            "n": len(finite),
-            "spread": plain(finite.std(ddof=1)) if len(finite) > 1 else None,
-            "tolerance": plain(abs(mean or 0) / 100 if tolerance is None else tolerance),
-        }
-
-    def columns(self, name: str, /, **columns: Iterable[Any]) -> None:
-        """Note columns of numbers or words for a figure."""
-        self.series[name] = {key: [plain(v) for v in values] for key, values in columns.items()}
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        lines = [f"{key}: {v['value']} {v['unit']}, n = {v['n']}" for key, v in self.values.items()]
-        content = {"values": self.values, "series": self.series}
-        return {"application/vnd.mrdcae.measured+json": content, "text/plain": "\n".join(lines)}
-
-
-def plain(value: Any) -> Any:
-    """A word as it is; a number with six digits, None if it is not finite."""
-    if isinstance(value, str):
-        return value
-    return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
 # --- figures --------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import nbformat
 import pytest
 import yaml
 
+from book.experiments import inputs
 from book.experiments import run as experiments
 from book.experiments.run import ExperimentError
 
@@ -133,7 +134,7 @@ def test_a_run_gives_what_its_notebook_showed_and_a_failed_one_keeps_its_noteboo
     grid = experiments.grid("full", write_grid(here, one=runs, broken=runs))
     found = experiments.execute(grid["one-a"], here / "out", here)
     assert found["values"]["score"]["value"] == 8
-    assert found["inputs"]["notebook"] == experiments.code_hash(here / "one.ipynb")
+    assert found["inputs"]["notebook"] == inputs.code_hash(here / "one.ipynb")
     with pytest.raises(ExperimentError, match=r"broken-a failed in cell In \[3\]: ZeroDivision"):
         experiments.execute(grid["broken-a"], here / "out", here)
     assert "ZeroDivisionError" in (here / "out" / "executed" / "broken-a.ipynb").read_text()
@@ -164,21 +165,14 @@ def test_a_result_is_the_same_after_writing(result):
     assert json.loads(experiments.to_text(result)) == result
 
 
-def test_no_committed_result_is_stale():
-    for result in experiments.read_results(experiments.RESULTS).values():
-        experiments.check(result)
-        assert result["profile"] == "full"
-    assert experiments.stale() == {}, "run make experiments PROFILE=full, then make results"
-
-
 def test_changed_weights_make_a_result_stale(result, tmp_path, monkeypatch):
     keep(tmp_path, result)
     assert experiments.stale(tmp_path) == {}
-    shutil.copytree(experiments.PACKAGE / "weights", tmp_path / "package" / "weights")
+    shutil.copytree(inputs.PACKAGE / "weights", tmp_path / "package" / "weights")
     file = tmp_path / "package" / "weights" / "lite.keras-codec"
     file.write_bytes(file.read_bytes()[:-1] + b"?")
-    shutil.copytree(experiments.PACKAGE / "samples", tmp_path / "package" / "samples")
-    monkeypatch.setattr(experiments, "PACKAGE", tmp_path / "package")
+    shutil.copytree(inputs.PACKAGE / "samples", tmp_path / "package" / "samples")
+    monkeypatch.setattr(inputs, "PACKAGE", tmp_path / "package")
     assert experiments.stale(tmp_path) == {"storage-bundled": ["weights lite"]}
 
 
@@ -195,17 +189,30 @@ def test_a_changed_grid_makes_a_result_stale(result, tmp_path, change, said):
 
 
 def test_changed_data_and_code_make_a_result_stale(result, tmp_path):
-    inputs = {**result["inputs"], "notebook": "0" * 64, "data": {"bundled": "0" * 64}}
-    keep(tmp_path, result | {"inputs": inputs})
+    other = {**result["inputs"], "notebook": "0" * 64, "data": {"bundled": "0" * 64}}
+    keep(tmp_path, result | {"inputs": other})
     assert experiments.stale(tmp_path) == {"storage-bundled": ["notebook", "data bundled"]}
 
 
-def test_prose_may_change_and_code_may_not(here):
-    hashes = [
-        experiments.code_hash(write_notebook(here, "one", code, prose))
-        for code, prose in ((SHOW, "a"), (SHOW, "b"), (SHOW + " ", "b"))
-    ]
-    assert hashes[0] == hashes[1] != hashes[2]
+CODE = "from one import score as s\nimport one.two as t\nstart = s(1) + t.other(2)"
+
+
+@pytest.mark.parametrize(
+    ("code", "same"),
+    [
+        (CODE.replace("(1)", "( 1 )") + "  # a comment", True),
+        ("from elsewhere import other, score\nstart = score(1) + other(2)", True),
+        (CODE.replace("1", "3"), False),
+        (CODE.replace("import score", "import mean"), False),
+        (CODE.replace("t.other", "t.another"), False),
+        (CODE.replace("start =", "begin ="), False),
+        ("start = s(1) + t.other(2)", False),
+    ],
+)
+def test_prose_comments_and_modules_may_change_and_code_may_not(tmp_path, code, same):
+    before = inputs.code_hash(write_notebook(tmp_path, "one", CODE, "Prose."))
+    after = inputs.code_hash(write_notebook(tmp_path, "one", code, "Other prose."))
+    assert (before == after) is same
 
 
 def test_values_outside_the_tolerance_are_named(result, tmp_path):
@@ -258,7 +265,7 @@ def snakemake(folder):
 def test_snakemake_goes_on_after_a_failure_and_repeats_only_what_failed(tmp_path):
     folder = tmp_path / "book" / "experiments"
     folder.mkdir(parents=True)
-    for name in ("run.py", "Snakefile", "result.schema.json"):
+    for name in ("run.py", "inputs.py", "measured.py", "Snakefile", "result.schema.json"):
         shutil.copy(experiments.HERE / name, folder)
     write_notebook(folder, "broken", "1 / 0")
     write_notebook(folder, "whole")

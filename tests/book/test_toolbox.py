@@ -8,9 +8,10 @@ import pytest
 
 import mrdcae_lite as mr
 from book.experiments import toolbox
+from book.experiments.measured import MEASURED, plain
 from data_scripts import DataError
+from mrdcae_lite.evaluation import benchmark
 from mrdcae_lite.evaluation.baselines import BASELINES
-from mrdcae_lite.evaluation.benchmark import benchmark
 
 CURVE = {"bpp": [0.2, 0.5, 1.0, 3.0], "psnr": [28, 31, 34, 40], "ssim": [0.8, 0.9, 0.95, 0.99]}
 
@@ -37,7 +38,7 @@ def test_missing_pictures_and_strange_ones_are_named(tmp_path):
         toolbox.paths("kodak", str(tmp_path))
     (tmp_path / "kodak").mkdir()
     mr.write_image(tmp_path / "kodak" / "kodim01.png", mr.sample("dog")[:32, :32])
-    with pytest.raises(DataError, match=r"kodim01.png is not the file that is listed"):
+    with pytest.raises(DataError, match=r"kodim01.png is not the file listed; run python -m"):
         toolbox.paths("kodak", str(tmp_path))
 
 
@@ -98,9 +99,16 @@ def test_what_a_notebook_shows_is_plain_json():
     measured.value("share", np.float32(0.25), "")
     measured.columns("curve", bpp=np.array([0.5, math.inf]), name=["a", "b"])
     bundle = measured._repr_mimebundle_()
-    content = json.loads(json.dumps(bundle["application/vnd.mrdcae.measured+json"]))
+    content = json.loads(json.dumps(bundle[MEASURED]))
     assert content["series"]["curve"] == {"bpp": [0.5, None], "name": ["a", "b"]}
     assert "share: 0.25" in bundle["text/plain"]
+
+
+def test_numbers_are_rounded_in_every_nest():
+    assert plain({"a": [1.2345678, {"b": math.nan}], "c": 3}) == {
+        "a": [1.23457, {"b": None}],
+        "c": 3,
+    }
 
 
 def test_the_figure_has_a_curve_for_every_codec_and_published_ones_in_psnr_alone():

@@ -1,6 +1,6 @@
 """Measure what the flower set's JPEG past does to compression ratios, for the data chapter.
 
-    python -m data_scripts.measure --flowers DIR --kodak DIR --out book/results/data.json
+    python -m book.experiments.jpeg_past --flowers DIR --kodak DIR --out book/results/data.json
 
 Two questions: what the files are (size, quality, chroma resolution), and what plain JPEG reaches
 at 42:1 on them, at their own size and resized, beside Kodak. Takes three to six minutes.
@@ -19,10 +19,11 @@ from typing import Any
 
 import numpy as np
 import PIL
-import pooch
 from PIL import Image, JpegImagePlugin, features
 from tqdm import tqdm
 
+from book.experiments.measured import plain
+from book.experiments.toolbox import verified
 from data_scripts import DataError
 from data_scripts.command import Parser, guarded
 from data_scripts.flowers17 import IMAGES, splits
@@ -31,7 +32,7 @@ from data_scripts.manifest import load
 from mrdcae_lite.core.distortion import psnr
 from mrdcae_lite.core.pixels import RGB
 from mrdcae_lite.evaluation.baselines import BASELINES, encode_to_size
-from mrdcae_lite.evaluation.benchmark import at_rate
+from mrdcae_lite.evaluation.curves import at_rate
 from mrdcae_lite.io.images import read_image, standardise
 
 RATIO = 42  # the largest compression ratio that the report states
@@ -151,8 +152,11 @@ def split_sizes(folder: Path) -> Facts:
 
 
 def measure(flowers: Path, kodak: Path) -> Facts:
-    """All of the chapter's figures, rounded to what they carry."""
-    paths, lossless = _verified("flowers17", flowers), _verified("kodak", kodak)
+    """All of the chapter's figures."""
+    paths, lossless = (
+        verified(name, [folder / file for file in sorted(load(name).files)])
+        for name, folder in (("flowers17", flowers), ("kodak", kodak))
+    )
     spread, least = [paths[i] for i in SPREAD], [paths[i] for i in LEAST_SPREAD]
     same: Callable[[RGB], RGB] = np.asarray
     small: Callable[[RGB], RGB] = partial(standardise, size=SIDE)
@@ -171,26 +175,6 @@ def measure(flowers: Path, kodak: Path) -> Facts:
     }
 
 
-def _verified(name: str, folder: Path) -> list[Path]:
-    """The files of a data set in order, each compared with its listed checksum."""
-    for file, digest in sorted(load(name).files.items()):
-        state = "missing" if not (folder / file).is_file() else "not the file listed"
-        if state == "missing" or pooch.file_hash(str(folder / file)) != digest:
-            raise DataError(
-                f"{folder / file} is {state}; run python -m data_scripts.{name} --to {folder}"
-            )
-    return [folder / file for file in sorted(load(name).files)]
-
-
-def rounded(found: object, digits: int = 4) -> object:
-    """The same nest of dicts and lists with its floats rounded."""
-    if isinstance(found, dict):
-        return {key: rounded(value, digits) for key, value in found.items()}
-    if isinstance(found, list):
-        return [rounded(value, digits) for value in found]
-    return round(found, digits) if isinstance(found, float) else found
-
-
 def provenance(*names: str) -> Facts:
     """What the figures depend on: versions, and the hash of every data set's list of checksums."""
     lists = {name: json.dumps(sorted(load(name).files.items())) for name in names}
@@ -205,7 +189,7 @@ def provenance(*names: str) -> Facts:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, and write the figures to a file."""
-    parser: argparse.ArgumentParser = Parser(prog="data_scripts.measure")
+    parser: argparse.ArgumentParser = Parser(prog="book.experiments.jpeg_past")
     parser.add_argument("--flowers", type=Path, required=True, help="folder of flowers17")
     parser.add_argument("--kodak", type=Path, required=True, help="folder of kodak")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
@@ -214,8 +198,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _write(flowers: Path, kodak: Path, out: Path) -> None:
-    found = {"command": "python -m data_scripts.measure"} | provenance("flowers17", "kodak")
-    text = json.dumps(rounded(found | measure(flowers, kodak)), indent=1)
+    found = {"command": "python -m book.experiments.jpeg_past"} | provenance("flowers17", "kodak")
+    text = json.dumps(plain(found | measure(flowers, kodak)), indent=1)
     out.write_text(text + "\n", encoding="utf-8")
     print(text)
 

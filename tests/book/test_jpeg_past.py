@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_scripts import DataError, leaks, manifest, measure
+from book.experiments import jpeg_past
+from data_scripts import DataError, leaks, manifest
 from mrdcae_lite.core.distortion import psnr
 from mrdcae_lite.evaluation.baselines import BASELINES
 from mrdcae_lite.io.images import read_image, sample
@@ -28,7 +29,7 @@ def found(tmp_path: Path) -> list[Path]:
 
 
 def test_quality_and_chroma_are_read_off_the_files(found: list[Path]) -> None:
-    facts = measure.stored(found)
+    facts = jpeg_past.stored(found)
     assert (facts["files"], facts["quality_75"], facts["chroma_halved"]) == (4, 3, 3)
     sizes = np.array([path.stat().st_size for path in found])
     assert facts["bytes"] == sizes.sum()
@@ -41,11 +42,11 @@ def test_quality_and_chroma_are_read_off_the_files(found: list[Path]) -> None:
 def test_what_is_no_jpeg_is_named(tmp_path: Path) -> None:
     Image.fromarray(sample("dog")).save(tmp_path / "a.jpg", "PNG")
     with pytest.raises(DataError, match=r"expected a JPEG file, .*a\.jpg is PNG; fetch it again"):
-        measure.stored([tmp_path / "a.jpg"])
+        jpeg_past.stored([tmp_path / "a.jpg"])
 
 
 def test_a_second_time_at_the_same_quality_is_nearly_free(found: list[Path]) -> None:
-    same, other = measure.encoded_again(found[:2]), measure.encoded_again(found[3:])
+    same, other = jpeg_past.encoded_again(found[:2]), jpeg_past.encoded_again(found[3:])
     assert same["least_psnr"] > 45
     assert 0.97 < same["mean_size_share"] < 1.06
     assert other["mean_psnr_of_changed"] < same["least_psnr"] - 5
@@ -54,14 +55,14 @@ def test_a_second_time_at_the_same_quality_is_nearly_free(found: list[Path]) -> 
 def test_a_picture_that_does_not_change_is_counted_and_not_averaged(tmp_path: Path) -> None:
     Image.new("RGB", (64, 64), (128, 128, 128)).save(tmp_path / "a.jpg", quality=75)
     Image.fromarray(sample("dog")).save(tmp_path / "b.jpg", quality=75)
-    facts = measure.encoded_again([tmp_path / "a.jpg", tmp_path / "b.jpg"])
+    facts = jpeg_past.encoded_again([tmp_path / "a.jpg", tmp_path / "b.jpg"])
     assert (facts["files"], facts["unchanged"]) == (2, 1)
     assert math.isfinite(facts["least_psnr"])
     assert math.isfinite(facts["mean_psnr_of_changed"])
 
 
 def test_the_three_ways_to_read_a_rate_agree_on_one_picture(found: list[Path]) -> None:
-    facts = measure.at_42(found[3:] * 2, np.asarray, "one")
+    facts = jpeg_past.at_42(found[3:] * 2, np.asarray, "one")
     assert facts["each"]["mean"] == pytest.approx(facts["averaged_curve"])
     assert facts["each"]["standard_error"] == pytest.approx(0, abs=1e-9)
     assert facts["real_files"]["mean"] == pytest.approx(facts["each"]["mean"], abs=0.7)
@@ -77,7 +78,7 @@ def test_a_missing_set_is_one_line_and_code_2(
 ) -> None:
     folder = str(tmp_path / "none")
     arguments = ["--flowers", folder, "--kodak", folder, "--out", str(tmp_path / "out.json")]
-    assert measure.main(arguments) == 2
+    assert jpeg_past.main(arguments) == 2
     error = capsys.readouterr().err
     assert "image_0001.jpg is missing; run python -m data_scripts.flowers17" in error
     assert error.count("\n") == 1
@@ -89,18 +90,11 @@ def test_a_wrong_picture_is_not_measured(tmp_path: Path) -> None:
     for name in manifest.load("flowers17").files:
         (tmp_path / "flowers17" / name).write_bytes(b"another picture")
     with pytest.raises(DataError, match=r"image_0001\.jpg is not the file listed; run python"):
-        measure.measure(tmp_path / "flowers17", tmp_path / "kodak")
-
-
-def test_rounding_reaches_every_level() -> None:
-    assert measure.rounded({"a": [1.23456, {"b": 2.0}], "c": 3}) == {
-        "a": [1.2346, {"b": 2.0}],
-        "c": 3,
-    }
+        jpeg_past.measure(tmp_path / "flowers17", tmp_path / "kodak")
 
 
 def test_the_committed_figures_belong_to_the_listed_files() -> None:
-    assert COMMITTED["data"] == measure.provenance("flowers17", "kodak")["data"]
+    assert COMMITTED["data"] == jpeg_past.provenance("flowers17", "kodak")["data"]
     files, listed = COMMITTED["flowers17"], manifest.entry("flowers17")
     assert (files["files"], files["bytes"]) == (listed["files"], listed["bytes"])
     assert files["mean_bytes"] == pytest.approx(listed["bytes"] / listed["files"], abs=1e-4)

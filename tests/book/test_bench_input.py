@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_scripts import DataError, benchmark_input
+from book.experiments import bench_input
+from data_scripts import DataError
 from mrdcae_lite.io.images import sample, sample_names
 
 ROOT = Path(__file__).parents[2]
@@ -36,28 +37,28 @@ def images() -> list[np.ndarray]:
 
 
 def test_every_stage_of_the_preparation_is_timed(images):
-    spent = benchmark_input.stages(images, crops=16)
+    spent = bench_input.stages(images, crops=16)
     assert list(spent) == STAGES
     assert all(value >= 0 for value in spent.values())
     assert sum(spent.values()) > 0
 
 
 def test_the_pipeline_costs_at_least_what_its_crops_cost(images):
-    assert 0 < benchmark_input.pipeline(images, crops=64) < 1000
+    assert 0 < bench_input.pipeline(images, crops=64) < 1000
 
 
 def test_the_first_steps_are_not_counted(images, monkeypatch):
     """With a clock of one second a call, n steps take n seconds, whatever came before."""
     ticks = iter(range(1000))
-    monkeypatch.setattr(benchmark_input.time, "process_time", lambda: float(next(ticks)))
-    assert benchmark_input.step(images, Small(), steps=3) == 1000 / benchmark_input.BATCH
+    monkeypatch.setattr(bench_input.time, "process_time", lambda: float(next(ticks)))
+    assert bench_input.step(images, Small(), steps=3) == 1000 / bench_input.BATCH
 
 
 def test_without_a_folder_the_bundled_photographs_are_used(tmp_path):
-    assert len(benchmark_input.photographs(None)) == len(sample_names())
+    assert len(bench_input.photographs(None)) == len(sample_names())
     Image.fromarray(sample("dog")).save(tmp_path / "a.png")
     (tmp_path / "notes.txt").write_text("no picture")
-    assert len(benchmark_input.photographs(tmp_path)) == 1
+    assert len(bench_input.photographs(tmp_path)) == 1
 
 
 @pytest.mark.parametrize(("content", "message"), [(None, "found none"), (b"x", "a kind that Pi")])
@@ -65,14 +66,14 @@ def test_a_folder_without_readable_pictures_is_named(tmp_path, content, message)
     if content:
         (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(DataError, match=message):
-        benchmark_input.photographs(tmp_path)
+        bench_input.photographs(tmp_path)
 
 
 def test_the_command_writes_what_the_chapter_draws(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(benchmark_input, "MRDCAE", Small)
+    monkeypatch.setattr(bench_input, "MRDCAE", Small)
     Image.fromarray(sample("dog")).save(tmp_path / "dog.png")
     out = tmp_path / "out.json"
-    assert benchmark_input.main(["--photographs", str(tmp_path), "--out", str(out)]) == 0
+    assert bench_input.main(["--photographs", str(tmp_path), "--out", str(out)]) == 0
     found = json.loads(out.read_text())
     assert list(found) == list(COMMITTED)
     assert found["photographs"] == 1

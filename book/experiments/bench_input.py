@@ -1,6 +1,6 @@
 """Time the input pipeline alone and the training step that waits for it.
 
-    python -m data_scripts.benchmark_input [--photographs DIR] [--out FILE.json]
+    python -m book.experiments.bench_input [--photographs DIR] [--out FILE.json]
 
 Without a folder the bundled photographs are used. All times are processor time of this program,
 in milliseconds a crop, so that other programs on the machine do not count. Building the training
@@ -21,7 +21,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from data_scripts import DataError, processor
+from book.experiments.bench_codecs import processor
+from data_scripts import DataError
 from data_scripts.command import Parser, guarded
 from mrdcae_lite.core.pixels import RGB, normalise
 from mrdcae_lite.io.images import ImageError, pictures_in, read_image, sample, sample_names
@@ -33,16 +34,15 @@ from mrdcae_lite.training.run import make_optimizer
 SIZE, BATCH = 128, 8
 CROPS = 1000
 WARM_STEPS, STEPS = 2, 8
-ENDINGS = (".jpg", ".jpeg", ".png")
 
 
 def photographs(folder: Path | None) -> list[RGB]:
     """Read all pictures of a folder, or the bundled ones."""
     if folder is None:
         return [sample(name) for name in sample_names()]
-    paths = pictures_in(folder, ENDINGS)
+    paths = pictures_in(folder)
     if not paths:
-        raise DataError(f"expected .jpg or .png files in {folder}, found none; name another folder")
+        raise DataError(f"expected pictures in {folder}, found none; name another folder")
     try:
         return [read_image(path) for path in paths]
     except ImageError as error:
@@ -107,7 +107,7 @@ def measure(images: Sequence[RGB], model: keras.Model) -> dict[str, Any]:
     """Everything that is compared, with the machine it was measured on."""
     supply, need = pipeline(images), step(images, model)
     return {
-        "command": "python -m data_scripts.benchmark_input",
+        "command": "python -m book.experiments.bench_input",
         "unit": "milliseconds of processor time a crop",
         "crop": [SIZE, SIZE, 3],
         "batch": BATCH,
@@ -128,7 +128,7 @@ def measure(images: Sequence[RGB], model: keras.Model) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, and write the figures to a file where one is named."""
-    parser: argparse.ArgumentParser = Parser(prog="data_scripts.benchmark_input")
+    parser: argparse.ArgumentParser = Parser(prog="book.experiments.bench_input")
     parser.add_argument("--photographs", type=Path, metavar="DIR", help="pictures to cut crops of")
     parser.add_argument("--out", type=Path, metavar="FILE", help="JSON file to write")
     options = parser.parse_args(argv)

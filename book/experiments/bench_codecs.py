@@ -3,7 +3,7 @@
 `make bench` runs it with one thread for every library. All figures are of one machine and one
 run: compare them with each other, not with those of another day.
 
-    python -m data_scripts.benchmark_codecs [--out FILE.json]
+    python -m book.experiments.bench_codecs [--out FILE.json]
 """
 
 import argparse
@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 
 import mrdcae_lite as mr
-from data_scripts import processor
 from data_scripts.command import Parser, guarded
 from mrdcae_lite.core.files import write_atomically
 from mrdcae_lite.core.pixels import RGB
@@ -40,6 +39,14 @@ SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of patches that get the low level alone
 SWEEP = (10, 25, 40, 55, 70)
 QUALITY = 40
 AGAINST = "avif"
+
+
+def processor() -> str:
+    """Name of the machine's processor, to be written beside what was timed on it."""
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text("utf-8").splitlines() if facts.is_file() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
 
 
 def cpu_seconds(task: Callable[[], Any], repeats: int = 3) -> float:
@@ -275,7 +282,7 @@ def _line(row: Mapping[str, Any]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, and write the figures to a file where one is named."""
-    parser = Parser(prog="data_scripts.benchmark_codecs")
+    parser = Parser(prog="book.experiments.bench_codecs")
     parser.add_argument("--out", type=Path, metavar="FILE", help="JSON file to write")
     parser.add_argument("--largest", type=float, default=max(SIZES), metavar="MEGAPIXELS")
     parser.add_argument("--step", choices=("encode", "decode"), help=argparse.SUPPRESS)

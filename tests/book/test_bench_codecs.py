@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import mrdcae_lite as mr
-from data_scripts import benchmark_codecs as bench
+from book.experiments import bench_codecs as bench
 
 
 @pytest.fixture

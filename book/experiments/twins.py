@@ -15,43 +15,47 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_scripts import DataError
-from mrdcae_lite import cli
 from mrdcae_lite.codec import Codec
 from mrdcae_lite.core.pixels import RGB
-from mrdcae_lite.evaluation.benchmark import Entrant, benchmark
+from mrdcae_lite.evaluation.benchmark import CodecUnderTest, measure_point
+from mrdcae_lite.evaluation.curves import compare
 from mrdcae_lite.evaluation.patches import to_patches
 from mrdcae_lite.io.images import read_image
-from mrdcae_lite.training.complexity import TEXTURE_THRESHOLD
+from mrdcae_lite.training.complexity import TEXTURE_THRESHOLD, local_complexity
 
 Routing = NDArray[np.uint8]
 
-TWINS = {
-    "all-three": (),
-    "no-switching": ("--without", "switching"),
-    "no-resolutions": ("--without", "resolutions", "--encoder-blocks", "2"),
-    "no-attention": ("--without", "attention"),
-    "no-augmentation": ("--without", "augmentation"),
-    "standard": (
-        *("--without", "resolutions", "--without", "attention", "--without", "switching"),
-        *("--blocks", "3", "--encoder-blocks", "3"),
-    ),
-    "encoder-blocks": ("--encoder-blocks", "2"),
+TWINS: dict[str, dict[str, Any]] = {
+    "all-three": {},
+    "no-switching": {"without": ("switching",)},
+    "no-resolutions": {"without": ("resolutions",), "encoder_blocks": 2},
+    "no-attention": {"without": ("attention",)},
+    "no-augmentation": {"without": ("augmentation",)},
+    "standard": {"without": ("resolutions", "switching"), "blocks": 3, "encoder_blocks": 3},
+    "encoder-blocks": {"encoder_blocks": 2},
 }
+"""Options of the training run by twin."""
+
 ROUTED_AT = (5, 20, 35, 50, 65, 80)
 
 
-def trained(name: str, training: Path, folder: Path, budget: Sequence[str] = ()) -> Path:
-    """The codec file of a twin, trained on the folder `data_scripts.training_set` made.
+def trained(name: str, training: Path, folder: Path, **options: Any) -> Path:
+    """The codec file of a twin, trained as `mrdcae train` trains.
 
-    `budget` are further arguments of `mrdcae train`. A twin that is in `folder` already is not
-    trained again.
+    A twin that is in `folder` already is not trained again.
+
+    Args:
+        name: a key of `TWINS`.
+        training: the folder that `data_scripts.training_set` made.
+        folder: receives a folder of the twin, with its codec, best weights and `log.csv`.
+        options: further options of `training.run.TrainingRun`.
     """
+    from mrdcae_lite.training.run import TrainingRun
+
     file = folder / name / "trained.keras-codec"
     if not file.exists():
-        sets = [str(training / "train"), "--validation", str(training / "validation")]
-        if cli.main(["train", *sets, "--to", str(file.parent), *budget, *TWINS[name]]):
-            raise DataError(f"{name} could not be trained; mend that and run again")
+        run = TrainingRun(**TWINS[name], **options)
+        run.train(training / "train", training / "validation", file.parent)
     return file
 
 
@@ -104,17 +108,15 @@ def routers(codec: Codec, paths: Sequence[Path]) -> dict[str, Any]:
         shares += [
             np.bincount(codec.routing_map(image, q).ravel(), minlength=4)[1:] for q in ROUTED_AT
         ]
-        textured = benchmark.complexity(image) > TEXTURE_THRESHOLD
+        textured = local_complexity(image / 255) > TEXTURE_THRESHOLD
         curves = {}
         for name in ROUTERS:
-            entrant = Entrant(name, ROUTED_AT, partial(encode, name), codec.decompress)
-            curves[name] = tuple(
-                benchmark.measure_point(image, entrant, q, textured) for q in ROUTED_AT
-            )
+            routed = CodecUnderTest(name, ROUTED_AT, partial(encode, name), codec.decompress)
+            curves[name] = tuple(measure_point(image, routed, q, textured) for q in ROUTED_AT)
         for name, by_measure in found.items():
             for measure, rates in by_measure.items():
                 anchor = curves["all levels everywhere"]
-                rates.append(benchmark.versus(anchor, curves[name], measure).bd_rate)
+                rates.append(compare(anchor, curves[name], measure).bd_rate)
         print(f"routers: {path.name}", file=sys.stderr, flush=True)
     total = np.sum(shares, axis=0)
     return {
