@@ -1,6 +1,5 @@
 """The book in a browser: every page as it is served, and the archive opened from disk."""
 
-import shutil
 import threading
 import zipfile
 from functools import partial
@@ -11,9 +10,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
+from tests.book.conftest import CHROMIUM
+
 GUARD = 600_000  # milliseconds; only a page that never loads takes as long
 READ_AT_NIGHT = {"index.html", "chapters/start-here.html", "back/format.html"}
 WIDE = "document.documentElement.scrollWidth > innerWidth"
@@ -34,8 +32,6 @@ class Silent(SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def browser():
-    if CHROMIUM is None:
-        pytest.skip("no browser looked at the pages: install Chromium (apt install chromium)")
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox"], timeout=GUARD
