@@ -1,5 +1,6 @@
 """The chapters as written, as executed, and the pages made from them."""
 
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -9,6 +10,15 @@ from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parents[2]
 HTML = ROOT / "_build" / "html"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a browser where there is none; a mark set here makes one line of them all."""
+    reason = "no browser looked at the pages: install Chromium (apt install chromium)"
+    for item in items:
+        if CHROMIUM is None and "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session")
