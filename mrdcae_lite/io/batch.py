@@ -137,9 +137,10 @@ def convert(
     others = _parts(folders)
     try:
         yield from map_unordered(partial(_attempt, task, force), pairs, jobs)
-    finally:
+    except BaseException:
         for part in _parts(folders) - others:  # of a process that was ended while it wrote
             part.unlink(missing_ok=True)
+        raise
 
 
 def map_unordered(
@@ -166,8 +167,9 @@ def map_unordered(
         from joblib import Parallel, delayed, parallel_config
     with parallel_config(backend="loky", inner_max_num_threads=1):
         parallel = Parallel(jobs, return_as="generator_unordered", batch_size=1)
-    with _interrupts_ignored():  # and so they are in the processes that this starts
-        results = parallel(delayed(_in_folder)(Path.cwd(), call, item) for item in items)
+    here = partial(_in_folder, Path.cwd(), call)
+    with _interrupts_ignored():  # the processes that this starts inherit it, and are ended by ours
+        results = parallel(delayed(here)(item) for item in items)
     try:
         for result in results:  # noqa: UP028 - `yield from` would close them, with a warning
             yield result
@@ -200,13 +202,9 @@ def _interrupts_ignored() -> Iterator[None]:
 
 
 def _in_folder(folder: Path, call: Callable[[Item], Result], item: Item) -> Result:
-    """A call in a process that may have been started elsewhere; Ctrl-C ends it, and no more."""
+    """A call in a process that may have been started elsewhere."""
     os.chdir(folder)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        return call(item)
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return call(item)
 
 
 def _attempt(task: Task, force: bool, pair: Pair) -> Outcome:
