@@ -48,7 +48,7 @@ def key_of(master: Path) -> str:
 def with_requirements(notebook: NotebookNode) -> NotebookNode:
     """Tell Gradescope's machine what to install: this package, from its repository."""
     project = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]
-    wanted = f"{project['name']} @ git+{project['urls']['Repository']}"
+    wanted = f"{project['name']}[notebooks] @ git+{project['urls']['Repository']}"
     more = {"requirements": [wanted], "python_version": "3.11"}
     head = next(cell for cell in notebook.cells if "# ASSIGNMENT CONFIG" in cell.source)
     head.source = f"{head.source}\n{yaml.safe_dump(more)}"

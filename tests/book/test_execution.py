@@ -115,7 +115,7 @@ def test_a_record_is_believed_only_with_its_key(tmp_path):
 def test_a_chapter_depends_on_package_lock_programs_and_its_solutions(write):
     inputs = {path.relative_to(paths.ROOT).as_posix() for path in chapters.shared_inputs()}
     programs = {"book/tools/chapters.py", "book/tools/nbval_outputs.py"}
-    assert {"requirements.lock", "mrdcae_lite/metrics.py", *programs} <= inputs
+    assert {"requirements.lock", "mrdcae_lite/evaluation/metrics.py", *programs} <= inputs
     assert not any("__pycache__" in name for name in inputs)
     measuring = paths.CHAPTERS / "measuring.ipynb"
     assert chapters.key_of(measuring, "") == f"-{digest([measuring])}"

@@ -102,4 +102,4 @@ def test_the_autograder_tells_gradescope_what_to_install(assignments):
             assert {"run_autograder", "setup.sh"} <= set(archive.namelist())
             environment = yaml.safe_load(archive.read("environment.yml"))
         wanted = environment["dependencies"][-1]["pip"]
-        assert any(line.startswith("mrdcae-lite @ git+https://") for line in wanted)
+        assert any(line.startswith("mrdcae-lite[notebooks] @ git+https://") for line in wanted)
