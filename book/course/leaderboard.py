@@ -56,6 +56,7 @@ ALLOWED = (
     "constriction",
     "mrdcae_lite.coding.entropy",
     "mrdcae_lite.core.patches",
+    "mrdcae_lite.evaluation.patches",
 )
 """What a submission may import, besides the standard library: tools, but no finished codecs."""
 
