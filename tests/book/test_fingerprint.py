@@ -8,9 +8,9 @@ import pytest
 from book.experiments import fingerprint, inputs, toolbox, twins
 from book.experiments import run as experiments
 from mrdcae_lite.core import quality, rate_distortion
-from mrdcae_lite.evaluation import baselines, benchmark, metrics
+from mrdcae_lite.evaluation import baselines, metrics, report
 from mrdcae_lite.runtime import encoder
-from mrdcae_lite.training import losses, model
+from mrdcae_lite.training import complexity, losses, model
 
 
 def differences(part, **options):
@@ -39,8 +39,8 @@ def test_no_committed_result_is_stale():
         (quality, "COARSEST_STEP", 190 / 255, "standard"),
         (metrics, "SSIM_SIGMA", 1.6, "metrics"),
         (metrics, "MS_SSIM_WEIGHTS", (0.0548, 0.2756, 0.3001, 0.2363, 0.1333), "metrics"),
-        (rate_distortion, "SWITCH_PATCH", 32, "metrics"),
-        (benchmark, "RATES", (0.25, 0.6, 1.0), "metrics"),
+        (complexity, "SWITCH_PATCH", 32, "metrics"),
+        (report, "RATES", (0.25, 0.6, 1.0), "metrics"),
         (toolbox, "EDGE", 0.2, "metrics"),
         (twins, "ROUTED_AT", (5, 50, 80), "routers"),
     ],
