@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrdcae_lite.coding import bitstream
-from mrdcae_lite.coding.bitstream import Header
+from mrdcae_lite.coding.bitstream import MAX_PIXELS, Header
 from mrdcae_lite.coding.metadata import NO_METADATA, Metadata, check_alpha
 from mrdcae_lite.coding.metadata import pack as pack_metadata
 from mrdcae_lite.core.architecture import Architecture
@@ -140,10 +140,10 @@ class Codec:
         return lambda proposed, _: proposed
 
     def _check_roi(self, roi: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-        if len(self.architecture.levels) < bitstream.LEVELS:
+        if self.architecture.resolutions == 1:
             raise ValueError(
-                "roi needs a codec with three levels to give a region more of them. Received: one "
-                "with a single level. Leave roi out, or take the codec lite."
+                "roi needs a codec with three levels. Received: one with a single level. "
+                "Leave roi out, or take the codec lite."
             )
         if roi.shape != shape[:2] or roi.dtype != bool:
             raise ValueError(
@@ -221,9 +221,8 @@ def _check_size(image: RGB) -> None:
     check_rgb(image)
     if not bitstream.size_fits(image.shape[1], image.shape[0]):
         raise ValueError(
-            f"a picture may have at most {bitstream.MAX_SIDE} pixels a side and "
-            f"{bitstream.MAX_PIXELS:,} in all. Received: {image.shape[1]}x{image.shape[0]}. "
-            "Split it."
+            f"a picture may have at most {bitstream.MAX_SIDE} pixels a side and {MAX_PIXELS:,} "
+            f"in all. Received: {image.shape[1]}x{image.shape[0]}. Split it."
         )
 
 
@@ -231,9 +230,7 @@ def _check_targets(
     quality: int | None, target_bpp: float | None, target_psnr: float | None
 ) -> None:
     if sum(v is not None for v in (quality, target_bpp, target_psnr)) > 1:
-        raise ValueError(
-            "give one of quality, target_bpp and target_psnr. Received: more than one."
-        )
+        raise ValueError("give one of quality, target_bpp, target_psnr. Received: more than one.")
     for name, target in (("target_bpp", target_bpp), ("target_psnr", target_psnr)):
         if target is not None and not 0 < target < np.inf:
             raise ValueError(f"{name} must be a positive number. Received: {target!r}.")
@@ -251,10 +248,8 @@ def _largest_within(bpp: Callable[[int], float], target: float) -> int:
     """The best quality whose rate `bpp` is at most the target."""
     fitting = bisect_right(range(QUALITIES), target, key=bpp)
     if fitting == 0:
-        raise ValueError(
-            f"target_bpp={target} is out of reach for this picture. Quality 0 takes "
-            f"{bpp(0):.4f} bits per pixel: ask for more."
-        )
+        least = f"Quality 0 takes {bpp(0):.4f} bits per pixel: ask for more."
+        raise ValueError(f"target_bpp={target} is out of reach for this picture. {least}")
     return fitting - 1
 
 
@@ -262,8 +257,6 @@ def _smallest_reaching(score: Callable[[int], float], target: float) -> int:
     """The lowest quality whose PSNR `score` is at least the target."""
     quality = bisect_left(range(QUALITIES), target, key=score)
     if quality == QUALITIES:
-        raise ValueError(
-            f"target_psnr={target} dB is out of reach for this picture. Quality {QUALITIES - 1} "
-            f"gives {score(QUALITIES - 1):.2f} dB: ask for less."
-        )
+        most = f"Quality 100 gives {score(100):.2f} dB: ask for less."
+        raise ValueError(f"target_psnr={target} dB is out of reach for this picture. {most}")
     return quality

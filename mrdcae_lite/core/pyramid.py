@@ -172,13 +172,11 @@ def contrast_gain(coarser: Sequence[Any], step: Any, xp: ModuleType = np) -> Any
     return xp.power(ratio, -MASKING_EXPONENT / 2)
 
 
-def level_masks(
-    routing: NDArray[np.uint8], scales: Sequence[int] = (1, 2, 4)
-) -> list[NDArray[np.bool_]]:
+def level_masks(routing: NDArray[np.uint8], resolutions: int = 3) -> list[NDArray[np.bool_]]:
     """Where each level is on, on its own grid, from the level 1, 2 or 3 of each patch."""
     return [
-        np.repeat(np.repeat(routing > number, scale, axis=0), scale, axis=1)
-        for number, scale in enumerate(scales)
+        np.repeat(np.repeat(routing > number, level.scale, axis=0), level.scale, axis=1)
+        for number, level in enumerate(levels(resolutions))
     ]
 
 

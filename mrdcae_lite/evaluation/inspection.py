@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from mrdcae_lite.coding.routing_map import MapModel
 from mrdcae_lite.core.architecture import Architecture
+from mrdcae_lite.core.pyramid import level_masks
 from mrdcae_lite.core.quality import check_quality
 from mrdcae_lite.runtime.decoder import Decoder
 from mrdcae_lite.runtime.frozen import FrozenModel
@@ -24,10 +25,11 @@ def information(model: FrozenModel, data: bytes) -> list[NDArray[np.float32]]:
     of the symbols, in bits. The file adds its header, the routing map and the ends of its streams.
     """
     decoder = Decoder(model, data)
-    bits = [np.zeros(mask.shape, np.float32) for mask in model.level_masks(decoder.routing)]
+    levels = model.architecture.levels
+    bits = [np.zeros(mask.shape, np.float32) for mask in level_masks(decoder.routing, len(levels))]
     for tile in decoder.tiling:
         for step in decoder.coding_steps(tile):
-            spent = bits[step.level][tile.slices(model.architecture.levels[step.level].scale)]
+            spent = bits[step.level][tile.slices(levels[step.level].scale)]
             spent[step.rows, step.columns] += model.tables.cost(step.symbols, step.indices).sum(1)
     return bits
 

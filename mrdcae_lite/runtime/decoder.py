@@ -14,7 +14,7 @@ from mrdcae_lite.coding.bitstream import BitstreamError
 from mrdcae_lite.coding.entropy import SymbolDecoder
 from mrdcae_lite.coding.routing_map import read_routing
 from mrdcae_lite.core.pixels import RGB, denormalise
-from mrdcae_lite.core.pyramid import PATCH
+from mrdcae_lite.core.pyramid import PATCH, level_masks
 from mrdcae_lite.core.tiling import Box, Tiling
 from mrdcae_lite.runtime.context_model import CodingStep
 from mrdcae_lite.runtime.frozen import FrozenModel
@@ -90,7 +90,7 @@ class Decoder:
         transforms, architecture = self.model.transforms, self.model.architecture
         wide = self.tiling.with_halo(tile, architecture.decoder_halo)
         inner = tile.relative_to(wide)
-        masks = self.model.level_masks(self.routing[wide.slices(1)])
+        masks = level_masks(self.routing[wide.slices(1)], architecture.resolutions)
         halos = architecture.correction_halos()
         for mask, level, halo in zip(masks, architecture.levels, halos, strict=True):
             needed = np.zeros_like(mask)
@@ -135,7 +135,8 @@ class Decoder:
             SymbolDecoder(self.model.tables, stream, part)
             for stream, part in zip(self._streams[tile], bitstream.LEVEL_SECTIONS, strict=False)
         ]
-        masks = self.model.level_masks(self.routing[tile.slices(1)])
+        resolutions = self.model.architecture.resolutions
+        masks = level_masks(self.routing[tile.slices(1)], resolutions)
         for step in self.model.context_model.steps(self.header.quality, masks[: self._level]):
             step.symbols = coders[step.level].read(step.indices)
             yield step

@@ -14,7 +14,7 @@ from mrdcae_lite.coding.entropy import MAX_SYMBOL, SymbolEncoder, Tables
 from mrdcae_lite.coding.routing_map import write_routing
 from mrdcae_lite.core.patches import pad_to_multiple
 from mrdcae_lite.core.pixels import RGB, is_grey, normalise
-from mrdcae_lite.core.pyramid import PATCH
+from mrdcae_lite.core.pyramid import PATCH, level_masks
 from mrdcae_lite.core.rate_distortion import RDOQ_LAMBDA, quantise
 from mrdcae_lite.core.tiling import Box, Tiling
 from mrdcae_lite.runtime.context_model import CodingStep
@@ -114,7 +114,8 @@ def coding_steps(
     symbols = [np.zeros(y.shape, np.float32) for y in latents.levels]
     decoded: list[NDArray[np.float32]] = []  # the levels before this one, dequantised
     gain = scaled = np.empty(0, np.float32)  # of this level: contrast gain, latents times gain
-    for step in model.context_model.steps(quality, model.level_masks(latents.routing)):
+    masks = level_masks(latents.routing, model.architecture.resolutions)
+    for step in model.context_model.steps(quality, masks):
         if step.first:
             if step.level > 0:
                 before = step.level - 1

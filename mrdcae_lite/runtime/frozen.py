@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from mrdcae_lite.coding.entropy import Tables
 from mrdcae_lite.core.architecture import Architecture, ArraySpec
 from mrdcae_lite.core.files import write_atomically
-from mrdcae_lite.core.pyramid import level_masks
 from mrdcae_lite.runtime.context_model import IntegerContextModel
 from mrdcae_lite.runtime.transforms import Transforms
 
@@ -66,10 +65,6 @@ class FrozenModel:
     def __reduce__(self) -> tuple[Any, ...]:
         parts = self.architecture, self.transform_weights, self.context_weights, self.tables
         return FrozenModel, parts
-
-    def level_masks(self, routing: NDArray[np.uint8]) -> list[NDArray[np.bool_]]:
-        """Where each level is on, each on its own grid, from the level of each patch."""
-        return level_masks(routing, tuple(level.scale for level in self.architecture.levels))
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         config = json.dumps(asdict(self.architecture), sort_keys=True)

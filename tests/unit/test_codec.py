@@ -107,8 +107,7 @@ def test_rdoq_only_moves_symbols_one_step_towards_zero(tiny_codec, image):
 def synthesis(model, codec, data):
     """The picture in a file, as the Keras model restores it in one piece."""
     symbols, routing, header = codec.read_symbols(data)
-    scales = [level.scale for level in model.levels]
-    masks = [m[None, ..., None].astype(np.float32) for m in level_masks(routing, scales)[1:]]
+    masks = [m[None, ..., None].astype(np.float32) for m in level_masks(routing, len(symbols))[1:]]
     latents = [s[None].astype(np.float32) for s in symbols]
     restored = model.synthesise(latents, masks, np.array([header.quality], np.float32))
     return np.rint(255 * np.asarray(restored)[0, : header.height, : header.width]).clip(0, 255)
@@ -181,7 +180,7 @@ def test_routing_masks_are_nested_and_each_on_its_grid():
     assert low.all()
     np.testing.assert_array_equal(medium, np.kron([[0, 1], [1, 0]], np.ones((2, 2))) > 0)
     np.testing.assert_array_equal(high, np.kron([[0, 0], [1, 0]], np.ones((4, 4))) > 0)
-    (only,) = level_masks(routing, [4])
+    (only,) = level_masks(routing, 1)
     assert only.shape == (8, 8)
     assert only.all()
 
@@ -441,7 +440,7 @@ def test_the_levels_of_all_patches_can_be_given(tiny_codec, image, rng):
     [
         ({"quality": 101}, "quality must be a whole number from 0 to 100. Received: quality=101"),
         ({"quality": -1}, "Received: quality=-1"),
-        ({"quality": 5, "target_bpp": 1.0}, "one of quality, target_bpp and target_psnr. Rec"),
+        ({"quality": 5, "target_bpp": 1.0}, "one of quality, target_bpp, target_psnr. Rec"),
         ({"target_psnr": 30.0, "target_bpp": 1.0}, "Received: more than one"),
         (
             {"target_bpp": 0.01},

@@ -52,7 +52,7 @@ def reference_indices(weights, quality, routing, symbols, resolutions=3):
 
 def masks_of(routing, resolutions=3):
     """Where each level is on."""
-    return level_masks(routing, [level.scale for level in levels(resolutions)])
+    return level_masks(routing, resolutions)
 
 
 # --- material

@@ -49,7 +49,7 @@ def image(photograph):
 def random_latents(levels, rows, columns, rng):
     """Routing of a place, masks of it, and symbols where they are on."""
     routing = rng.integers(1, 4, (rows, columns))
-    masks = level_masks(routing, [level.scale for level in levels])
+    masks = level_masks(routing, len(levels))
     shapes = [(*mask.shape, len(level.bands)) for mask, level in zip(masks, levels, strict=True)]
     drawn = [np.rint(rng.laplace(0, 2, shape)).astype(np.float32) for shape in shapes]
     return [y * mask[..., None] for y, mask in zip(drawn, masks, strict=True)], masks
