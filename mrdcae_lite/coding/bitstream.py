@@ -35,6 +35,11 @@ class BitstreamError(ValueError):
     """The bytes are not a readable `.mrdc` file; the message says which part is wrong."""
 
 
+def damaged(what: str) -> BitstreamError:
+    """The error for bytes that no encoder writes."""
+    return BitstreamError(f"{what} The file is damaged: fetch it again.")
+
+
 @dataclass(frozen=True)
 class Header:
     """What a file says about itself.
@@ -69,19 +74,12 @@ def read_varint(data: bytes, at: int, part: str = "header") -> tuple[int, int]:
     number = 0
     for count in range(5):
         if at + count >= len(data):
-            raise BitstreamError(
-                f"in the {part}, a number is cut off at byte {len(data)}. {FETCH_AGAIN}"
-            )
+            raise damaged(f"in the {part}, a number is cut off at byte {len(data)}.")
         byte = data[at + count]
         number |= (byte & 127) << (7 * count)
         if byte < 128:
             return number, at + count + 1
-    raise BitstreamError(
-        f"in the {part}, the number at byte {at} is longer than 5 bytes. {FETCH_AGAIN}"
-    )
-
-
-FETCH_AGAIN = "The file is damaged: fetch it again."
+    raise damaged(f"in the {part}, the number at byte {at} is longer than 5 bytes.")
 
 
 def pack(header: Header, sections: Sequence[bytes]) -> bytes:
@@ -111,12 +109,10 @@ def unpack(data: bytes, *, levels: int = 3) -> tuple[Header, list[bytes]]:
                 f"{len(data)}. It was cut off: fetch it again, or decode a lower level."
             )
         if zlib.crc32(section) != checksums[number]:
-            raise BitstreamError(
-                f"the {SECTIONS[number]} section does not match its checksum. {FETCH_AGAIN}"
-            )
+            raise damaged(f"the {SECTIONS[number]} section does not match its checksum.")
         sections.append(section)
     if levels == 3 and at != len(data):
-        raise BitstreamError(f"{len(data) - at} bytes follow the last section. {FETCH_AGAIN}")
+        raise damaged(f"{len(data) - at} bytes follow the last section.")
     return header, sections
 
 
@@ -134,9 +130,7 @@ def split_streams(section: bytes, tiles: int, part: str) -> list[bytes]:
         streams.append(section[at : at + length])
         at += length
     if at > len(section):
-        raise BitstreamError(
-            f"the tiles of the {part} claim {at} bytes, but it has {len(section)}. {FETCH_AGAIN}"
-        )
+        raise damaged(f"the tiles of the {part} claim {at} bytes, but it has {len(section)}.")
     return [*streams, section[at:]]
 
 
@@ -166,9 +160,9 @@ def _read_header(data: bytes) -> tuple[Header, tuple[int, ...], int]:
     width, height, *lengths = numbers
     end = at + 4 * sum(length > 0 for length in lengths)
     if len(data) < end + 4:
-        raise BitstreamError(f"the header is cut off at byte {len(data)}. {FETCH_AGAIN}")
+        raise damaged(f"the header is cut off at byte {len(data)}.")
     if zlib.crc32(data[:end]) != struct.unpack("<I", data[end : end + 4])[0]:
-        raise BitstreamError(f"the header does not match its checksum. {FETCH_AGAIN}")
+        raise damaged("the header does not match its checksum.")
     checksums = iter(struct.unpack(f"<{(end - at) // 4}I", data[at:end]))
     expected = tuple(next(checksums) if length else 0 for length in lengths)
     header = Header(width, height, quality, data[6:_FIXED], tuple(lengths), bool(grey))
@@ -184,7 +178,7 @@ def _check_start(data: bytes) -> None:
             "Make one with `mrdcae compress`."
         )
     if len(data) < _FIXED:
-        raise BitstreamError(f"the header is cut off at byte {len(data)}. {FETCH_AGAIN}")
+        raise damaged(f"the header is cut off at byte {len(data)}.")
     if data[4] != VERSION:
         raise BitstreamError(
             f"expected format version {VERSION}. Received: version {data[4]}. "
@@ -200,9 +194,9 @@ def size_fits(width: int, height: int) -> bool:
 
 def _check_limits(header: Header) -> None:
     if not size_fits(header.width, header.height):
-        raise BitstreamError(
+        raise damaged(
             f"expected at most {MAX_SIDE} pixels a side and {MAX_PIXELS:,} in all. "
-            f"Received: {header.width}x{header.height}. {FETCH_AGAIN}"
+            f"Received: {header.width}x{header.height}."
         )
     if header.quality > 100:
         raise BitstreamError(f"expected a quality up to 100. Received: {header.quality}.")

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrdcae_lite.coding import bitstream
-from mrdcae_lite.coding.bitstream import FETCH_AGAIN, BitstreamError, read_varint, write_varint
+from mrdcae_lite.coding.bitstream import damaged, read_varint, write_varint
 
 LARGEST = 1 << 24
 """Bytes that a profile or camera data may have at most."""
@@ -91,17 +91,15 @@ def unpack(section: bytes, height: int, width: int) -> Metadata:
         letter = chr(section[at])
         length, at = read_varint(section, at + 1, "metadata section")
         if letter not in "AIE" or letter in found or at + length > len(section):
-            raise BitstreamError(f"the metadata section holds an impossible chunk. {FETCH_AGAIN}")
+            raise damaged("the metadata section holds an impossible chunk.")
         limit = height * width if letter == "A" else LARGEST
         found[letter] = _inflate(section[at : at + length], limit)
         at += length
     alpha = None
     if "A" in found:
         if len(found["A"]) != height * width:
-            raise BitstreamError(
-                f"expected {height * width} bytes of transparency. Received: {len(found['A'])}. "
-                f"{FETCH_AGAIN}"
-            )
+            expected, received = height * width, len(found["A"])
+            raise damaged(f"expected {expected} bytes of transparency. Received: {received}.")
         rows = np.frombuffer(found["A"], np.uint8).reshape(height, width)
         alpha = np.cumsum(rows, axis=0, dtype=np.uint8)
     return Metadata(alpha, found.get("I", b""), found.get("E", b""))
@@ -113,9 +111,7 @@ def _inflate(payload: bytes, limit: int) -> bytes:
     try:
         content = inflater.decompress(payload, limit + 1)
     except zlib.error as error:
-        raise BitstreamError(f"the metadata section is damaged. {FETCH_AGAIN}") from error
+        raise damaged("the metadata section is damaged.") from error
     if len(content) > limit or not inflater.eof or inflater.unused_data:
-        raise BitstreamError(
-            f"the metadata section unpacks to more than {limit} bytes or is cut off. {FETCH_AGAIN}"
-        )
+        raise damaged(f"the metadata section unpacks to more than {limit} bytes or is cut off.")
     return content

@@ -10,7 +10,7 @@ import constriction
 import numpy as np
 from numpy.typing import NDArray
 
-from mrdcae_lite.coding.bitstream import FETCH_AGAIN, BitstreamError
+from mrdcae_lite.coding.bitstream import BitstreamError, damaged
 
 Categorical = constriction.stream.model.Categorical
 Uniform = constriction.stream.model.Uniform
@@ -53,4 +53,4 @@ class RangeDecoder:
 
     def damaged(self) -> BitstreamError:
         """What to raise when the stream says what no encoder writes."""
-        return BitstreamError(f"the {self._part} holds impossible data. {FETCH_AGAIN}")
+        return damaged(f"the {self._part} holds impossible data.")
