@@ -13,7 +13,7 @@ from mrdcae_lite.core.pyramid import PATCH
 from mrdcae_lite.io.images import pictures_in, read_image
 from mrdcae_lite.training.augmentation import Photograph, crop, flip, illuminate, rotate
 
-CACHE_BYTES = 400 * 2**20
+CACHE_BYTES = 768 * 2**20
 """Pixels of photographs that `PhotographFolder` keeps in memory, in bytes."""
 
 

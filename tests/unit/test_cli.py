@@ -15,7 +15,6 @@ from mrdcae_lite.cli import main
 from mrdcae_lite.coding.metadata import Metadata
 from mrdcae_lite.evaluation.inspection import multiplications
 from mrdcae_lite.training.model import MRDCAE
-from mrdcae_lite.training.run import TrainingRun
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -313,7 +312,7 @@ BAD_INPUT = {
         "no picture in folder",
     ),
     "no steps": (["train", ".", "--validation", ".", "--to", "o", "--steps", "0"], "number from 1"),
-    "no learning rate": (
+    "no pace": (
         ["train", ".", "--validation", ".", "--to", "o", "--learning-rate", "nan"],
         "--learning-rate: expected a positive number. Received: 'nan'",
     ),
@@ -376,34 +375,3 @@ def test_no_library_talks_on_standard_error_in_a_process_of_its_own(folder):
     assert done.stderr.count("\n") == 1
     assert "is not among the shipped ones" in done.stderr
     assert not Path("o.png").exists()
-
-
-# --- training
-
-
-def test_the_command_trains_what_the_library_would_by_default(folder, monkeypatch, capsys):
-    """Every option of a run is one of the command, under the same name and with the same value."""
-    seen = []
-    monkeypatch.setattr(TrainingRun, "train", lambda run, *folders: seen.append((run, *folders)))
-    command = ["train", "learn", "--validation", "judge", "--to", "run"]
-    assert main(command) == 0
-    assert main([*command, "--encoder-blocks", "2", "--mixed", "--without", "attention"]) == 0
-    folders = Path("learn"), Path("judge"), Path("run")
-    other = TrainingRun(encoder_blocks=2, mixed=True, without=["attention"])
-    assert seen == [(TrainingRun(without=[]), *folders), (other, *folders)]
-    assert "trained.keras-codec: done" in capsys.readouterr().out
-
-
-def test_training_without_a_backend_is_one_line(folder):
-    command = [sys.executable, "-m", "mrdcae_lite.cli", "train", ".", "--validation", "."]
-    done = subprocess.run(
-        [*command, "--to", "run"],
-        env={**os.environ, "KERAS_BACKEND": "absent"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert 'pip install "mrdcae-lite[tensorflow]" or "mrdcae-lite[jax]"' in done.stderr
-    assert not Path("run").exists()

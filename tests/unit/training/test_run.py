@@ -7,12 +7,14 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
+from mrdcae_lite.cli import main
 from mrdcae_lite.codec import Codec
 from mrdcae_lite.io.images import sample, write_image
 from mrdcae_lite.training import run as training
@@ -355,6 +357,37 @@ def test_a_model_can_be_made_without_an_idea(without, resolutions, attention, lo
 def test_an_unknown_idea_is_refused():
     with pytest.raises(ValueError, match="without takes resolutions, .* Received: magic"):
         TrainingRun(without=["magic"])
+
+
+# --- the command
+
+
+def test_the_command_trains_what_the_library_would_by_default(monkeypatch, capsys):
+    """Every option of a run is one of the command, under the same name and with the same value."""
+    seen = []
+    monkeypatch.setattr(TrainingRun, "train", lambda run, *folders: seen.append((run, *folders)))
+    command = ["train", "learn", "--validation", "judge", "--to", "run"]
+    assert main(command) == 0
+    assert main([*command, "--encoder-blocks", "2", "--mixed", "--without", "attention"]) == 0
+    folders = Path("learn"), Path("judge"), Path("run")
+    other = TrainingRun(encoder_blocks=2, mixed=True, without=["attention"])
+    assert seen == [(TrainingRun(without=[]), *folders), (other, *folders)]
+    assert "trained.keras-codec: done" in capsys.readouterr().out
+
+
+def test_training_without_a_backend_is_one_line(tmp_path):
+    command = [sys.executable, "-m", "mrdcae_lite.cli", "train", ".", "--validation", "."]
+    done = subprocess.run(
+        [*command, "--to", str(tmp_path / "run")],
+        env={**os.environ, "KERAS_BACKEND": "absent"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert 'pip install "mrdcae-lite[tensorflow]" or "mrdcae-lite[jax]"' in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 # --- the codec of a trained model
