@@ -3,9 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import keras
 import numpy as np
-from keras import ops
 from numpy.typing import NDArray
 
 from mrdcae_lite.coding import entropy
@@ -13,6 +11,7 @@ from mrdcae_lite.core import pyramid
 from mrdcae_lite.core.architecture import Architecture
 from mrdcae_lite.core.patches import depth_to_space
 from mrdcae_lite.core.quality import QUALITIES, quantisation_step
+from mrdcae_lite.training.backend import keras, ops
 from mrdcae_lite.training.layers import Given, Shape, Tensor, register, round_through
 
 ACTIVATION_LIMIT = 127 / 16

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from mrdcae_lite.core.pixels import RGB, Normalised, normalise
 from mrdcae_lite.core.pyramid import PATCH
 from mrdcae_lite.io.images import pictures_in, read_image
 from mrdcae_lite.training.augmentation import Photograph, crop, flip, illuminate, rotate
+from mrdcae_lite.training.backend import keras
 
 CACHE_BYTES = 768 * 2**20
 """Pixels of photographs that `PhotographFolder` keeps in memory, in bytes."""

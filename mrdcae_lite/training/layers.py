@@ -12,13 +12,12 @@ decides how far the weight itself moves.
 from collections.abc import Sequence
 from typing import Any, ClassVar, TypeAlias
 
-import keras
 import numpy as np
-from keras import ops
 
 from mrdcae_lite.core import pyramid
 from mrdcae_lite.core.patches import depth_to_space, space_to_depth
 from mrdcae_lite.core.rate_distortion import quantise
+from mrdcae_lite.training.backend import keras, ops
 
 Tensor: TypeAlias = Any
 """A tensor of the backend that Keras runs on, or an array that it takes for one."""

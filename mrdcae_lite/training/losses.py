@@ -6,10 +6,10 @@ Images are (batch, height, width, 3) in [0, 1].
 from dataclasses import dataclass
 
 import numpy as np
-from keras import ops
 
 from mrdcae_lite.coding import entropy
 from mrdcae_lite.core.rate_distortion import COMPLEXITY_PENALTY, LAMBDA
+from mrdcae_lite.training.backend import ops
 from mrdcae_lite.training.complexity import local_complexity, patch_means
 from mrdcae_lite.training.layers import Tensor
 

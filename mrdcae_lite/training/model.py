@@ -12,9 +12,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-import keras
 import numpy as np
-from keras import ops
 
 from mrdcae_lite.coding.entropy import laplace_tables
 from mrdcae_lite.core import pyramid
@@ -23,6 +21,7 @@ from mrdcae_lite.core.quality import QUALITIES, chebyshev, quality_features, qua
 from mrdcae_lite.core.rate_distortion import LAMBDA
 from mrdcae_lite.runtime.frozen import FrozenModel
 from mrdcae_lite.training import losses
+from mrdcae_lite.training.backend import keras, ops
 from mrdcae_lite.training.complexity import SWITCH_THRESHOLD
 from mrdcae_lite.training.context_model import ContextModel
 from mrdcae_lite.training.layers import (

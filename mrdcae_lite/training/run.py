@@ -15,13 +15,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from mrdcae_lite.codec import Codec
 from mrdcae_lite.core.files import write_atomically
 from mrdcae_lite.models import load
 from mrdcae_lite.training.augmentation import Photograph, crop
+from mrdcae_lite.training.backend import keras
 from mrdcae_lite.training.data import PhotographFolder, Photographs
 from mrdcae_lite.training.model import MRDCAE
 from mrdcae_lite.training.tables import with_fitted_tables

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from mrdcae_lite import training
+from mrdcae_lite.training import backend
 
 
 @pytest.fixture
@@ -18,32 +18,32 @@ def installed(monkeypatch, tmp_path):
 
     def install(*names):
         found = {"keras", *names}
-        monkeypatch.setattr(training, "find_spec", lambda name: name in found)
+        monkeypatch.setattr(backend, "find_spec", lambda name: name in found)
 
     return install
 
 
 @pytest.mark.parametrize(
-    ("names", "backend"),
+    ("names", "chosen"),
     [(["tensorflow", "jax"], "tensorflow"), (["tensorflow"], "tensorflow"), (["jax"], "jax")],
 )
 @pytest.mark.parametrize("config", [None, "{", "[]", '{"backend": "tensorflow"}'])
-def test_the_backend_is_one_that_is_installed(installed, tmp_path, config, names, backend):
+def test_the_backend_is_one_that_is_installed(installed, tmp_path, config, names, chosen):
     """Keras writes a file that names TensorFlow by itself, installed or not."""
     if config:
         (tmp_path / "keras.json").write_text(config)
     installed(*names)
-    training.choose_backend()
-    assert os.environ["KERAS_BACKEND"] == backend
+    backend.choose_backend()
+    assert os.environ["KERAS_BACKEND"] == chosen
 
 
 def test_the_choice_of_the_user_goes_first(installed, tmp_path, monkeypatch):
     (tmp_path / "keras.json").write_text(json.dumps({"backend": "torch"}))
     installed("tensorflow", "jax", "torch")
-    training.choose_backend()
+    backend.choose_backend()
     assert os.environ["KERAS_BACKEND"] == "torch"
     monkeypatch.setenv("KERAS_BACKEND", "jax")
-    training.choose_backend()
+    backend.choose_backend()
     assert os.environ["KERAS_BACKEND"] == "jax"
 
 
@@ -60,12 +60,12 @@ def test_a_missing_backend_is_one_line_that_says_what_to_install(
     installed(*names)
     monkeypatch.setenv("KERAS_BACKEND", chosen)
     with pytest.raises(ImportError, match=message) as raised:
-        training.choose_backend()
+        backend.choose_backend()
     assert "\n" not in str(raised.value)
 
 
 def test_a_keras_that_is_there_is_left_alone(installed, monkeypatch):
     installed()
     monkeypatch.setitem(sys.modules, "keras", object())
-    training.choose_backend()
+    backend.choose_backend()
     assert not os.environ["KERAS_BACKEND"]
