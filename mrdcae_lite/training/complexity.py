@@ -39,7 +39,7 @@ def local_complexity(image: Any, xp: ModuleType = np) -> Any:
     beside = [(0, 0)] * (len(luma.shape) - 2)
     down = xp.pad(luma[..., 1:, :] - luma[..., :-1, :], [*beside, (0, 1), (0, 0)])
     right = xp.pad(luma[..., :, 1:] - luma[..., :, :-1], [*beside, (0, 0), (0, 1)])
-    return patch_means(xp.sqrt(down**2 + right**2 + 1e-12)[..., None], xp)
+    return patch_means(xp.sqrt(down**2 + right**2)[..., None], xp)
 
 
 def patch_means(values: Any, xp: ModuleType = np) -> Any:
