@@ -6,9 +6,6 @@ to those who keep files: give the reason in the commit.
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -111,52 +108,3 @@ def test_a_golden_file_keeps_what_it_always_kept_beside_its_colours(name):
 def test_the_codec_file_has_the_id_that_the_golden_files_name(codec):
     for name in NAMES:
         assert mr.info((DATA / f"{name}.mrdc").read_bytes()).model == codec.id
-
-
-TRAIN = """
-import keras
-out["backend"] = keras.backend.backend()
-keras.utils.set_random_seed(3)
-model = mr.MRDCAE(width=2, blocks=1, prior_width=2)
-image = mr.sample("flowers")[None, :32, :32].astype("float32") / 255
-model.build()
-model.compile(optimizer=keras.optimizers.SGD(1e-3), run_eagerly=True)
-before = [np.array(v.value) for v in model.trainable_variables]
-out["history"] = {k: v[0] for k, v in model.fit(image, verbose=0).history.items()}
-pairs = zip(before, model.trainable_variables)
-out["changed"] = [v.path for b, v in pairs if (b != np.array(v.value)).any()]
-out["shape"] = list(model(image)["reconstruction"].shape)
-picture, frozen = mr.sample("flowers")[:40, :50], mr.Codec.from_model(model)
-restored = frozen.decompress(frozen.compress(picture, 90))
-out["psnr"] = mr.psnr(picture, restored, data_range=255)
-"""
-
-
-def elsewhere(script, **environment):
-    """What a script prints as JSON in a process of its own."""
-    command = [sys.executable, "-c", script + "print(json.dumps(out))"]
-    done = subprocess.run(
-        [*command, str(DATA)],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def test_jax_trains_codecs_too():
-    imports = "import json\nimport numpy as np\nimport mrdcae_lite as mr\nout = {}\n"
-    found = elsewhere(imports + TRAIN, KERAS_BACKEND="jax", JAX_PLATFORMS="cpu")
-    assert found["backend"] == "jax"
-    assert set(found["history"]) == {"loss", "bpp", "psnr", "ssim", "lagrangian"}
-    assert np.isfinite(list(found["history"].values())).all()
-    for part in (
-        "analysis0/offset",
-        "synthesis0_block0",
-        "attention/score",
-        "context_model/level0_group0",
-    ):
-        assert any(part in path for path in found["changed"])
-    assert found["shape"] == [1, 32, 32, 3]
-    assert found["psnr"] > 20
