@@ -127,11 +127,11 @@ def test_the_picture_is_the_synthesis_of_the_symbols(tiny_codec, tiny_model, ima
     assert mr.psnr(image, found, data_range=255) > 25
 
 
-@pytest.mark.parametrize("without", [{"attention": False}, {"resolutions": 1}])
+@pytest.mark.parametrize("without", [{}, {"resolutions": 1}], ids=["attention", "resolutions"])
 def test_a_codec_without_one_of_the_ideas_works_too(without, tiny_model_with, image, tmp_path):
-    model = tiny_model_with(**without)
+    model = tiny_model_with(attention=False, **without)
     frozen = Codec.from_model(model)
-    levels = len(model.levels)
+    levels = len(model.architecture.levels)
     data = frozen.compress(image, 60)
     np.testing.assert_array_equal(frozen.routing_map(image), np.full((3, 4), levels, np.uint8))
     np.testing.assert_array_equal(frozen.saliency(image), 1)
@@ -701,7 +701,7 @@ def test_a_codec_becomes_a_model_to_train_on(tiny_codec):
         np.testing.assert_allclose(after[name], array, atol=unit, rtol=0, err_msg=name)
 
 
-@pytest.mark.parametrize("other", [{"width": 4}, {"blocks": 2}, {"resolutions": 1}])
+@pytest.mark.parametrize("other", [{"width": 4}, {"blocks": 2}, {"attention": False}])
 def test_a_model_of_another_architecture_is_refused(tiny_codec, other):
     model = MRDCAE(**{"width": 8, "blocks": 1, "prior_width": 16, **other})
     with pytest.raises(ValueError, match=r"expected a codec like the model, .*Received: .*width=8"):

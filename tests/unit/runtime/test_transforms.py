@@ -83,7 +83,7 @@ def test_the_synthesis_is_that_of_the_model(twins, quality, rng):
         np.array([quality], np.float32),
     )
     found = restored(transforms, latents, masks, quality)
-    np.testing.assert_allclose(found, ops.convert_to_numpy(expected)[0], atol=1e-4)
+    np.testing.assert_allclose(found, ops.convert_to_numpy(expected)[0], atol=5e-4)  # float16
     assert found.dtype == np.float32
 
 
