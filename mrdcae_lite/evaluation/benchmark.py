@@ -27,23 +27,11 @@ from mrdcae_lite.evaluation.baselines import BASELINES
 from mrdcae_lite.evaluation.curves import Point, Points, mean
 from mrdcae_lite.evaluation.metrics import MS_SSIM_SIDE, ms_ssim, ssim_map
 from mrdcae_lite.evaluation.report import ANCHOR, OURS, Photograph, load_previous, summarise
+from mrdcae_lite.io import images
 from mrdcae_lite.io.batch import map_unordered
-from mrdcae_lite.io.images import (
-    PICTURES,
-    pictures_in,
-    read_image,
-    sample,
-    sample_names,
-    standardise,
-)
 from mrdcae_lite.io.sizes import bits_per_pixel
 from mrdcae_lite.models import load, registry
-from mrdcae_lite.training.complexity import (
-    SWITCH_PATCH,
-    TEXTURE_THRESHOLD,
-    local_complexity,
-    patch_means,
-)
+from mrdcae_lite.training import complexity
 
 CODECS = (*(name for name in ("jpeg", "jpeg2000", "webp", "avif") if name in BASELINES), OURS)
 SWEEP = (5, 20, 35, 50, 65, 80, 95)
@@ -67,7 +55,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class CodecUnderTest:
-    """A codec, reduced to what a comparison needs of it.
+    """What a comparison needs of a codec.
 
     `encode` turns a uint8 (height, width, 3) picture into the bytes of a file, `decode` turns them
     back; `qualities` are the settings of its curve, `model` the id of the model behind it, if any.
@@ -85,17 +73,16 @@ def codecs_under_test(settings: Settings) -> Mapping[str, CodecUnderTest]:
     """The codecs by name, the anchor first and always; loads ours once in a process."""
     found = {}
     for name in dict.fromkeys((ANCHOR, *settings.codecs)):
-        if name in BASELINES:
-            codec = BASELINES[name]
+        if codec := BASELINES.get(name):
             found[name] = CodecUnderTest(codec.title, codec.sweep, codec.encode, codec.decode)
-        else:
-            label, _, file = name.partition("=")
-            if label in found or label in BASELINES:
-                raise ValueError(
-                    f"expected a name of its own for each codec. Received: {name!r}, but {label} "
-                    "stands for another one. Call it otherwise."
-                )
-            found[label] = _learned(label, file, settings)
+            continue
+        label, _, file = name.partition("=")
+        if label in found or label in BASELINES:
+            raise ValueError(
+                f"expected a name of its own for each codec. Received: {name!r}, but {label} "
+                "stands for another one. Call it otherwise."
+            )
+        found[label] = _learned(label, file, settings)
     return found
 
 
@@ -113,7 +100,8 @@ def _learned(name: str, file: str, settings: Settings) -> CodecUnderTest:
     if level not in ("", "1", "2", "3"):
         raise ValueError(f"expected {base}:1, {base}:2 or {base}:3. Received: {name!r}.")
     qualities = tuple(sorted({check_quality(quality) for quality in settings.qualities}))
-    codec.decompress(codec.compress(sample("flowers")[:64, :64]))  # warm up, before times are taken
+    # A first call takes longer: it is made before times are taken.
+    codec.decompress(codec.compress(images.sample("flowers")[:64, :64]))
     title = f"MR-DCAE {base if file else Path(source).stem}"
     if not file:
         title = registry().get(source, {}).get("title", title)
@@ -129,7 +117,7 @@ def _learned(name: str, file: str, settings: Settings) -> CodecUnderTest:
 
 def bundled() -> list[Path]:
     """Paths of the bundled photographs."""
-    return [Path(__file__).parents[1] / "samples" / f"{name}.png" for name in sample_names()]
+    return sorted((Path(__file__).parents[1] / "samples").glob("*.png"))
 
 
 def pictures(sources: Sequence[Path], limit: int | None = None) -> list[Path]:
@@ -138,11 +126,11 @@ def pictures(sources: Sequence[Path], limit: int | None = None) -> list[Path]:
     for source in sources:
         if not source.exists():
             raise ValueError(f"{source}: no such picture or folder. Check the path.")
-        paths += pictures_in(source) if source.is_dir() else [source]
+        paths += images.pictures_in(source) if source.is_dir() else [source]
     if not paths or (limit is not None and limit < 1):
         raise ValueError(
-            f"expected at least one picture ({' '.join(PICTURES)}). Received: {len(paths)} in "
-            f"{', '.join(map(str, sources))}, limit {limit}. Name a picture or a folder with some."
+            f"expected at least one picture ({' '.join(images.PICTURES)}). Received: {len(paths)} "
+            f"in {', '.join(map(str, sources))}, limit {limit}. Name a picture or a folder of some."
         )
     count = min(limit or len(paths), len(paths))
     return [paths[i * len(paths) // count] for i in range(count)]
@@ -162,8 +150,8 @@ def measure_point(
     restored = codec.decode(data)
     decoded = time.process_time()
     score, similarity = ssim_map(image, restored, data_range=255)
-    squared = (image.astype(np.float64) - restored) ** 2
-    errors, similarities = patch_means(squared), patch_means(similarity)
+    errors = complexity.patch_means((image.astype(np.float64) - restored) ** 2)
+    similarities = complexity.patch_means(similarity)
     large = min(image.shape[:2]) >= MS_SSIM_SIDE
     return Point(
         quality=quality,
@@ -195,12 +183,12 @@ def measure(
     """
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        image = read_image(path)
+        image = images.read_image(path)
         if settings.resize is not None:
-            image = standardise(image, settings.resize)
-        if min(image.shape[:2]) < SWITCH_PATCH:
-            raise ValueError(f"{path}: expected {SWITCH_PATCH} x {SWITCH_PATCH} pixels or more.")
-        textured = local_complexity(image / 255) > TEXTURE_THRESHOLD
+            image = images.standardise(image, settings.resize)
+        if min(image.shape[:2]) < (least := complexity.SWITCH_PATCH):
+            raise ValueError(f"{path}: expected {least} x {least} pixels or more.")
+        textured = complexity.local_complexity(image / 255) > complexity.TEXTURE_THRESHOLD
         points = {
             name: _reusable(earlier.get(digest, {}).get(name), codec)
             or tuple(measure_point(image, codec, q, textured) for q in codec.qualities)
@@ -234,8 +222,8 @@ def evaluate(
         earlier: a report on the same pictures, to take the points of the other codecs from.
         announce: called after each picture with its number, its path, and what was wrong or None.
 
-    Raises:
-        ValueError: if no picture can be measured, a codec is unknown, or `earlier` does not fit.
+    Raises `ValueError` if no picture can be measured, a codec is unknown, or `earlier` does not
+    fit.
     """
     codecs, now = codecs_under_test(settings), conditions(settings)  # wrong names show here
     known = {} if earlier is None else load_previous(earlier, now)
@@ -261,13 +249,11 @@ def _measure_numbered(item: tuple[int, Path], **known: Any) -> tuple[int, Photog
 
 def conditions(settings: Settings) -> dict[str, Any]:
     """What the points of the other codecs depend on, besides the pictures."""
-    libraries = {name: features.version(name) for name in ("libjpeg_turbo", "webp", "avif")}
     return {
         "resize": settings.resize,
-        "region_patch": SWITCH_PATCH,
-        "complex_above": TEXTURE_THRESHOLD,
-        "pillow": version("pillow"),
-        "scikit-image": version("scikit-image"),
-        **libraries,
+        "region_patch": complexity.SWITCH_PATCH,
+        "complex_above": complexity.TEXTURE_THRESHOLD,
+        **{name: version(name) for name in ("pillow", "scikit-image")},
+        **{name: features.version(name) for name in ("libjpeg_turbo", "webp", "avif")},
         "openjpeg": features.version("jpg_2000"),
     }

@@ -112,9 +112,10 @@ def compare(anchor: Points, points: Points, measure: str) -> Comparison:
         curves += [rates[values > best], values[values > best]]
     gain = mean([getattr(p, measure) - value_at(anchor, measure, p.bpp) for p in points])
     try:
-        return Comparison(*astuple(bd_rate(*curves)), gain)
+        found = bd_rate(*curves)
     except ValueError:  # fewer than four points, or nothing in common
         return Comparison(math.nan, math.nan, math.nan, gain)
+    return Comparison(found.percent, found.low, found.high, gain)
 
 
 @dataclass(frozen=True)
