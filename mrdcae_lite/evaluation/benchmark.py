@@ -117,7 +117,7 @@ def _learned(name: str, file: str, settings: Settings) -> CodecUnderTest:
 
 def bundled() -> list[Path]:
     """Paths of the bundled photographs."""
-    return sorted((Path(__file__).parents[1] / "samples").glob("*.png"))
+    return [images.SAMPLES / f"{name}.png" for name in images.sample_names()]
 
 
 def pictures(sources: Sequence[Path], limit: int | None = None) -> list[Path]:
