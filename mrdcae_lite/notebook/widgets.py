@@ -7,7 +7,7 @@ opened from disk, without a kernel and without a request:
 - the pictures are lossless WebP files inside the page: exactly the pixels that were passed, at
   about three quarters of the size of PNG;
 - a native range input does the moving, so that mouse, touch and arrow keys work alike;
-- the script (`divider.js`, `slider.js`) is in the input's own event handler and finds its pictures
+- the script is in the input's own event handler (see the templates, *.html) and finds its pictures
   from there. No element needs an id, so two widgets on a page cannot clash and the same call always
   gives the same bytes;
 - what the pictures show is said in visible text as well: `caption` is the finding over all of them,
@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from html import escape
 from importlib import resources
 from io import BytesIO
+from string import Template
 from typing import Any
 
 import numpy as np
@@ -36,13 +37,11 @@ from mrdcae_lite.extras import extra
 with extra("notebooks"):
     import ipywidgets
 
-_STYLE, _MOVE_DIVIDER, _MOVE_SLIDER = (
-    " ".join(resources.files(__package__).joinpath(name).read_text("utf-8").split())
-    for name in ("widgets.css", "divider.js", "slider.js")
-)
+_FILES = resources.files(__package__)
+_STYLE = " ".join(_FILES.joinpath("widgets.css").read_text("utf-8").split())
 _COLOURS = ("#1f77b4", "#d95f02", "#1b9e77", "#e7298a", "#8a63d2", "#a6761d")
 _DASHES = ("", "8 3", "3 3", "10 3 3 3", "14 4", "2 5")
-_WIDE, _HIGH, _LEFT, _TOP, _STOPS = 460, 300, 64, 12, 40  # the plot in an SVG of 480 x 360
+_ACROSS, _UP, _STOPS = (64, 460), (300, 12), 40  # ends of the axes in plot.html; of the slider
 Lines = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 Span = tuple[float, float]
 LIVE = "application/vnd.jupyter.widget-view+json"
@@ -78,19 +77,10 @@ def compare(
         caption, zoom: as everywhere.
     """
     _check_frames([left, right], zoom)
-    first, second = map(escape, labels)
-    parts = (
-        _picture(left, f"Left of the divider: {labels[0]}"),
-        _picture(right, f"Right of the divider: {labels[1]}", 'class="mr-right"'),
-        '<span class="mr-line"></span><input type="range" min="0" max="100" value="50" ',
-        f'oninput="{_MOVE_DIVIDER}" aria-label="Divider between {first} and {second}" ',
-        'aria-valuetext="50 % from the left">',
-    )
-    words = f"<span>◀&nbsp;{first}</span><span>{second}&nbsp;▶</span>"
-    body = f'<div class="mr-words">{words}</div>{_stage("".join(parts), zoom)}'
-    hint = "<em>Drag the divider, or use the arrow keys.</em>"
-    width = left.shape[1] * zoom
-    return Interactive(_figure(body, f"{escape(caption)} {hint}", width, " mr-divider"))
+    pictures = _picture(left, f"Left of the divider: {labels[0]}")
+    pictures += _picture(right, f"Right of the divider: {labels[1]}", "class='mr-right'")
+    words = {"left": escape(labels[0]), "right": escape(labels[1]), "caption": escape(caption)}
+    return Interactive(_filled("divider", **_sizes(left, zoom), **words, pictures=pictures))
 
 
 def steps(
@@ -120,13 +110,13 @@ def steps(
     if start not in range(len(frames)):
         raise ValueError(f"start must be from 0 to {len(frames) - 1}. Received: {start}.")
     pictures = [
-        _picture(frame, f"{label}: {text}", "" if n == start else 'style="visibility: hidden"')
+        _picture(frame, f"{label}: {text}", "" if n == start else "style='visibility: hidden'")
         for n, (frame, text) in enumerate(zip(frames, captions, strict=True))
     ]
-    control = f"<label>{escape(label)}: {_slider(captions, start, label)}"
-    words = _words(caption, "steps", captions)
-    width = frames[0].shape[1] * zoom
-    return Interactive(_figure(_stage("".join(pictures), zoom) + control, words, width))
+    sizes = _sizes(frames[0], zoom)
+    shown = f'<div class="{sizes["stage"]}">{"".join(pictures)}</div>'
+    more = {"before": f"{escape(label)}: ", "title": "All steps", "kind": "stepped", "step": 0}
+    return Interactive(_slider(shown, captions, start, label, caption, **sizes, **more))
 
 
 def explore(
@@ -176,8 +166,8 @@ def _live(
             frame, text = show(value)
         except Exception as error:  # a callback has no cell to show it in
             return f"<p>{escape(f'{label} {value}: {type(error).__name__}: {error}')}</p>"
-        picture = _stage(_picture(frame, f"{label}: {text}"), zoom)
-        return _figure(picture, escape(text), frame.shape[1] * zoom)
+        picture = _picture(frame, f"{label}: {text}")
+        return _filled("live", **_sizes(frame, zoom), picture=picture, caption=escape(text))
 
     control = ipywidgets.SelectionSlider(
         options=list(every),
@@ -223,25 +213,21 @@ def curves(lines: Lines, *, labels: tuple[str, str], caption: str) -> Interactiv
         found = {name: np.interp(x, *line, np.nan, np.nan) for name, line in lines.items()}
         read = ", ".join(f"{name} {y:.4g}" for name, y in found.items() if np.isfinite(y))
         readings.append(f"{x:.2f} {labels[0]}, {labels[1]}: {read or 'no curve'}")
-    step = (_WIDE - _LEFT) / _STOPS
-    svg = _plot(lines, labels, (left, right), (low - margin, high + margin), step * (_STOPS // 2))
-    control = f"{svg}<label>{_slider(readings, _STOPS // 2, labels[0], step)}"
-    return Interactive(_figure(control, _words(caption, "readings", readings), 560, " mr-curves"))
+    middle, step = _STOPS // 2, (_ACROSS[1] - _ACROSS[0]) / _STOPS
+    drawn = _drawn(lines, (left, right), (low - margin, high + margin))
+    words = {"x": escape(labels[0]), "y": escape(labels[1])}
+    plot = _filled("plot", **words, drawn=drawn, rule=f"{step * middle:g}")
+    more = {"before": "", "title": "All readings", "kind": "curves", "step": f"{step:g}"}
+    return Interactive(_slider(plot, readings, middle, labels[0], caption, width=560, **more))
 
 
-def _plot(lines: Lines, labels: tuple[str, str], xs: Span, ys: Span, rule: float) -> str:
-    """Axes from end to end, legend and curves as SVG, and the rule so far from the left."""
+def _drawn(lines: Lines, xs: Span, ys: Span) -> str:
+    """Numbers at the axes from end to end, legend and curves, as SVG."""
 
     def place(x: Any, y: Any) -> Any:
-        return np.interp(x, xs, (_LEFT, _WIDE)), np.interp(y, ys, (_HIGH, _TOP))
+        return np.interp(x, xs, _ACROSS), np.interp(y, ys, _UP)
 
-    x_label, y_label = map(escape, labels)
-    parts = [
-        f'<svg viewBox="0 0 480 360" role="img" aria-label="{y_label} over {x_label}">'
-        f'<path stroke="currentColor" d="M{_LEFT} {_TOP}V{_HIGH}H{_WIDE}"/>'
-        f'<text x="256" y="345" text-anchor="middle">{x_label}</text>'
-        f'<text transform="translate(13 156) rotate(-90)" text-anchor="middle">{y_label}</text>'
-    ]
+    parts = []
     for x, y in zip(np.linspace(*xs, 5), np.linspace(*ys, 5), strict=True):
         across, up = place(x, y)
         parts.append(f'<text x="{across:.0f}" y="320" text-anchor="middle">{x:.2f}</text>')
@@ -249,43 +235,31 @@ def _plot(lines: Lines, labels: tuple[str, str], xs: Span, ys: Span, rule: float
     for number, (name, line) in enumerate(lines.items()):
         style = f'stroke="{_COLOURS[number]}" stroke-dasharray="{_DASHES[number]}"'
         drawn = "L".join(f"{x:.1f} {y:.1f}" for x, y in zip(*place(*line), strict=True))
-        key = _HIGH - 20 * (len(lines) - number) + 8
+        key = 308 - 20 * (len(lines) - number)
         parts.append(f'<path {style} d="M{drawn}"/><path {style} d="M280 {key - 5}h30"/>')
         parts.append(f'<text x="316" y="{key}">{escape(name)}</text>')
-    ends = f'x1="{_LEFT}" x2="{_LEFT}" y1="{_TOP}" y2="{_HIGH}"'
-    parts.append(f'<line class="mr-rule" {ends} transform="translate({rule:g})"></line></svg>')
     return "".join(parts)
 
 
-def _figure(body: str, caption: str, width: int, kind: str = "") -> str:
-    return (
-        f'<style>{_STYLE}</style><figure class="mr-widget{kind}" style="width: {width}px">{body}'
-        f"<figcaption>{caption}</figcaption></figure>"
-    )
-
-
-def _stage(content: str, zoom: int) -> str:
-    pixels = " mr-pixels" if zoom > 1 else ""
-    return f'<div class="mr-stage{pixels}">{content}</div>'
-
-
-def _slider(texts: Sequence[str], start: int, name: str, step: float = 0) -> str:
-    """What is shown now, in words, and the input that moves through all of it."""
-    now = escape(texts[start])
-    return (
-        f'<output>{now}</output><input class="mr-steps" type="range" min="0" '
-        f'max="{len(texts) - 1}" value="{start}" data-step="{step:g}" oninput="{_MOVE_SLIDER}" '
-        f'aria-label="{escape(name)}" aria-valuetext="{now}"></label>'
-    )
-
-
-def _words(caption: str, what: str, texts: Sequence[str]) -> str:
-    """The caption of a slider; its list is also where the slider finds its texts."""
+def _slider(
+    shown: str, texts: Sequence[str], start: int, label: str, caption: str, **more: Any
+) -> str:
+    """What is shown and the input that moves through it; its script finds the texts in a list."""
     items = "".join(f"<li>{escape(text)}</li>" for text in texts)
-    return (
-        f"{escape(caption)} <em>Move the slider, or use the arrow keys.</em>"
-        f"<details><summary>All {what} in words</summary><ol>{items}</ol></details>"
-    )
+    words = {"now": escape(texts[start]), "label": escape(label), "caption": escape(caption)}
+    places = {"start": start, "last": len(texts) - 1}
+    return _filled("slider", shown=shown, items=items, **words, **places, **more)
+
+
+def _filled(name: str, **values: Any) -> str:
+    """One of the templates beside this file, with HTML in its places, and its style."""
+    text = Template(_FILES.joinpath(f"{name}.html").read_text("utf-8")).substitute(values)
+    return text if name == "plot" else f"<style>{_STYLE}</style>{text}"
+
+
+def _sizes(frame: RGB, zoom: int) -> dict[str, Any]:
+    stage = "mr-stage mr-pixels" if zoom > 1 else "mr-stage"
+    return {"width": frame.shape[1] * zoom, "stage": stage}
 
 
 def _picture(image: RGB, text: str, more: str = "") -> str:

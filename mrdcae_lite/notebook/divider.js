@@ -1,2 +1,0 @@
-this.parentNode.style.setProperty('--cut', this.value + '%');
-this.setAttribute('aria-valuetext', this.value + ' % from the left')
