@@ -102,9 +102,8 @@ def _learned(name: str, file: str, settings: Settings) -> CodecUnderTest:
     qualities = tuple(sorted({check_quality(quality) for quality in settings.qualities}))
     # A first call takes longer: it is made before times are taken.
     codec.decompress(codec.compress(images.sample("flowers")[:64, :64]))
-    title = f"MR-DCAE {base if file else Path(source).stem}"
-    if not file:
-        title = registry().get(source, {}).get("title", title)
+    shipped = {} if file else registry().get(source, {})
+    title = shipped.get("title", f"MR-DCAE {base if file else Path(source).stem}")
     depth = int(level or 3)
     return CodecUnderTest(
         f"{title}, up to level {level}" if level else title,
@@ -152,6 +151,11 @@ def measure_point(
     score, similarity = ssim_map(image, restored, data_range=255)
     errors = complexity.patch_means((image.astype(np.float64) - restored) ** 2)
     similarities = complexity.patch_means(similarity)
+    regions = {}
+    for name, where in (("smooth", ~textured), ("complex", textured)):
+        error = mean(errors[where])
+        regions[f"psnr_{name}"] = 10 * math.log10(255**2 / error) if error else math.inf
+        regions[f"ssim_{name}"] = mean(similarities[where])
     large = min(image.shape[:2]) >= MS_SSIM_SIDE
     return Point(
         quality=quality,
@@ -160,17 +164,10 @@ def measure_point(
         psnr=psnr(image, restored, data_range=255),
         ssim=score,
         ms_ssim=ms_ssim(image, restored, data_range=255) if large else math.nan,
-        psnr_smooth=_decibels(mean(errors[~textured])),
-        psnr_complex=_decibels(mean(errors[textured])),
-        ssim_smooth=mean(similarities[~textured]),
-        ssim_complex=mean(similarities[textured]),
+        **regions,
         encode_s=encoded - started,
         decode_s=decoded - encoded,
     )
-
-
-def _decibels(error: float) -> float:
-    return math.inf if error == 0 else 10 * math.log10(255**2 / error)
 
 
 def measure(
@@ -190,7 +187,7 @@ def measure(
             raise ValueError(f"{path}: expected {least} x {least} pixels or more.")
         textured = complexity.local_complexity(image / 255) > complexity.TEXTURE_THRESHOLD
         points = {
-            name: _reusable(earlier.get(digest, {}).get(name), codec)
+            name: _reusable(earlier.get(digest, {}).get(name, ()), codec)
             or tuple(measure_point(image, codec, q, textured) for q in codec.qualities)
             for name, codec in codecs_under_test(settings).items()
         }
@@ -200,9 +197,9 @@ def measure(
     return Photograph(path.name, digest, width, height, float(textured.mean()), points)
 
 
-def _reusable(points: Points | None, codec: CodecUnderTest) -> Points | None:
-    same = points and tuple(p.quality for p in points) == codec.qualities
-    return points if same and codec.model is None else None
+def _reusable(points: Points, codec: CodecUnderTest) -> Points:
+    same = tuple(p.quality for p in points) == codec.qualities
+    return points if same and codec.model is None else ()
 
 
 def evaluate(
@@ -215,31 +212,25 @@ def evaluate(
 ) -> dict[str, Any]:
     """The report on all pictures, ready for `report.to_json` and `report.table`.
 
-    Args:
-        paths: pictures to measure.
-        settings: what is compared.
-        jobs: processes to share the pictures among.
-        earlier: a report on the same pictures, to take the points of the other codecs from.
-        announce: called after each picture with its number, its path, and what was wrong or None.
-
-    Raises `ValueError` if no picture can be measured, a codec is unknown, or `earlier` does not
-    fit.
+    Pictures are shared among `jobs` processes. From `earlier`, a report on the same pictures, come
+    the points of the codecs that are not ours. `announce` is called after each picture with its
+    number, its path, and what was wrong or None. Raises `ValueError` if no picture can be measured,
+    a codec is unknown, or `earlier` does not fit.
     """
     codecs, now = codecs_under_test(settings), conditions(settings)  # wrong names show here
     known = {} if earlier is None else load_previous(earlier, now)
     task = partial(_measure_numbered, settings=settings, earlier=known)
-    results: dict[int, Photograph | str] = {}
+    found: dict[int, Photograph] = {}
     for count, (number, result) in enumerate(map_unordered(task, enumerate(paths), jobs), 1):
-        results[number] = result
+        if isinstance(result, Photograph):
+            found[number] = result
         announce(count, paths[number], result if isinstance(result, str) else None)
-    each = [results[number] for number in range(len(paths))]
-    found = [result for result in each if isinstance(result, Photograph)]
     if not found:
         raise ValueError(f"none of {len(paths)} pictures could be measured. Name others.")
     titles = {name: codec.title for name, codec in codecs.items()}
     models = {n: {"file": c.title, "id": c.model} for n, c in codecs.items() if c.model}
-    skipped = [path.name for path, r in zip(paths, each, strict=True) if isinstance(r, str)]
-    report = summarise(found, titles, models, now)
+    report = summarise([found[number] for number in sorted(found)], titles, models, now)
+    skipped = [path.name for number, path in enumerate(paths) if number not in found]
     return {**report, "skipped": skipped, "reused": earlier is not None}
 
 

@@ -108,8 +108,8 @@ def compare(anchor: Points, points: Points, measure: str) -> Comparison:
     """
     curves = []
     for rates, values in (_finite(anchor, measure), _finite(points, measure)):
-        best = np.maximum.accumulate(np.concatenate([[-math.inf], values[:-1]]))
-        curves += [rates[values > best], values[values > best]]
+        better = np.diff(np.maximum.accumulate(values), prepend=-math.inf) > 0
+        curves += [rates[better], values[better]]
     gain = mean([getattr(p, measure) - value_at(anchor, measure, p.bpp) for p in points])
     try:
         found = bd_rate(*curves)
@@ -142,9 +142,8 @@ def bd_rate(
     Notes
     -----
     The logarithm of the rate is interpolated over quality by a monotone piecewise cubic (pchip) and
-    integrated over the qualities both curves reach. The result depends on this range, which
-    belongs beside the figure. Raises `ValueError` for other numbers, and where there is no such
-    range.
+    integrated over the qualities both curves reach. The result depends on this range, which belongs
+    beside the figure. Other numbers, and curves without a common range, are a `ValueError`.
 
     References
     ----------
@@ -173,7 +172,7 @@ def _rate_curve(rates: ArrayLike, qualities: ArrayLike, owner: str) -> PchipInte
             f"Received: shapes {y.shape} and {x.shape}."
         )
     y, x = np.array(sorted(zip(y, x, strict=True))).T
-    if not (np.isfinite([x, y]).all() and y[0] > 0):
+    if not np.isfinite([x, y]).all() or y[0] <= 0:
         raise ValueError(
             f"{owner} needs finite qualities and positive finite rates. "
             f"Received: rates {y.tolist()}, qualities {x.tolist()}."

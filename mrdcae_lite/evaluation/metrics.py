@@ -26,16 +26,12 @@ MS_SSIM_SIDE = 2 * SSIM_RADIUS * 2 ** (len(MS_SSIM_WEIGHTS) - 1) + 1
 
 
 def ssim(image: ArrayLike, restored: ArrayLike, *, data_range: float) -> float:
-    """Structural similarity, mean over the channels.
+    """Structural similarity, mean over the channels; up to 1, for identical pictures.
 
     Parameters
     ----------
     image, restored : two pictures, no side shorter than the window (11 pixels)
     data_range : span of possible values
-
-    Returns
-    -------
-    float : up to 1, for identical pictures
 
     Notes
     -----
@@ -54,11 +50,8 @@ def ssim(image: ArrayLike, restored: ArrayLike, *, data_range: float) -> float:
 def ssim_map(image: ArrayLike, restored: ArrayLike, *, data_range: float) -> tuple[float, Floats]:
     """Structural similarity as one score and as a map; the parameters are those of `ssim`.
 
-    Returns
-    -------
-    score : that of `ssim`: the mean of the map without the five pixels along its edges, whose
-        windows reach outside
-    similarity : of every pixel and channel, float64 of the shape of the pictures
+    The score is that of `ssim`: the mean of the map without the five pixels along its edges, whose
+    windows reach outside. The map is of every pixel and channel, float64 of the pictures' shape.
     """
     first, second = _pictures(image, restored, data_range, 2 * SSIM_RADIUS + 1, "ssim")
     window = {"gaussian_weights": True, "sigma": SSIM_SIGMA, "use_sample_covariance": False}
@@ -70,15 +63,9 @@ def ssim_map(image: ArrayLike, restored: ArrayLike, *, data_range: float) -> tup
 
 
 def ssim_db(score: float) -> float:
-    """Structural similarity in dB, -10 log10(1 - score).
+    """Structural similarity in dB, -10 log10(1 - score), of a result of `ssim` or `ms_ssim`.
 
-    Parameters
-    ----------
-    score : result of `ssim` or `ms_ssim`, at most 1
-
-    Returns
-    -------
-    float : a scale that spreads the scores near 1: 0.9 is 10 dB, 0.99 is 20 dB, 1 is infinite
+    It spreads the scores near 1: 0.9 is 10 dB, 0.99 is 20 dB, 1 is infinite.
     """
     if not score <= 1:
         raise ValueError(
@@ -89,17 +76,13 @@ def ssim_db(score: float) -> float:
 
 
 def ms_ssim(image: ArrayLike, restored: ArrayLike, *, data_range: float) -> float:
-    """Multi-scale structural similarity, mean over the channels.
+    """Multi-scale structural similarity, mean over the channels; 0 to 1, for identical pictures.
 
     Parameters
     ----------
     image, restored : two pictures, no side shorter than 161 pixels: the window of 11 must still fit
         after four halvings
     data_range : span of possible values
-
-    Returns
-    -------
-    float : from 0 to 1, for identical pictures
 
     Notes
     -----
@@ -127,14 +110,12 @@ def seam_ratio(
 ) -> float:
     """Jump of the error across borders, relative to that between other neighbours.
 
+    It is 1 where there is no seam, more where the borders can be seen.
+
     Parameters
     ----------
     image, restored : two pictures, whose difference jumps beside the borders, too
     rows, columns : of the first pixel after each border, from 1 to the side less 1; at least one
-
-    Returns
-    -------
-    float : 1 where there is no seam, more where the borders can be seen
 
     Notes
     -----
