@@ -63,43 +63,40 @@ def _parser() -> argparse.ArgumentParser:
         ("compress", _compress, _add_compress, "write a picture as a .mrdc file"),
         ("decompress", _decompress, _add_decompress, "write a .mrdc file as a picture"),
         ("info", _info, _add_info, "print what a .mrdc file says about itself"),
-        ("models", _models, None, "list the shipped models"),
+        ("models", _models, lambda _command: None, "list the shipped models"),
         ("train", _train, _add_train, "train a codec on a folder of photographs"),
         ("evaluate", _evaluate, _add_evaluate, "compare codecs on pictures, in real bytes"),
     ):
         command = commands.add_parser(name, help=text)
         command.set_defaults(run=run)
-        if add_options:
-            add_options(command)
+        add_options(command)
     return parser
 
 
 def _add_compress(command: argparse.ArgumentParser) -> None:
+    _add_files(command, "picture or folder of pictures", EXTENSION)
     add, aim = command.add_argument, command.add_mutually_exclusive_group()
-    add("input", type=Path, metavar="IN", help="picture or folder of pictures")
-    add("output", type=Path, metavar="OUT", nargs="?", help="default: IN.mrdc")
     aim.add_argument("--quality", type=int, help="0 (smallest) to 100 (best), default 50")
     aim.add_argument("--target-bpp", type=_positive, metavar="B", help="at most B bits per pixel")
     aim.add_argument("--target-psnr", type=_positive, metavar="DB", help="at least DB decibels")
     add("--model", default="lite", help="shipped model or codec file")
     add("--fast", action="store_true", help="no search for cheaper symbols")
     add("--exif", action="store_true", help="keep camera data: maker, time, place")
-    _add_folder(command)
 
 
 def _add_decompress(command: argparse.ArgumentParser) -> None:
+    _add_files(command, ".mrdc file or folder of them", ".png")
+    command.add_argument("--level", type=int, choices=(1, 2, 3), default=3)
+    command.add_argument("--model", help="codec file, if it is not a shipped one")
+
+
+def _add_files(command: argparse.ArgumentParser, what: str, ending: str) -> None:
     add = command.add_argument
-    add("input", type=Path, metavar="IN", help=".mrdc file or folder of them")
-    add("output", type=Path, metavar="OUT", nargs="?", help="default: IN.png")
-    add("--level", type=int, choices=(1, 2, 3), default=3)
-    add("--model", help="codec file, if it is not a shipped one")
-    _add_folder(command)
-
-
-def _add_folder(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--to", type=Path, metavar="FOLDER", help="where results of a folder go")
-    command.add_argument("--jobs", type=_whole, default=1, metavar="N", help="processes (1)")
-    command.add_argument("--force", action="store_true", help="overwrite what is there")
+    add("input", type=Path, metavar="IN", help=what)
+    add("output", type=Path, metavar="OUT", nargs="?", help=f"default: IN{ending}")
+    add("--to", type=Path, metavar="FOLDER", help="where results of a folder go")
+    add("--jobs", type=_whole, default=1, metavar="N", help="processes (1)")
+    add("--force", action="store_true", help="overwrite what is there")
 
 
 def _add_info(command: argparse.ArgumentParser) -> None:
@@ -213,24 +210,22 @@ def _decompress(options: argparse.Namespace) -> None:
     _convert(options, task, (EXTENSION,), ".png")
 
 
-def _convert(
-    options: argparse.Namespace, task: Task, endings: Sequence[str], new_ending: str
-) -> None:
-    """One file, or those of a folder that have one of the endings."""
+def _convert(options: argparse.Namespace, task: Task, endings: Sequence[str], new: str) -> None:
+    """One file, or those of a folder that have one of the endings, to files of the new ending."""
     if not options.input.exists():
         raise ValueError(f"{options.input}: no such file or folder. Check the path.")
     if not options.input.is_dir():
         if options.to:
             raise ValueError(f"--to goes with a folder. Received: {options.input}. Name a folder.")
-        output = _free(options.output or options.input.with_suffix(new_ending), options.force)
-        if new_ending == EXTENSION != output.suffix.lower():
+        output = _free(options.output or options.input.with_suffix(new), options.force)
+        if new == EXTENSION != output.suffix.lower():
             raise ValueError(f"expected a name that ends in {EXTENSION}. Received: {output}.")
         with _about(options.input):
             print(task(options.input, output))
         return
     if options.output or not options.to:
         raise ValueError(f"{options.input} is a folder. Say where results go with --to FOLDER.")
-    pairs = plan(options.input, options.to, endings, new_ending)
+    pairs = plan(options.input, options.to, endings, new)
     states: Counter[str] = Counter()
     results = convert(task, pairs, jobs=options.jobs, force=options.force)
     for number, (state, line) in enumerate(results, 1):
@@ -250,8 +245,7 @@ def _info(options: argparse.Namespace) -> None:
     sections = zip(bitstream.SECTIONS, header.lengths, strict=True)
     parts = ", ".join(f"{name} {size}" for name, size in sections if size)
     print(f"{options.file}: {header.width}x{header.height}, quality {header.quality}")
-    print(f"model {header.model.hex()}")
-    print(f"{len(data)} bytes ({parts}), {bpp:.3f} bpp")
+    print(f"model {header.model.hex()}\n{len(data)} bytes ({parts}), {bpp:.3f} bpp")
     whole = bitstream.size_up_to(data, 3)
     if len(data) < whole:
         print(f"cut off: the whole file has {whole} bytes")
@@ -264,7 +258,8 @@ def _models(_options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from mrdcae_lite.training.run import TrainingRun
+    with extra("tensorflow"):
+        from mrdcae_lite.training.run import TrainingRun
 
     chosen = {name: getattr(options, name) for name in TrainingRun.__dataclass_fields__}
     TrainingRun(**chosen).train(options.photographs, options.validation, options.to)

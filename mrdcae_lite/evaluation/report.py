@@ -49,13 +49,10 @@ def summarise(
     models: Mapping[str, Any],
     conditions: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The report on some pictures, of plain values.
+    """The report on some pictures, each with the points of every codec, of plain values.
 
-    Args:
-        photographs: each with the points of every codec.
-        titles: of the codecs, by their names, the anchor among them.
-        models: what is to be said of the models behind them.
-        conditions: what the points of the other codecs depend on, besides the pictures.
+    Titles are those of the codecs, by their names, the anchor among them; models what is to be said
+    of the models behind them; conditions what other codecs depend on, besides the pictures.
     """
     whole = [name for name in titles if ":" not in name]  # the start of a file is short
     packages = ["mrdcae-lite", "numpy", "scipy", "constriction"]
@@ -95,10 +92,8 @@ def load_previous(
     try:
         then = {key: report["conditions"].get(key) for key in conditions}
         points = {
-            photograph["sha256"]: {
-                name: curves.from_columns(columns) for name, columns in photograph["points"].items()
-            }
-            for photograph in report["photographs"]
+            p["sha256"]: {name: curves.from_columns(c) for name, c in p["points"].items()}
+            for p in report["photographs"]
         }
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(
@@ -148,22 +143,21 @@ def _at_equal_bpp(
     photographs: Sequence[Photograph], names: Sequence[str], measure: str, bpp: float
 ) -> dict[str, Any]:
     """Means over the pictures on which every codec reaches the rate."""
-    values = np.array(
-        [[curves.value_at(p.points[name], measure, bpp) for name in names] for p in photographs]
-    )
+    read = [[curves.value_at(p.points[n], measure, bpp) for n in names] for p in photographs]
+    values = np.array(read)
     complete = values[np.isfinite(values).all(axis=1)]
     means = {name: mean(column) for name, column in zip(names, complete.T, strict=True)}
     return {"bpp": bpp, "measure": measure, "n": len(complete), "means": means}
 
 
 def _record(photograph: Photograph) -> dict[str, Any]:
-    points = photograph.points
+    columns = {name: to_columns(points) for name, points in photograph.points.items()}
+    others = dict(photograph.points)
+    anchor = others.pop(ANCHOR)
     against = {
-        name: {m: asdict(compare(points[ANCHOR], of_codec, m)) for m in MEASURES}
-        for name, of_codec in points.items()
-        if name != ANCHOR
+        name: {measure: asdict(compare(anchor, points, measure)) for measure in MEASURES}
+        for name, points in others.items()
     }
-    columns = {name: to_columns(of_codec) for name, of_codec in points.items()}
     return {**vars(photograph), "points": columns, "against_anchor": against}
 
 

@@ -102,14 +102,10 @@ def convert(
     source is left alone; an older one is made again if it is a `.mrdc` file, but a picture, which
     may be an original, is overwritten by force only.
 
-    Args:
-        task: `compress_file` or `decompress_file`, with their options filled in by `partial`.
-        pairs: sources and outputs, see `plan`.
-        jobs: processes to share the pictures among, 1 or more.
-        force: make everything, whatever is there.
-
-    Raises `ValueError` for other jobs, `OSError` if the folder of the outputs cannot be made, and
-    `ImportError` and `MemoryError` as `map_unordered` does.
+    The task is `compress_file` or `decompress_file`, with their options filled in by `partial`;
+    `pairs` come from `plan`; 1 or more `jobs` are processes to share them among; `force` makes
+    everything, whatever is there. Raises `ValueError` for other jobs, `OSError` if the folder of
+    the outputs cannot be made, and `ImportError` and `MemoryError` as `map_unordered` does.
     """
     if jobs < 1:
         raise ValueError(f"jobs must be 1 or more. Received: {jobs}. Give the number of processes.")
@@ -167,14 +163,13 @@ def _parts(folders: Iterable[Path]) -> set[Path]:
 @contextmanager
 def _interrupts_ignored() -> Iterator[None]:
     """Ignore Ctrl-C; only the main thread, which gets it, can say so."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        if main:
+            signal.signal(signal.SIGINT, before)
 
 
 def _in_folder(folder: Path, call: Callable[[Item], Result], item: Item) -> Result:

@@ -35,6 +35,7 @@ from mrdcae_lite.core.files import list_files, one_line, write_atomically
 from mrdcae_lite.core.pixels import RGB, check_rgb, is_grey
 
 _TIFF = {"format": "TIFF", "compression": "tiff_deflate"}
+
 # Written without loss, so that what is measured is what was decoded.
 WRITE_OPTIONS: dict[str, dict[str, Any]] = {
     ".png": {"format": "PNG"},
@@ -64,7 +65,6 @@ _LAYOUT_TAGS = {
     *range(512, 533),  # JPEG and YCbCr
     *(284, 317, 700, 34675),  # planes, predictor, XMP, ICC profile
 }
-
 
 _TRANSPARENT = "expected an opaque picture. Received: one with transparent pixels."
 
@@ -120,15 +120,13 @@ def write_image(
 
     Args:
         path: of the file.
-        image: uint8 (height, width, 3).
+        image: uint8 (height, width, 3); anything else is a `TypeError` or `ValueError`.
         metadata: transparency and colour profile are written to all but .bmp and .ppm, EXIF data to
             .png and .webp: Pillow writes none into a compressed TIFF.
         grey: the three channels are the same: write one of them (see `mode`).
 
-    Raises:
-        ImageError: for another ending, a place that cannot be written, or transparency that the
-            format cannot hold.
-        TypeError, ValueError: for what is no uint8 (height, width, 3) array.
+    Raises `ImageError` for another ending, a place that cannot be written, or transparency that the
+    format cannot hold.
     """
     ending = Path(path).suffix.lower()
     check_rgb(image)

@@ -70,11 +70,8 @@ def compare(
 ) -> Interactive:
     """Two pictures on top of each other and a divider to drag between them.
 
-    Args:
-        left: shown to the left of the divider, uint8 (height, width, 3).
-        right: shown to its right, of the same shape.
-        labels: what the two are, such as ("JPEG, 12 kB", "ours, 12 kB").
-        caption, zoom: as everywhere.
+    Both are uint8 (height, width, 3), of one shape. The labels say what they are, such as ("JPEG,
+    12 kB", "ours, 12 kB").
     """
     _check_frames([left, right], zoom)
     pictures = _picture(left, f"Left of the divider: {labels[0]}")
@@ -98,7 +95,6 @@ def steps(
         frames: two or more pictures of one shape, uint8 (height, width, 3).
         label: what the slider changes, such as "Quality".
         captions: what each picture shows, in the same order.
-        caption, zoom: as everywhere.
         start: the picture to begin with.
     """
     _check_frames(frames, zoom)
@@ -136,7 +132,6 @@ def explore(
         stops: the values that are computed at once, for the page; two or more.
         every: the values that a live slider offers, the stops among them, in order.
         label: what the slider changes, such as "Quality".
-        caption, zoom: as everywhere.
         start: the stop to begin with, by default the first.
     """
     first = stops[0] if start is None else start
@@ -185,10 +180,8 @@ def _live(
 def curves(lines: Lines, *, labels: tuple[str, str], caption: str) -> Interactive:
     """Curves in one plot and a slider that reads all of them at the same place.
 
-    Args:
-        lines: for each name the x values, ascending, and the y values; at most six.
-        labels: what x and y are, with units, such as ("bits per pixel", "PSNR (dB)").
-        caption: as everywhere.
+    The lines, at most six, are for each name the x values, ascending, and the y values. The labels
+    say what x and y are, with units, such as ("bits per pixel", "PSNR (dB)").
     """
     if not 1 <= len(lines) <= len(_COLOURS):
         raise ValueError(f"lines must be 1 to {len(_COLOURS)} curves. Received: {len(lines)}.")
@@ -203,10 +196,8 @@ def curves(lines: Lines, *, labels: tuple[str, str], caption: str) -> Interactiv
                 f"each curve must have finite values. Received for {name!r}: others. "
                 "Leave them out."
             )
-    (left, low), (right, high) = (
-        [float(end(np.concatenate([line[axis] for line in lines.values()]))) for axis in (0, 1)]
-        for end in (np.min, np.max)
-    )
+    every_x, every_y = (np.concatenate(values) for values in zip(*lines.values(), strict=True))
+    (left, right), (low, high) = ((v.min(), v.max()) for v in (every_x, every_y))
     margin = 0.5 if low == high else 0  # a flat line lies in the middle
     readings = []  # straight lines between the points
     for x in np.linspace(left, right, _STOPS + 1):
