@@ -7,6 +7,7 @@ the rate by a monotone piecewise cubic (pchip) and never extended beyond its end
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -114,12 +115,11 @@ def compare(anchor: Points, points: Points, measure: str) -> Comparison:
     try:
         found = bd_rate(*curves)
     except ValueError:  # fewer than four points, or nothing in common
-        return Comparison(math.nan, math.nan, math.nan, gain)
-    return Comparison(found.percent, found.low, found.high, gain)
+        found = BDRate(math.nan, math.nan, math.nan)
+    return Comparison(*found, gain)
 
 
-@dataclass(frozen=True)
-class BDRate:
+class BDRate(NamedTuple):
     """A Bjontegaard delta rate in percent, and the range of quality it was averaged over."""
 
     percent: float

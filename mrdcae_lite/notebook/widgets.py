@@ -22,6 +22,7 @@ show: a live notebook prefers the control, the build of the book keeps the HTML 
 import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from html import escape
 from importlib import resources
 from io import BytesIO
@@ -144,11 +145,8 @@ def explore(
     frames, captions = zip(*prepared.values(), strict=True)
     place = list(prepared).index(first)
     page = steps(frames, label=label, captions=captions, caption=caption, start=place, zoom=zoom)
-
-    def live() -> ipywidgets.DOMWidget:
-        return _live(lambda value: prepared.get(value) or show(value), every, first, label, zoom)
-
-    return Interactive(page.html, live)
+    known = partial(_live, lambda value: prepared.get(value) or show(value))
+    return Interactive(page.html, partial(known, every, first, label, zoom))
 
 
 def _live(
@@ -253,13 +251,13 @@ def _sizes(frame: RGB, zoom: int) -> dict[str, Any]:
     return {"width": frame.shape[1] * zoom, "stage": stage}
 
 
-def _picture(image: RGB, text: str, more: str = "") -> str:
+def _picture(image: RGB, text: str, attribute: str = "") -> str:
     file = BytesIO()
     Image.fromarray(image).save(file, "WEBP", lossless=True, exact=True)
     data = base64.b64encode(file.getvalue()).decode("ascii")
     height, width = image.shape[:2]
     source = f'src="data:image/webp;base64,{data}"'
-    return f'<img {more} width="{width}" height="{height}" alt="{escape(text)}" {source}>'
+    return f'<img {attribute} width="{width}" height="{height}" alt="{escape(text)}" {source}>'
 
 
 def _check_frames(frames: Sequence[RGB], zoom: int) -> None:
