@@ -36,32 +36,11 @@ if _typing.TYPE_CHECKING:
 
     __version__: str
 
-__all__ = [
-    "MRDCAE",
-    "BitstreamError",
-    "Codec",
-    "ImageError",
-    "bd_rate",
-    "bits_per_pixel",
-    "compression_ratio",
-    "from_patches",
-    "info",
-    "load",
-    "load_for",
-    "ms_ssim",
-    "mse",
-    "pad_to_multiple",
-    "psnr",
-    "read_image",
-    "read_picture",
-    "sample",
-    "sample_names",
-    "seam_ratio",
-    "ssim",
-    "ssim_db",
-    "to_patches",
-    "write_image",
-]
+__all__ = ["MRDCAE", "BitstreamError", "Codec", "info", "load", "load_for"]
+__all__ += ["ImageError", "read_image", "read_picture", "sample", "sample_names", "write_image"]
+__all__ += ["from_patches", "pad_to_multiple", "to_patches"]
+__all__ += ["bits_per_pixel", "compression_ratio", "mse", "psnr"]
+__all__ += ["bd_rate", "ms_ssim", "seam_ratio", "ssim", "ssim_db"]
 
 _EXTRAS = {
     "MRDCAE": ("tensorflow", "training.model"),

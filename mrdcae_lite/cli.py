@@ -10,11 +10,11 @@ import math
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from mrdcae_lite import __version__
 from mrdcae_lite.coding import bitstream
@@ -59,105 +59,99 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="mrdcae", description="Learned image compression, MR-DCAE.")
     parser.add_argument("--version", action="version", version=f"mrdcae-lite {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
-    _add_compress(commands)
-    _add_decompress(commands)
-    info = commands.add_parser("info", help="print what a .mrdc file says about itself")
-    info.add_argument("file", type=Path)
-    info.set_defaults(run=_info)
-    models = commands.add_parser("models", help="list the shipped models")
-    models.set_defaults(run=_models)
-    _add_train(commands)
-    _add_evaluate(commands)
+    for name, run, add_options, text in (
+        ("compress", _compress, _add_compress, "write a picture as a .mrdc file"),
+        ("decompress", _decompress, _add_decompress, "write a .mrdc file as a picture"),
+        ("info", _info, _add_info, "print what a .mrdc file says about itself"),
+        ("models", _models, lambda _command: None, "list the shipped models"),
+        ("train", _train, _add_train, "train a codec on a folder of photographs"),
+        ("evaluate", _evaluate, _add_evaluate, "compare codecs on pictures, in real bytes"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.set_defaults(run=run)
+        add_options(command)
     return parser
 
 
-def _add_compress(commands: Any) -> None:
-    compress = commands.add_parser("compress", help="write a picture as a .mrdc file")
-    compress.add_argument("input", type=Path, metavar="IN", help="picture or folder of pictures")
-    compress.add_argument("output", type=Path, metavar="OUT", nargs="?", help="default: IN.mrdc")
-    aim = compress.add_mutually_exclusive_group()
+def _add_compress(command: argparse.ArgumentParser) -> None:
+    _add_files(command, "picture or folder of pictures", EXTENSION)
+    add, aim = command.add_argument, command.add_mutually_exclusive_group()
     aim.add_argument("--quality", type=int, help="0 (smallest) to 100 (best), default 50")
     aim.add_argument("--target-bpp", type=_positive, metavar="B", help="at most B bits per pixel")
     aim.add_argument("--target-psnr", type=_positive, metavar="DB", help="at least DB decibels")
-    compress.add_argument("--model", default="lite", help="shipped model or codec file")
-    compress.add_argument("--fast", action="store_true", help="no search for cheaper symbols")
-    compress.add_argument(
-        "--exif", action="store_true", help="keep camera data: maker, time, place"
-    )
-    _add_folder(compress)
-    compress.set_defaults(run=_compress)
+    add("--model", default="lite", help="shipped model or codec file")
+    add("--fast", action="store_true", help="no search for cheaper symbols")
+    add("--exif", action="store_true", help="keep camera data: maker, time, place")
 
 
-def _add_decompress(commands: Any) -> None:
-    decompress = commands.add_parser("decompress", help="write a .mrdc file as a picture")
-    decompress.add_argument("input", type=Path, metavar="IN", help=".mrdc file or folder of them")
-    decompress.add_argument("output", type=Path, metavar="OUT", nargs="?", help="default: IN.png")
-    decompress.add_argument("--level", type=int, choices=(1, 2, 3), default=3)
-    decompress.add_argument("--model", help="codec file, if it is not a shipped one")
-    _add_folder(decompress)
-    decompress.set_defaults(run=_decompress)
+def _add_decompress(command: argparse.ArgumentParser) -> None:
+    _add_files(command, ".mrdc file or folder of them", ".png")
+    command.add_argument("--level", type=int, choices=(1, 2, 3), default=3)
+    command.add_argument("--model", help="codec file, if it is not a shipped one")
 
 
-def _add_folder(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--to", type=Path, metavar="FOLDER", help="where results of a folder go")
-    command.add_argument("--jobs", type=_whole(1), default=1, metavar="N", help="processes (1)")
-    command.add_argument("--force", action="store_true", help="overwrite what is there")
+def _add_files(command: argparse.ArgumentParser, what: str, ending: str) -> None:
+    add = command.add_argument
+    add("input", type=Path, metavar="IN", help=what)
+    add("output", type=Path, metavar="OUT", nargs="?", help=f"default: IN{ending}")
+    add("--to", type=Path, metavar="FOLDER", help="where results of a folder go")
+    add("--jobs", type=_whole, default=1, metavar="N", help="processes (1)")
+    add("--force", action="store_true", help="overwrite what is there")
 
 
-def _add_train(commands: Any) -> None:
-    train = commands.add_parser("train", help="train a codec on a folder of photographs")
-    train.add_argument("photographs", type=Path, help="folder of pictures to learn from")
-    train.add_argument("--validation", type=Path, required=True, help="folder to judge by")
-    train.add_argument("--to", type=Path, required=True, help="folder for log, weights and codec")
-    for name, value, text in (
-        ("epochs", 10, "epochs"),
-        ("steps", 200, "batches an epoch"),
-        ("batch", 4, "crops a batch"),
-        ("size", 128, "side of the crops in pixels"),
-        ("seed", 0, "of weights, noise and crops"),
-        ("width", 128, "channels of the residual blocks"),
-        ("blocks", 2, "residual blocks a grid of the decoder"),
-        ("encoder-blocks", 0, "residual blocks a grid of the encoder"),
+def _add_info(command: argparse.ArgumentParser) -> None:
+    command.add_argument("file", type=Path)
+
+
+def _add_train(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("photographs", type=Path, help="folder of pictures to learn from")
+    add("--validation", type=Path, required=True, help="folder to judge by")
+    add("--to", type=Path, required=True, help="folder for log, weights and codec")
+    for name, least, value, text in (
+        ("epochs", 1, 10, "epochs"),
+        ("steps", 1, 200, "batches an epoch"),
+        ("batch", 1, 4, "crops a batch"),
+        ("size", 1, 128, "side of the crops in pixels"),
+        ("seed", 0, 0, "of weights, noise and crops"),
+        ("width", 1, 128, "channels of the residual blocks"),
+        ("blocks", 1, 2, "residual blocks a grid of the decoder"),
+        ("encoder-blocks", 0, 0, "residual blocks a grid of the encoder"),
     ):
-        kind = _whole(0 if name in ("seed", "encoder-blocks") else 1)
-        train.add_argument(f"--{name}", type=kind, default=value, help=f"{text} ({value})")
-    train.add_argument("--learning-rate", type=_positive, default=3e-3, help="its peak (0.003)")
-    train.add_argument("--start", metavar="CODEC", help="a codec to go on from: lite, or a file")
-    train.add_argument("--mixed", action="store_true", help="bfloat16 in the residual blocks")
-    train.add_argument(
-        "--without",
-        action="append",
-        default=[],
-        choices=("resolutions", "attention", "switching", "augmentation"),
-        help="train a twin without this idea, to see what it is worth; may be repeated",
-    )
-    train.set_defaults(run=_train)
+        kind = partial(_whole, least=least)
+        add(f"--{name}", type=kind, default=value, help=f"{text} ({value})")
+    add("--learning-rate", type=_positive, default=3e-3, help="its peak (0.003)")
+    add("--start", metavar="CODEC", help="a codec to go on from: lite, or a file")
+    add("--mixed", action="store_true", help="bfloat16 in the residual blocks")
+    ideas = ("resolutions", "attention", "switching", "augmentation")
+    text = "train a twin without this idea, to see what it is worth; may be repeated"
+    add("--without", action="append", default=[], choices=ideas, help=text)
 
 
-def _add_evaluate(commands: Any) -> None:
-    evaluate = commands.add_parser("evaluate", help="compare codecs on pictures, in real bytes")
-    evaluate.add_argument("images", type=Path, nargs="*", metavar="IMAGES", help="or folders")
-    evaluate.add_argument("--samples", action="store_true", help="(default) the bundled ones, too")
-    evaluate.add_argument("--codecs", metavar="A,B", help="default: all; JPEG is always there")
-    evaluate.add_argument("--model", default="lite", help="shipped model or codec file")
-    evaluate.add_argument(
-        "--qualities", metavar="Q,Q", type=_numbers, help="of mrdcae, 0 to 100, at least four"
-    )
-    evaluate.add_argument(
-        "--resize", type=_whole(16), metavar="SIDE", help="centre squares, scaled"
-    )
-    evaluate.add_argument(
-        "--limit", type=_whole(1), metavar="N", help="only N of them, evenly spaced"
-    )
-    evaluate.add_argument("--jobs", type=_whole(1), default=1, metavar="N", help="processes (1)")
-    evaluate.add_argument("--out", type=Path, metavar="FILE.json", help="write the report")
-    evaluate.add_argument("--reuse", type=Path, metavar="FILE.json", help="other codecs from there")
-    evaluate.add_argument("--force", action="store_true", help="overwrite FILE.json")
-    evaluate.set_defaults(run=_evaluate)
+def _add_evaluate(command: argparse.ArgumentParser) -> None:
+    add, own = command.add_argument, argparse.SUPPRESS  # the default of `Settings`
+    add("images", type=Path, nargs="*", metavar="IMAGES", help="or folders")
+    add("--samples", action="store_true", help="(default) the bundled ones, too")
+    codecs = "default: all; JPEG is always there"
+    add("--codecs", metavar="A,B", type=_names, default=own, help=codecs)
+    add("--model", default="lite", help="shipped model or codec file")
+    numbers = "of mrdcae, 0 to 100, at least four"
+    add("--qualities", metavar="Q,Q", type=_numbers, default=own, help=numbers)
+    square = partial(_whole, least=16)
+    add("--resize", type=square, metavar="SIDE", help="centre squares, scaled")
+    add("--limit", type=_whole, metavar="N", help="only N of them, evenly spaced")
+    add("--jobs", type=_whole, default=1, metavar="N", help="processes (1)")
+    add("--out", type=Path, metavar="FILE.json", help="write the report")
+    add("--reuse", type=Path, metavar="FILE.json", help="other codecs from there")
+    add("--force", action="store_true", help="overwrite FILE.json")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(","))
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    numbers = tuple(number.strip() for number in text.split(","))
+    numbers = _names(text)
     if len(numbers) < 4 or not all(number.isdecimal() for number in numbers):
         raise argparse.ArgumentTypeError(
             f"expected at least four whole numbers with commas between them. Received: {text!r}"
@@ -165,25 +159,17 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(map(int, numbers))
 
 
-def _whole(least: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        if not text.strip().isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(
-                f"expected a whole number from {least}. Received: {text!r}"
-            )
+def _whole(text: str, least: int = 1) -> int:
+    if text.strip().isdecimal() and int(text) >= least:
         return int(text)
-
-    return number
+    raise argparse.ArgumentTypeError(f"expected a whole number from {least}. Received: {text!r}")
 
 
 def _positive(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a positive number. Received: {text!r}")
-    return number
+    with suppress(ValueError):
+        if 0 < float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"expected a positive number. Received: {text!r}")
 
 
 @contextmanager
@@ -211,15 +197,9 @@ def _compress(options: argparse.Namespace) -> None:
     if options.quality is not None:
         check_quality(options.quality)
     load(options.model)  # a wrong name shows here, not once a picture
-    task = partial(
-        compress_file,
-        model=options.model,
-        keep_exif=options.exif,
-        quality=options.quality,
-        target_bpp=options.target_bpp,
-        target_psnr=options.target_psnr,
-        rdoq=not options.fast,
-    )
+    wishes = {name: getattr(options, name) for name in ("quality", "target_bpp", "target_psnr")}
+    more = {"rdoq": not options.fast, "keep_exif": options.exif}
+    task = partial(compress_file, model=options.model, **wishes, **more)
     _convert(options, task, PICTURES, EXTENSION)
 
 
@@ -230,24 +210,22 @@ def _decompress(options: argparse.Namespace) -> None:
     _convert(options, task, (EXTENSION,), ".png")
 
 
-def _convert(
-    options: argparse.Namespace, task: Task, endings: Sequence[str], new_ending: str
-) -> None:
-    """One file, or those of a folder that have one of the endings."""
+def _convert(options: argparse.Namespace, task: Task, endings: Sequence[str], new: str) -> None:
+    """One file, or those of a folder that have one of the endings, to files of the new ending."""
     if not options.input.exists():
         raise ValueError(f"{options.input}: no such file or folder. Check the path.")
     if not options.input.is_dir():
         if options.to:
             raise ValueError(f"--to goes with a folder. Received: {options.input}. Name a folder.")
-        output = _free(options.output or options.input.with_suffix(new_ending), options.force)
-        if new_ending == EXTENSION != output.suffix.lower():
+        output = _free(options.output or options.input.with_suffix(new), options.force)
+        if new == EXTENSION != output.suffix.lower():
             raise ValueError(f"expected a name that ends in {EXTENSION}. Received: {output}.")
         with _about(options.input):
             print(task(options.input, output))
         return
     if options.output or not options.to:
         raise ValueError(f"{options.input} is a folder. Say where results go with --to FOLDER.")
-    pairs = plan(options.input, options.to, endings, new_ending)
+    pairs = plan(options.input, options.to, endings, new)
     states: Counter[str] = Counter()
     results = convert(task, pairs, jobs=options.jobs, force=options.force)
     for number, (state, line) in enumerate(results, 1):
@@ -263,12 +241,11 @@ def _info(options: argparse.Namespace) -> None:
     data = options.file.read_bytes()
     with _about(options.file):
         header = bitstream.read_header(data)
-    shape = header.height, header.width, 3
-    pairs = zip(bitstream.SECTIONS, header.lengths, strict=True)
-    parts = ", ".join(f"{name} {size}" for name, size in pairs if size)
+    bpp = bits_per_pixel(data, (header.height, header.width))
+    sections = zip(bitstream.SECTIONS, header.lengths, strict=True)
+    parts = ", ".join(f"{name} {size}" for name, size in sections if size)
     print(f"{options.file}: {header.width}x{header.height}, quality {header.quality}")
-    print(f"model {header.model.hex()}")
-    print(f"{len(data)} bytes ({parts}), {bits_per_pixel(data, shape):.3f} bpp")
+    print(f"model {header.model.hex()}\n{len(data)} bytes ({parts}), {bpp:.3f} bpp")
     whole = bitstream.size_up_to(data, 3)
     if len(data) < whole:
         print(f"cut off: the whole file has {whole} bytes")
@@ -281,10 +258,9 @@ def _models(_options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    try:
+    with extra("tensorflow"):
         from mrdcae_lite.training.run import TrainingRun
-    except ImportError as error:
-        raise ValueError(str(error)) from error
+
     chosen = {name: getattr(options, name) for name in TrainingRun.__dataclass_fields__}
     TrainingRun(**chosen).train(options.photographs, options.validation, options.to)
     print(f"{options.to / 'trained.keras-codec'}: done")
@@ -302,20 +278,15 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     samples = benchmark.bundled() if options.samples or not options.images else []
     paths = benchmark.pictures([*options.images, *samples], options.limit)
-    chosen: dict[str, Any] = {"model": options.model, "resize": options.resize}
-    if options.codecs is not None:
-        chosen["codecs"] = tuple(name.strip() for name in options.codecs.split(","))
-    if options.qualities:
-        chosen["qualities"] = options.qualities
+    names = benchmark.Settings.__dataclass_fields__.keys() & vars(options).keys()
+    settings = benchmark.Settings(**{name: getattr(options, name) for name in names})
 
     def announce(number: int, path: Path, problem: str | None) -> None:
         line = f"skipped: {problem}" if problem else path.name
         print(f"{number}/{len(paths)} {line}", file=sys.stderr, flush=True)
 
-    settings = benchmark.Settings(**chosen)
-    report = benchmark.evaluate(
-        paths, settings, jobs=options.jobs, earlier=earlier, announce=announce
-    )
+    more = {"jobs": options.jobs, "earlier": earlier, "announce": announce}
+    report = benchmark.evaluate(paths, settings, **more)
     print(table(report))
     if output:
         write_atomically(output, to_json(report).encode())

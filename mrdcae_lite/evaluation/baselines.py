@@ -71,22 +71,13 @@ def best_within(baseline: Baseline, image: RGB, target_bytes: int) -> tuple[floa
     return quality, encode(quality)
 
 
-def _jpeg(subsampling: str) -> Callable[[float], Mapping[str, Any]]:
-    return lambda quality: {
-        "quality": round(quality),
-        "subsampling": subsampling,
-        "optimize": True,
-    }
+def _jpeg(quality: float, subsampling: str) -> Mapping[str, Any]:
+    return {"quality": round(quality), "subsampling": subsampling, "optimize": True}
 
 
 def _jpeg2000(bpp: float) -> Mapping[str, Any]:
     # Without mct=1 Pillow codes red, green and blue separately, which costs about 3 dB.
-    return {
-        "quality_mode": "rates",
-        "quality_layers": [24 / bpp],
-        "irreversible": True,
-        "mct": 1,
-    }
+    return {"quality_mode": "rates", "quality_layers": [24 / bpp], "irreversible": True, "mct": 1}
 
 
 def _webp(quality: float) -> Mapping[str, Any]:
@@ -98,27 +89,21 @@ def _avif(quality: float) -> Mapping[str, Any]:
     return {"quality": round(quality), "speed": 6, "subsampling": "4:2:0", "max_threads": 1}
 
 
-def _installed() -> dict[str, Baseline]:
-    whole = tuple(range(101))
-    tenths = tuple(step / 10 for step in range(1001))
-    jpeg_sweep = (5, 10, 15, 20, 30, 40, 55, 70, 80, 90)
-    bits = tuple(np.geomspace(0.01, 24, 8192).tolist())
-    found = [
-        Baseline("jpeg", "JPEG 4:2:0, optimised", "JPEG", whole[1:], jpeg_sweep, _jpeg("4:2:0")),
-        Baseline("jpeg444", "JPEG 4:4:4, optimised", "JPEG", whole[1:], jpeg_sweep, _jpeg("4:4:4")),
-    ]
-    if features.check("jpg_2000"):
-        sweep: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5714, 0.8, 1.2, 2.0)
-        found.append(
-            Baseline("jpeg2000", "JPEG 2000, 9/7 wavelet", "JPEG2000", bits, sweep, _jpeg2000)
-        )
-    if features.check("webp"):
-        sweep = (1, 10, 25, 45, 65, 80, 90, 95)
-        found.append(Baseline("webp", "WebP, method 6", "WEBP", tenths, sweep, _webp))
-    if features.check("avif"):
-        sweep = (10, 20, 30, 40, 50, 60, 70, 82)
-        found.append(Baseline("avif", "AVIF 4:2:0, speed 6", "AVIF", whole, sweep, _avif))
-    return {baseline.name: baseline for baseline in found}
+_WHOLE = tuple(range(101))
+_TENTHS = tuple(step / 10 for step in range(1001))
+_BITS = tuple(np.geomspace(0.01, 24, 8192).tolist())
+_JPEG = "JPEG", _WHOLE[1:], (5, 10, 15, 20, 30, 40, 55, 70, 80, 90)
+_JPEG2000 = "JPEG2000", _BITS, (0.1, 0.2, 0.3, 0.4, 0.5714, 0.8, 1.2, 2.0), _jpeg2000
+_WEBP = "WEBP", _TENTHS, (1, 10, 25, 45, 65, 80, 90, 95), _webp
+_AVIF = "AVIF", _WHOLE, (10, 20, 30, 40, 50, 60, 70, 82), _avif
+_ALL = [
+    Baseline("jpeg", "JPEG 4:2:0, optimised", *_JPEG, partial(_jpeg, subsampling="4:2:0")),
+    Baseline("jpeg444", "JPEG 4:4:4, optimised", *_JPEG, partial(_jpeg, subsampling="4:4:4")),
+    Baseline("jpeg2000", "JPEG 2000, 9/7 wavelet", *_JPEG2000),
+    Baseline("webp", "WebP, method 6", *_WEBP),
+    Baseline("avif", "AVIF 4:2:0, speed 6", *_AVIF),
+]
 
-
-BASELINES = _installed()
+_FEATURES = {"JPEG": "jpg", "JPEG2000": "jpg_2000", "WEBP": "webp", "AVIF": "avif"}
+BASELINES = {b.name: b for b in _ALL if features.check(_FEATURES[b.pillow_format])}
+"""Those that the installed Pillow can write, by name."""

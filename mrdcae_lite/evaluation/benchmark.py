@@ -27,23 +27,11 @@ from mrdcae_lite.evaluation.baselines import BASELINES
 from mrdcae_lite.evaluation.curves import Point, Points, mean
 from mrdcae_lite.evaluation.metrics import MS_SSIM_SIDE, ms_ssim, ssim_map
 from mrdcae_lite.evaluation.report import ANCHOR, OURS, Photograph, load_previous, summarise
+from mrdcae_lite.io import images
 from mrdcae_lite.io.batch import map_unordered
-from mrdcae_lite.io.images import (
-    PICTURES,
-    pictures_in,
-    read_image,
-    sample,
-    sample_names,
-    standardise,
-)
 from mrdcae_lite.io.sizes import bits_per_pixel
 from mrdcae_lite.models import load, registry
-from mrdcae_lite.training.complexity import (
-    SWITCH_PATCH,
-    TEXTURE_THRESHOLD,
-    local_complexity,
-    patch_means,
-)
+from mrdcae_lite.training import complexity
 
 CODECS = (*(name for name in ("jpeg", "jpeg2000", "webp", "avif") if name in BASELINES), OURS)
 SWEEP = (5, 20, 35, 50, 65, 80, 95)
@@ -67,7 +55,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class CodecUnderTest:
-    """A codec, reduced to what a comparison needs of it.
+    """What a comparison needs of a codec.
 
     `encode` turns a uint8 (height, width, 3) picture into the bytes of a file, `decode` turns them
     back; `qualities` are the settings of its curve, `model` the id of the model behind it, if any.
@@ -85,17 +73,16 @@ def codecs_under_test(settings: Settings) -> Mapping[str, CodecUnderTest]:
     """The codecs by name, the anchor first and always; loads ours once in a process."""
     found = {}
     for name in dict.fromkeys((ANCHOR, *settings.codecs)):
-        if name in BASELINES:
-            codec = BASELINES[name]
+        if codec := BASELINES.get(name):
             found[name] = CodecUnderTest(codec.title, codec.sweep, codec.encode, codec.decode)
-        else:
-            label, _, file = name.partition("=")
-            if label in found or label in BASELINES:
-                raise ValueError(
-                    f"expected a name of its own for each codec. Received: {name!r}, but {label} "
-                    "stands for another one. Call it otherwise."
-                )
-            found[label] = _learned(label, file, settings)
+            continue
+        label, _, file = name.partition("=")
+        if label in found or label in BASELINES:
+            raise ValueError(
+                f"expected a name of its own for each codec. Received: {name!r}, but {label} "
+                "stands for another one. Call it otherwise."
+            )
+        found[label] = _learned(label, file, settings)
     return found
 
 
@@ -113,10 +100,10 @@ def _learned(name: str, file: str, settings: Settings) -> CodecUnderTest:
     if level not in ("", "1", "2", "3"):
         raise ValueError(f"expected {base}:1, {base}:2 or {base}:3. Received: {name!r}.")
     qualities = tuple(sorted({check_quality(quality) for quality in settings.qualities}))
-    codec.decompress(codec.compress(sample("flowers")[:64, :64]))  # warm up, before times are taken
-    title = f"MR-DCAE {base if file else Path(source).stem}"
-    if not file:
-        title = registry().get(source, {}).get("title", title)
+    # A first call takes longer: it is made before times are taken.
+    codec.decompress(codec.compress(images.sample("flowers")[:64, :64]))
+    shipped = {} if file else registry().get(source, {})
+    title = shipped.get("title", f"MR-DCAE {base if file else Path(source).stem}")
     depth = int(level or 3)
     return CodecUnderTest(
         f"{title}, up to level {level}" if level else title,
@@ -129,7 +116,7 @@ def _learned(name: str, file: str, settings: Settings) -> CodecUnderTest:
 
 def bundled() -> list[Path]:
     """Paths of the bundled photographs."""
-    return [Path(__file__).parents[1] / "samples" / f"{name}.png" for name in sample_names()]
+    return [images.SAMPLES / f"{name}.png" for name in images.sample_names()]
 
 
 def pictures(sources: Sequence[Path], limit: int | None = None) -> list[Path]:
@@ -138,11 +125,11 @@ def pictures(sources: Sequence[Path], limit: int | None = None) -> list[Path]:
     for source in sources:
         if not source.exists():
             raise ValueError(f"{source}: no such picture or folder. Check the path.")
-        paths += pictures_in(source) if source.is_dir() else [source]
+        paths += images.pictures_in(source) if source.is_dir() else [source]
     if not paths or (limit is not None and limit < 1):
         raise ValueError(
-            f"expected at least one picture ({' '.join(PICTURES)}). Received: {len(paths)} in "
-            f"{', '.join(map(str, sources))}, limit {limit}. Name a picture or a folder with some."
+            f"expected at least one picture ({' '.join(images.PICTURES)}). Received: {len(paths)} "
+            f"in {', '.join(map(str, sources))}, limit {limit}. Name a picture or a folder of some."
         )
     count = min(limit or len(paths), len(paths))
     return [paths[i * len(paths) // count] for i in range(count)]
@@ -162,8 +149,13 @@ def measure_point(
     restored = codec.decode(data)
     decoded = time.process_time()
     score, similarity = ssim_map(image, restored, data_range=255)
-    squared = (image.astype(np.float64) - restored) ** 2
-    errors, similarities = patch_means(squared), patch_means(similarity)
+    errors = complexity.patch_means((image.astype(np.float64) - restored) ** 2)
+    similarities = complexity.patch_means(similarity)
+    regions = {}
+    for name, where in (("smooth", ~textured), ("complex", textured)):
+        error = mean(errors[where])
+        regions[f"psnr_{name}"] = 10 * math.log10(255**2 / error) if error else math.inf
+        regions[f"ssim_{name}"] = mean(similarities[where])
     large = min(image.shape[:2]) >= MS_SSIM_SIDE
     return Point(
         quality=quality,
@@ -172,17 +164,10 @@ def measure_point(
         psnr=psnr(image, restored, data_range=255),
         ssim=score,
         ms_ssim=ms_ssim(image, restored, data_range=255) if large else math.nan,
-        psnr_smooth=_decibels(mean(errors[~textured])),
-        psnr_complex=_decibels(mean(errors[textured])),
-        ssim_smooth=mean(similarities[~textured]),
-        ssim_complex=mean(similarities[textured]),
+        **regions,
         encode_s=encoded - started,
         decode_s=decoded - encoded,
     )
-
-
-def _decibels(error: float) -> float:
-    return math.inf if error == 0 else 10 * math.log10(255**2 / error)
 
 
 def measure(
@@ -195,14 +180,14 @@ def measure(
     """
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        image = read_image(path)
+        image = images.read_image(path)
         if settings.resize is not None:
-            image = standardise(image, settings.resize)
-        if min(image.shape[:2]) < SWITCH_PATCH:
-            raise ValueError(f"{path}: expected {SWITCH_PATCH} x {SWITCH_PATCH} pixels or more.")
-        textured = local_complexity(image / 255) > TEXTURE_THRESHOLD
+            image = images.standardise(image, settings.resize)
+        if min(image.shape[:2]) < (least := complexity.SWITCH_PATCH):
+            raise ValueError(f"{path}: expected {least} x {least} pixels or more.")
+        textured = complexity.local_complexity(image / 255) > complexity.TEXTURE_THRESHOLD
         points = {
-            name: _reusable(earlier.get(digest, {}).get(name), codec)
+            name: _reusable(earlier.get(digest, {}).get(name, ()), codec)
             or tuple(measure_point(image, codec, q, textured) for q in codec.qualities)
             for name, codec in codecs_under_test(settings).items()
         }
@@ -212,9 +197,9 @@ def measure(
     return Photograph(path.name, digest, width, height, float(textured.mean()), points)
 
 
-def _reusable(points: Points | None, codec: CodecUnderTest) -> Points | None:
-    same = points and tuple(p.quality for p in points) == codec.qualities
-    return points if same and codec.model is None else None
+def _reusable(points: Points, codec: CodecUnderTest) -> Points:
+    same = tuple(p.quality for p in points) == codec.qualities
+    return points if same and codec.model is None else ()
 
 
 def evaluate(
@@ -227,31 +212,25 @@ def evaluate(
 ) -> dict[str, Any]:
     """The report on all pictures, ready for `report.to_json` and `report.table`.
 
-    Args:
-        paths: pictures to measure.
-        settings: what is compared.
-        jobs: processes to share the pictures among.
-        earlier: a report on the same pictures, to take the points of the other codecs from.
-        announce: called after each picture with its number, its path, and what was wrong or None.
-
-    Raises:
-        ValueError: if no picture can be measured, a codec is unknown, or `earlier` does not fit.
+    Pictures are shared among `jobs` processes. From `earlier`, a report on the same pictures, come
+    the points of the codecs that are not ours. `announce` is called after each picture with its
+    number, its path, and what was wrong or None. Raises `ValueError` if no picture can be measured,
+    a codec is unknown, or `earlier` does not fit.
     """
     codecs, now = codecs_under_test(settings), conditions(settings)  # wrong names show here
     known = {} if earlier is None else load_previous(earlier, now)
     task = partial(_measure_numbered, settings=settings, earlier=known)
-    results: dict[int, Photograph | str] = {}
+    found: dict[int, Photograph] = {}
     for count, (number, result) in enumerate(map_unordered(task, enumerate(paths), jobs), 1):
-        results[number] = result
+        if isinstance(result, Photograph):
+            found[number] = result
         announce(count, paths[number], result if isinstance(result, str) else None)
-    each = [results[number] for number in range(len(paths))]
-    found = [result for result in each if isinstance(result, Photograph)]
     if not found:
         raise ValueError(f"none of {len(paths)} pictures could be measured. Name others.")
     titles = {name: codec.title for name, codec in codecs.items()}
     models = {n: {"file": c.title, "id": c.model} for n, c in codecs.items() if c.model}
-    skipped = [path.name for path, r in zip(paths, each, strict=True) if isinstance(r, str)]
-    report = summarise(found, titles, models, now)
+    report = summarise([found[number] for number in sorted(found)], titles, models, now)
+    skipped = [path.name for number, path in enumerate(paths) if number not in found]
     return {**report, "skipped": skipped, "reused": earlier is not None}
 
 
@@ -261,13 +240,11 @@ def _measure_numbered(item: tuple[int, Path], **known: Any) -> tuple[int, Photog
 
 def conditions(settings: Settings) -> dict[str, Any]:
     """What the points of the other codecs depend on, besides the pictures."""
-    libraries = {name: features.version(name) for name in ("libjpeg_turbo", "webp", "avif")}
     return {
         "resize": settings.resize,
-        "region_patch": SWITCH_PATCH,
-        "complex_above": TEXTURE_THRESHOLD,
-        "pillow": version("pillow"),
-        "scikit-image": version("scikit-image"),
-        **libraries,
+        "region_patch": complexity.SWITCH_PATCH,
+        "complex_above": complexity.TEXTURE_THRESHOLD,
+        **{name: version(name) for name in ("pillow", "scikit-image")},
+        **{name: features.version(name) for name in ("libjpeg_turbo", "webp", "avif")},
         "openjpeg": features.version("jpg_2000"),
     }

@@ -7,6 +7,7 @@ the rate by a monotone piecewise cubic (pchip) and never extended beyond its end
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -75,15 +76,16 @@ def at_rate(rates: Floats, values: Floats, bpp: float) -> float:
 def _finite(points: Points, measure: str) -> tuple[Floats, Floats]:
     """Rates, strictly ascending, and the values there, all finite."""
     pairs = {p.bpp: getattr(p, measure) for p in points}
-    finite = sorted((rate, value) for rate, value in pairs.items() if math.isfinite(value))
-    rates, values = np.array(finite, np.float64).reshape(-1, 2).T
-    return rates, values
+    rates, values = np.array(sorted(pairs.items()), np.float64).reshape(-1, 2).T
+    finite = np.isfinite(values)
+    return rates[finite], values[finite]
 
 
 def mean(values: ArrayLike) -> float:
-    """Arithmetic mean; NaN of nothing."""
+    """Arithmetic mean of the finite values; NaN of none."""
     numbers = np.asarray(values, np.float64)
-    return float(numbers.mean()) if numbers.size else math.nan
+    finite = numbers[np.isfinite(numbers)]
+    return float(finite.mean()) if finite.size else math.nan
 
 
 @dataclass(frozen=True)
@@ -107,19 +109,17 @@ def compare(anchor: Points, points: Points, measure: str) -> Comparison:
     """
     curves = []
     for rates, values in (_finite(anchor, measure), _finite(points, measure)):
-        best = np.maximum.accumulate(np.concatenate([[-math.inf], values[:-1]]))
-        curves += [rates[values > best], values[values > best]]
-    gains = [getattr(p, measure) - value_at(anchor, measure, p.bpp) for p in points]
-    gain = mean([g for g in gains if math.isfinite(g)])
+        better = np.diff(np.maximum.accumulate(values), prepend=-math.inf) > 0
+        curves += [rates[better], values[better]]
+    gain = mean([getattr(p, measure) - value_at(anchor, measure, p.bpp) for p in points])
     try:
         found = bd_rate(*curves)
     except ValueError:  # fewer than four points, or nothing in common
-        return Comparison(math.nan, math.nan, math.nan, gain)
-    return Comparison(found.percent, found.low, found.high, gain)
+        found = BDRate(math.nan, math.nan, math.nan)
+    return Comparison(*found, gain)
 
 
-@dataclass(frozen=True)
-class BDRate:
+class BDRate(NamedTuple):
     """A Bjontegaard delta rate in percent, and the range of quality it was averaged over."""
 
     percent: float
@@ -136,27 +136,14 @@ def bd_rate(
 
     Parameters
     ----------
-    anchor_rates, rates
-        At least four positive numbers, in bits per pixel or bytes, in any order.
-    anchor_qualities, qualities
-        As many qualities, which grow with the rate: PSNR or SSIM in dB.
-
-    Returns
-    -------
-    BDRate
-        The difference, and the range of qualities that both curves reach.
-
-    Raises
-    ------
-    ValueError
-        For fewer than four points, a rate that is not positive, a quality that does not grow with
-        the rate, or curves without a common range.
+    anchor_rates, rates : four or more positive numbers, bits per pixel or bytes, in any order
+    anchor_qualities, qualities : as many, which grow with the rate: PSNR or SSIM in dB
 
     Notes
     -----
     The logarithm of the rate is interpolated over quality by a monotone piecewise cubic (pchip) and
-    integrated over the qualities both curves reach. The result depends on this range, which
-    belongs beside the figure.
+    integrated over the qualities both curves reach. The result depends on this range, which belongs
+    beside the figure. Other numbers, and curves without a common range, are a `ValueError`.
 
     References
     ----------
@@ -184,9 +171,8 @@ def _rate_curve(rates: ArrayLike, qualities: ArrayLike, owner: str) -> PchipInte
             f"{owner} needs at least four rates and as many qualities. "
             f"Received: shapes {y.shape} and {x.shape}."
         )
-    order = np.argsort(y)
-    x, y = x[order], y[order]
-    if not (np.isfinite(x).all() and np.isfinite(y).all() and y[0] > 0):
+    y, x = np.array(sorted(zip(y, x, strict=True))).T
+    if not np.isfinite([x, y]).all() or y[0] <= 0:
         raise ValueError(
             f"{owner} needs finite qualities and positive finite rates. "
             f"Received: rates {y.tolist()}, qualities {x.tolist()}."

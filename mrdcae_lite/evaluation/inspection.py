@@ -15,11 +15,7 @@ from mrdcae_lite.runtime.frozen import FrozenModel
 
 
 def information(model: FrozenModel, data: bytes) -> list[NDArray[np.float32]]:
-    """Information content of the symbols in a file, summed over the channels.
-
-    Args:
-        model: what the file was made with.
-        data: bytes of a `.mrdc` file.
+    """Information content of the symbols in a `.mrdc` file of a model, summed over the channels.
 
     Returns float32 (rows, columns) of each level's grid, coarse to fine: -log2 of the probability
     of the symbols, in bits. The file adds its header, the routing map and the ends of its streams.
@@ -39,11 +35,7 @@ def contrast_gains(
 ) -> list[NDArray[np.float32]]:
     """Factors of the latents of each level before rounding (`pyramid.contrast_gain`).
 
-    Args:
-        model: what the symbols were made with.
-        symbols: of all levels, as `Codec.read_symbols` returns them.
-        quality: 0 to 100.
-
+    `symbols` are those of all levels, as `Codec.read_symbols` returns them; quality is 0 to 100.
     Returns one for the low level and (rows, columns, 1) of the grid of each other level.
     """
     gains: list[NDArray[np.float32]] = []
@@ -58,12 +50,9 @@ def contrast_gains(
 def distortion_weights(model: FrozenModel, quality: int) -> list[NDArray[np.float32]]:
     """Squared error in the picture that an error of one in a symbol of each channel causes.
 
-    Args:
-        model: what the symbols belong to.
-        quality: 0 to 100.
-
-    Returns float32 (channels,) of each level, coarse to fine, in squared quantisation steps, for
-    places where `contrast_gains` is one; elsewhere divide by the square of the gain.
+    Returns float32 (channels,) of each level, coarse to fine, in squared quantisation steps, at a
+    quality of 0 to 100, for places where `contrast_gains` is one; elsewhere divide by the square of
+    the gain.
     """
     return model.transforms.distortion_weights(check_quality(quality))
 

@@ -1,13 +1,14 @@
 """What compression is measured by: distortion of the picture and size of the file.
 
-Every picture is an array (height, width) or (height, width, channels) of any real type. The range
-of its values is always passed as `data_range` (255 for uint8, 1 for floats in [0, 1]): guessing it
-from the type gives confidently wrong values.
+Every picture is an array (height, width) or (height, width, channels) of any real type, and two are
+of one shape. The range of their values is always passed as `data_range` (255 for uint8, 1 for
+floats in [0, 1]): guessing it from the type gives confidently wrong values. What cannot be measured
+is a `ValueError`: other shapes, a side below the least one, an impossible range.
 """
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,9 +16,6 @@ from scipy.ndimage import gaussian_filter
 from skimage.metrics import structural_similarity
 
 from mrdcae_lite.core.distortion import Floats, check_data_range, check_pair
-
-if TYPE_CHECKING:
-    pass
 
 SSIM_SIGMA = 1.5
 SSIM_RADIUS = 5  # an 11 x 11 window
@@ -28,24 +26,12 @@ MS_SSIM_SIDE = 2 * SSIM_RADIUS * 2 ** (len(MS_SSIM_WEIGHTS) - 1) + 1
 
 
 def ssim(image: ArrayLike, restored: ArrayLike, *, data_range: float) -> float:
-    """Structural similarity, mean over the channels.
+    """Structural similarity, mean over the channels; up to 1, for identical pictures.
 
     Parameters
     ----------
-    image, restored
-        Two pictures of one shape.
-    data_range
-        Span of possible values.
-
-    Returns
-    -------
-    float
-        Up to 1, for identical pictures.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ, or a side is shorter than the window (11 pixels).
+    image, restored : two pictures, no side shorter than the window (11 pixels)
+    data_range : span of possible values
 
     Notes
     -----
@@ -62,61 +48,24 @@ def ssim(image: ArrayLike, restored: ArrayLike, *, data_range: float) -> float:
 
 
 def ssim_map(image: ArrayLike, restored: ArrayLike, *, data_range: float) -> tuple[float, Floats]:
-    """Structural similarity as one score and as a map.
+    """Structural similarity as one score and as a map; the parameters are those of `ssim`.
 
-    Parameters
-    ----------
-    image, restored
-        Two pictures of one shape.
-    data_range
-        Span of possible values.
-
-    Returns
-    -------
-    score : float
-        That of `ssim`: the mean of the map without the five pixels along its edges, whose windows
-        reach outside.
-    similarity : ndarray
-        Of every pixel and channel, float64 of the shape of the pictures.
-
-    Raises
-    ------
-    ValueError
-        As `ssim` does.
+    The score is that of `ssim`: the mean of the map without the five pixels along its edges, whose
+    windows reach outside. The map is of every pixel and channel, float64 of the pictures' shape.
     """
-    check_data_range(data_range)
-    first, second = _pictures(image, restored)
-    _check_sides(first, 2 * SSIM_RADIUS + 1, "ssim")
+    first, second = _pictures(image, restored, data_range, 2 * SSIM_RADIUS + 1, "ssim")
+    window = {"gaussian_weights": True, "sigma": SSIM_SIGMA, "use_sample_covariance": False}
+    axis = None if first.ndim == 2 else -1
     found: Any = structural_similarity(
-        first,
-        second,
-        data_range=data_range,
-        channel_axis=None if first.ndim == 2 else -1,
-        gaussian_weights=True,
-        sigma=SSIM_SIGMA,
-        use_sample_covariance=False,
-        full=True,
+        first, second, data_range=data_range, channel_axis=axis, full=True, **window
     )
     return float(found[0]), found[1]
 
 
 def ssim_db(score: float) -> float:
-    """Structural similarity in dB, -10 log10(1 - score).
+    """Structural similarity in dB, -10 log10(1 - score), of a result of `ssim` or `ms_ssim`.
 
-    Parameters
-    ----------
-    score
-        Result of `ssim` or `ms_ssim`, at most 1.
-
-    Returns
-    -------
-    float
-        A scale that spreads the scores near 1: 0.9 is 10 dB, 0.99 is 20 dB, 1 is infinite.
-
-    Raises
-    ------
-    ValueError
-        If the score is above 1 or not a number.
+    It spreads the scores near 1: 0.9 is 10 dB, 0.99 is 20 dB, 1 is infinite.
     """
     if not score <= 1:
         raise ValueError(
@@ -127,25 +76,13 @@ def ssim_db(score: float) -> float:
 
 
 def ms_ssim(image: ArrayLike, restored: ArrayLike, *, data_range: float) -> float:
-    """Multi-scale structural similarity, mean over the channels.
+    """Multi-scale structural similarity, mean over the channels; 0 to 1, for identical pictures.
 
     Parameters
     ----------
-    image, restored
-        Two pictures of one shape.
-    data_range
-        Span of possible values.
-
-    Returns
-    -------
-    float
-        From 0 to 1, for identical pictures.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ, or a side is shorter than 161 pixels: the window of 11 must still fit
-        after four halvings.
+    image, restored : two pictures, no side shorter than 161 pixels: the window of 11 must still fit
+        after four halvings
+    data_range : span of possible values
 
     Notes
     -----
@@ -158,9 +95,7 @@ def ms_ssim(image: ArrayLike, restored: ArrayLike, *, data_range: float) -> floa
     Wang, Simoncelli, Bovik: Multi-scale structural similarity for image quality assessment.
     Asilomar Conference 2003, eq. 7 and section 3.2. doi:10.1109/ACSSC.2003.1292216
     """
-    check_data_range(data_range)
-    first, second = _pictures(image, restored)
-    _check_sides(first, MS_SSIM_SIDE, "ms_ssim")
+    first, second = _pictures(image, restored, data_range, MS_SSIM_SIDE, "ms_ssim")
     product: Floats = np.ones(first.shape[2:])
     for weight in MS_SSIM_WEIGHTS[:-1]:
         _, contrast_structure = _similarity_terms(first, second, data_range)
@@ -175,23 +110,12 @@ def seam_ratio(
 ) -> float:
     """Jump of the error across borders, relative to that between other neighbours.
 
+    It is 1 where there is no seam, more where the borders can be seen.
+
     Parameters
     ----------
-    image, restored
-        Two pictures of one shape.
-    rows, columns
-        Of the first pixel after each border, from 1 to the side less 1.
-
-    Returns
-    -------
-    float
-        1 where there is no seam, more where the borders can be seen.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ, there is no border, one is not inside the picture, or the error does
-        not jump anywhere else.
+    image, restored : two pictures, whose difference jumps beside the borders, too
+    rows, columns : of the first pixel after each border, from 1 to the side less 1; at least one
 
     Notes
     -----
@@ -200,27 +124,27 @@ def seam_ratio(
     itself do not count.
     """
     first, second = _pictures(image, restored)
-    error = first - second
-    for borders, side in ((rows, error.shape[0]), (columns, error.shape[1])):
+    border, inside = [], []
+    for axis, borders in enumerate((rows, columns)):
+        side = first.shape[axis]
         if not all(0 < border < side for border in borders):
             raise ValueError(
                 f"borders must be from 1 to {side - 1}, the side less 1. "
                 f"Received: {sorted(borders)}."
             )
-    down, right = abs(np.diff(error, axis=0)), abs(np.diff(error, axis=1))
-    at_rows, at_columns = np.zeros(len(down), bool), np.zeros(right.shape[1], bool)
-    at_rows[np.asarray(rows, int) - 1] = True
-    at_columns[np.asarray(columns, int) - 1] = True
-    if not (at_rows.any() or at_columns.any()):
+        jumps = abs(np.diff(first - second, axis=axis))
+        at = np.isin(np.arange(1, side), borders)
+        border.append(np.compress(at, jumps, axis).ravel())
+        inside.append(np.compress(~at, jumps, axis).ravel())
+    if not len(rows) and not len(columns):
         raise ValueError("rows and columns must name at least one border. Received: none.")
-    border = np.concatenate([down[at_rows].ravel(), right[:, at_columns].ravel()])
-    inside = np.concatenate([down[~at_rows].ravel(), right[:, ~at_columns].ravel()])
-    if not inside.any():
+    others = np.concatenate(inside)
+    if not others.any():
         raise ValueError(
             "the error must jump somewhere beside the borders, or there is nothing to compare "
             "with. Received: an even error. Pass a picture that was compressed more."
         )
-    return float(border.mean() / inside.mean())
+    return float(np.concatenate(border).mean() / others.mean())
 
 
 def _similarity_terms(first: Floats, second: Floats, data_range: float) -> tuple[Floats, Floats]:
@@ -247,20 +171,21 @@ def _halve(values: Floats) -> Floats:
     return (even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]) / 4
 
 
-def _pictures(image: ArrayLike, restored: ArrayLike) -> tuple[Floats, Floats]:
+def _pictures(
+    image: ArrayLike, restored: ArrayLike, data_range: float = 1, least: int = 1, metric: str = ""
+) -> tuple[Floats, Floats]:
+    """Two pictures as float64, checked, with the least side in pixels that a metric takes."""
+    check_data_range(data_range)
     first, second = check_pair(image, restored)
     if first.ndim not in (2, 3):
         raise ValueError(
             "pictures must have the shape (height, width) or (height, width, channels). "
             f"Received: {first.shape}. Pass one picture at a time."
         )
-    return first, second
-
-
-def _check_sides(picture: Floats, least: int, metric: str) -> None:
-    height, width = picture.shape[:2]
+    height, width = first.shape[:2]
     if min(height, width) < least:
         raise ValueError(
             f"{metric} needs pictures of at least {least} x {least} pixels. "
             f"Received: height {height}, width {width}. Use psnr for smaller ones."
         )
+    return first, second

@@ -4,22 +4,15 @@ import json
 import math
 import platform
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
-from mrdcae_lite.evaluation.curves import (
-    Points,
-    compare,
-    from_columns,
-    mean,
-    mean_curve,
-    to_columns,
-    value_at,
-)
+from mrdcae_lite.evaluation import curves
+from mrdcae_lite.evaluation.curves import Points, compare, mean, mean_curve, to_columns
 from mrdcae_lite.evaluation.metrics import MS_SSIM_SIDE
 
 ANCHOR, OURS = "jpeg", "mrdcae"
@@ -56,16 +49,14 @@ def summarise(
     models: Mapping[str, Any],
     conditions: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The report on some pictures, of plain values.
+    """The report on some pictures, each with the points of every codec, of plain values.
 
-    Args:
-        photographs: each with the points of every codec.
-        titles: of the codecs, by their names, the anchor among them.
-        models: what is to be said of the models behind them.
-        conditions: what the points of the other codecs depend on, besides the pictures.
+    Titles are those of the codecs, by their names, the anchor among them; models what is to be said
+    of the models behind them; conditions what other codecs depend on, besides the pictures.
     """
-    whole = tuple(name for name in titles if ":" not in name)  # the start of a file is short
+    whole = [name for name in titles if ":" not in name]  # the start of a file is short
     packages = ["mrdcae-lite", "numpy", "scipy", "constriction"]
+    equal = [_at_equal_bpp(photographs, whole, key, bpp) for bpp in RATES for key in REGIONAL]
     report: dict[str, Any] = rounded(
         {
             "n": len(photographs),
@@ -74,15 +65,8 @@ def summarise(
             "models": models,
             "versions": {"python": platform.python_version(), **{p: version(p) for p in packages}},
             "anchor": ANCHOR,
-            "codecs": {
-                name: {"title": title, **_summary(name, photographs)}
-                for name, title in titles.items()
-            },
-            "at_equal_bpp": [
-                _at_equal_bpp(photographs, whole, measure, bpp)
-                for bpp in RATES
-                for measure in REGIONAL
-            ],
+            "codecs": {n: {"title": t, **_summary(n, photographs)} for n, t in titles.items()},
+            "at_equal_bpp": equal,
             "photographs": [_record(photograph) for photograph in photographs],
         }
     )
@@ -108,10 +92,8 @@ def load_previous(
     try:
         then = {key: report["conditions"].get(key) for key in conditions}
         points = {
-            photograph["sha256"]: {
-                name: from_columns(columns) for name, columns in photograph["points"].items()
-            }
-            for photograph in report["photographs"]
+            p["sha256"]: {name: curves.from_columns(c) for name, c in p["points"].items()}
+            for p in report["photographs"]
         }
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(
@@ -127,59 +109,56 @@ def load_previous(
 
 
 def _summary(name: str, photographs: Sequence[Photograph]) -> dict[str, Any]:
-    pixels = sum(p.width * p.height * len(p.points[name]) for p in photographs)
+    megapixels = sum(p.width * p.height * len(p.points[name]) for p in photographs) / 1e6
     every = [point for p in photographs for point in p.points[name]]
     return {
         **{measure: _averages(name, photographs, measure) for measure in MEASURES},
         "mean_curve": to_columns(mean_curve([p.points[name] for p in photographs])),
-        "encode_mp_per_s": pixels / 1e6 / sum(point.encode_s for point in every),
-        "decode_mp_per_s": pixels / 1e6 / sum(point.decode_s for point in every),
+        "encode_mp_per_s": megapixels / sum(point.encode_s for point in every),
+        "decode_mp_per_s": megapixels / sum(point.decode_s for point in every),
     }
 
 
 def _averages(name: str, photographs: Sequence[Photograph], measure: str) -> dict[str, Any]:
     """Both ways to average: over the pictures' BD-rates, and the BD-rate of the mean curves."""
     each = [compare(p.points[ANCHOR], p.points[name], measure) for p in photographs]
-    rates = [c for c in each if math.isfinite(c.bd_rate)]
-    gains = [c.gain for c in each if math.isfinite(c.gain)]
+    rates, lows, highs, gains = np.array([astuple(c) for c in each]).T
+    known = np.isfinite(rates)
+    gains = gains[np.isfinite(gains)]
     anchor, own = (mean_curve([p.points[codec] for p in photographs]) for codec in (ANCHOR, name))
     return {
-        "n": len(rates),
-        "bd_rate_mean": mean([c.bd_rate for c in rates]),
-        "bd_rate_median": float(np.median([c.bd_rate for c in rates])) if rates else math.nan,
-        "low_mean": mean([c.low for c in rates]),
-        "high_mean": mean([c.high for c in rates]),
+        "n": int(known.sum()),
+        "bd_rate_mean": mean(rates[known]),
+        "bd_rate_median": float(np.median(rates[known])) if known.any() else math.nan,
+        "low_mean": mean(lows[known]),
+        "high_mean": mean(highs[known]),
         "of_mean_curves": asdict(compare(anchor, own, measure)),
         "gain_mean": mean(gains),
-        "gain_lowest": min(gains, default=math.nan),
+        "gain_lowest": min(gains.tolist(), default=math.nan),
         "gain_n": len(gains),
     }
 
 
 def _at_equal_bpp(
-    photographs: Sequence[Photograph], names: tuple[str, ...], measure: str, bpp: float
+    photographs: Sequence[Photograph], names: Sequence[str], measure: str, bpp: float
 ) -> dict[str, Any]:
     """Means over the pictures on which every codec reaches the rate."""
-    values = np.array(
-        [[value_at(p.points[name], measure, bpp) for name in names] for p in photographs]
-    )
+    read = [[curves.value_at(p.points[n], measure, bpp) for n in names] for p in photographs]
+    values = np.array(read)
     complete = values[np.isfinite(values).all(axis=1)]
     means = {name: mean(column) for name, column in zip(names, complete.T, strict=True)}
     return {"bpp": bpp, "measure": measure, "n": len(complete), "means": means}
 
 
 def _record(photograph: Photograph) -> dict[str, Any]:
-    points = photograph.points
-    return {
-        **{key: getattr(photograph, key) for key in ("name", "sha256", "width", "height")},
-        "complex_share": photograph.complex_share,
-        "points": {name: to_columns(of_codec) for name, of_codec in points.items()},
-        "against_anchor": {
-            name: {m: asdict(compare(points[ANCHOR], of_codec, m)) for m in MEASURES}
-            for name, of_codec in points.items()
-            if name != ANCHOR
-        },
+    columns = {name: to_columns(points) for name, points in photograph.points.items()}
+    others = dict(photograph.points)
+    anchor = others.pop(ANCHOR)
+    against = {
+        name: {measure: asdict(compare(anchor, points, measure)) for measure in MEASURES}
+        for name, points in others.items()
     }
+    return {**vars(photograph), "points": columns, "against_anchor": against}
 
 
 def to_json(report: Mapping[str, Any]) -> str:
@@ -193,61 +172,54 @@ def table(report: Mapping[str, Any]) -> str:
     codecs = report["codecs"]
     sizes = sorted({(p["width"], p["height"]) for p in report["photographs"]})
     span = " to ".join(dict.fromkeys(f"{w} x {h}" for w, h in (sizes[0], sizes[-1])))
-    lines = [f"{report['n']} photographs of {span} pixels, each against {codecs[ANCHOR]['title']}"]
+    parts = [f"{report['n']} photographs of {span} pixels, each against {codecs[ANCHOR]['title']}"]
     for measure, title in zip(MEASURES, ("PSNR", "SSIM in dB"), strict=True):
         head = [title, "BD-rate %", "median", "of mean curve", "over dB", "gain dB", "lowest", "n"]
-        lines += ["", *_aligned([head, *_comparison_rows(codecs, measure)])]
+        rows = [_comparison(name, c[measure]) for name, c in codecs.items() if name != ANCHOR]
+        parts.append(_aligned([head, *rows]))
     head = ["at equal bpp", "n", *report["at_equal_bpp"][0]["means"]]
-    lines += ["", *_aligned([head, *(_rate_row(row) for row in report["at_equal_bpp"])])]
-    speeds = [
-        [codec["title"], _show(codec["encode_mp_per_s"]), _show(codec["decode_mp_per_s"])]
-        for codec in codecs.values()
-    ]
-    lines += ["", *_aligned([["megapixels per CPU second", "encode", "decode"], *speeds])]
+    parts.append(_aligned([head, *map(_rate, report["at_equal_bpp"])]))
+    speeds = [[c["title"], c["encode_mp_per_s"], c["decode_mp_per_s"]] for c in codecs.values()]
+    parts.append(_aligned([["megapixels per CPU second", "encode", "decode"], *speeds]))
     if report.get("skipped"):
-        lines += ["", f"{len(report['skipped'])} skipped: {', '.join(report['skipped'])}"]
-    return "\n".join([*lines, *_conclusion(report)])
+        parts.append(f"{len(report['skipped'])} skipped: {', '.join(report['skipped'])}")
+    if OURS in codecs:
+        parts.append(_conclusion(report))
+    return "\n\n".join(parts)
 
 
-def _comparison_rows(codecs: Mapping[str, Any], measure: str) -> Iterator[list[str]]:
-    for name, codec in codecs.items():
-        if name != ANCHOR:
-            row = codec[measure]
-            numbers = [
-                *(row["bd_rate_mean"], row["bd_rate_median"], row["of_mean_curves"]["bd_rate"]),
-                *(row["low_mean"], row["high_mean"], row["gain_mean"], row["gain_lowest"]),
-            ]
-            mean, median, of_mean, low, high, gain, lowest = map(_show, numbers)
-            yield [name, mean, median, of_mean, f"{low} - {high}", gain, lowest, str(row["n"])]
+def _comparison(name: str, row: Mapping[str, Any]) -> list[Any]:
+    rates = [row["bd_rate_mean"], row["bd_rate_median"], row["of_mean_curves"]["bd_rate"]]
+    span = f"{_show(row['low_mean'])} - {_show(row['high_mean'])}"
+    return [name, *rates, span, row["gain_mean"], row["gain_lowest"], row["n"]]
 
 
-def _rate_row(row: Mapping[str, Any]) -> list[str]:
+def _rate(row: Mapping[str, Any]) -> list[Any]:
     digits = 2 if row["measure"].startswith("psnr") else 4
     means = [_show(value, digits) for value in row["means"].values()]
-    return [f"{row['bpp']:.3f} {row['measure']}", str(row["n"]), *means]
+    return [f"{row['bpp']:.3f} {row['measure']}", row["n"], *means]
 
 
-def _conclusion(report: Mapping[str, Any]) -> list[str]:
-    """One sentence on our codec at equal file size, if it took part."""
-    if OURS not in report["codecs"]:
-        return []
+def _conclusion(report: Mapping[str, Any]) -> str:
+    """One sentence on our codec at equal file size."""
     ours, anchor = report["codecs"][OURS], report["codecs"][ANCHOR]
     gains = [p["against_anchor"][OURS]["psnr"]["gain"] for p in report["photographs"]]
     better = sum(gain is not None and gain > 0 for gain in gains)
-    return [
-        "",
+    return (
         f"At equal file size {ours['title']} is {_show(ours['psnr']['gain_mean'])} dB of PSNR "
         f"above {anchor['title']} on the mean of {ours['psnr']['gain_n']} photographs, "
-        f"above it on {better} of {ours['psnr']['gain_n']}.",
-    ]
+        f"above it on {better} of {ours['psnr']['gain_n']}."
+    )
 
 
-def _show(value: float | None, digits: int = 2) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+def _show(value: Any, digits: int = 2) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
 
 
-def _aligned(rows: Iterable[Sequence[str]]) -> list[str]:
-    cells = [list(row) for row in rows]
+def _aligned(rows: Iterable[Sequence[Any]]) -> str:
+    cells = [[_show(value) for value in row] for row in rows]
     first, *others = (max(map(len, column)) for column in zip(*cells, strict=True))
     layout = "  ".join([f"{{:<{first}}}", *(f"{{:>{width}}}" for width in others)])
-    return [layout.format(*row) for row in cells]
+    return "\n".join(layout.format(*row) for row in cells)

@@ -27,20 +27,15 @@ EXTENSION = ".mrdc"
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-Task = Callable[[Path, Path], str]
-"""Makes the second file from the first and returns a line about it."""
-
-Pair = tuple[Path, Path]
-"""A source and its output."""
+Pair = tuple[Path, Path]  # a source and its output
+Task = Callable[[Path, Path], str]  # makes the second from the first, returns a line about it
 
 
 class Outcome(NamedTuple):
     """What became of a file of a folder.
 
-    Attributes:
-        state: "written", "there already" or "failed".
-        line: names the file, or says what was wrong.
+    `state` is "written", "there already" or "failed"; `line` names the file, or says what was
+    wrong.
     """
 
     state: str
@@ -52,15 +47,9 @@ def compress_file(
 ) -> str:
     """Write a picture as a `.mrdc` file, with its transparency and colour profile.
 
-    Args:
-        source: picture, read by `read_picture`.
-        output: file to write.
-        model: shipped model or codec file.
-        keep_exif: keep the camera's data, too.
-        how: quality, target_bpp, target_psnr, rdoq: see `Codec.compress`.
-
-    Raises:
-        ValueError, OSError: if a file cannot be read or written, or a wish cannot be met.
+    Returns a line about it. `model` is a shipped one or a codec file, `keep_exif` keeps the
+    camera's data, too, `how` is quality, target_bpp, target_psnr, rdoq: see `Codec.compress`.
+    Raises `ValueError` or `OSError` if a file cannot be read or written, or a wish cannot be met.
     """
     image, metadata = read_picture(source, keep_exif=keep_exif)
     data = load(model).compress(image, metadata=metadata, **how)
@@ -71,16 +60,11 @@ def compress_file(
 
 
 def decompress_file(source: Path, output: Path, *, model: str | None = None, level: int = 3) -> str:
-    """Write a `.mrdc` file as a picture, with all that was kept of it.
+    """Write a `.mrdc` file as a picture (see `write_image`), with all that was kept of it.
 
-    Args:
-        source: `.mrdc` file.
-        output: picture to write, see `write_image`.
-        model: codec file, if it is not a shipped one.
-        level: 1, 2 or 3: how many levels to decode.
-
-    Raises:
-        ValueError, OSError: if a file is damaged or cannot be read or written.
+    Returns a line about it. `model` is a codec file, if it is not a shipped one, `level` is 1, 2 or
+    3: how many levels to decode. Raises `ValueError` or `OSError` if a file is damaged or cannot be
+    read or written.
     """
     data = source.read_bytes()
     header, _ = bitstream.unpack(data, levels=level)
@@ -118,16 +102,10 @@ def convert(
     source is left alone; an older one is made again if it is a `.mrdc` file, but a picture, which
     may be an original, is overwritten by force only.
 
-    Args:
-        task: `compress_file` or `decompress_file`, with their options filled in by `partial`.
-        pairs: sources and outputs, see `plan`.
-        jobs: processes to share the pictures among.
-        force: make everything, whatever is there.
-
-    Raises:
-        ValueError: if `jobs` is less than 1.
-        OSError: if the folder of the outputs cannot be made.
-        ImportError, MemoryError: as `map_unordered` does.
+    The task is `compress_file` or `decompress_file`, with their options filled in by `partial`;
+    `pairs` come from `plan`; 1 or more `jobs` are processes to share them among; `force` makes
+    everything, whatever is there. Raises `ValueError` for other jobs, `OSError` if the folder of
+    the outputs cannot be made, and `ImportError` and `MemoryError` as `map_unordered` does.
     """
     if jobs < 1:
         raise ValueError(f"jobs must be 1 or more. Received: {jobs}. Give the number of processes.")
@@ -146,19 +124,13 @@ def convert(
 def map_unordered(
     call: Callable[[Item], Result], items: Iterable[Item], jobs: int
 ) -> Iterator[Result]:
-    """The results of a call for each item, as they are ready.
+    """The results of a call, which can be pickled, for each item, as they are ready.
 
-    Each process multiplies matrices with one thread: libraries start as many threads as there are
-    cores in every process, and would wait for one another.
-
-    Args:
-        call: a function that can be pickled.
-        items: twice as many as there are processes are handed out at a time.
-        jobs: processes; 1 is this one.
-
-    Raises:
-        ImportError: if there are several processes and joblib, which runs them, is not installed.
-        MemoryError: if the system ended a process.
+    One job is this process; among several, twice as many items as there are processes are handed
+    out at a time. Each process multiplies matrices with one thread: libraries start as many threads
+    as there are cores in every process, and would wait for one another. Raises `ImportError` if
+    there are several and joblib, which runs them, is not installed, `MemoryError` if the system
+    ended one.
     """
     if jobs == 1:
         yield from map(call, items)
@@ -191,14 +163,13 @@ def _parts(folders: Iterable[Path]) -> set[Path]:
 @contextmanager
 def _interrupts_ignored() -> Iterator[None]:
     """Ignore Ctrl-C; only the main thread, which gets it, can say so."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        if main:
+            signal.signal(signal.SIGINT, before)
 
 
 def _in_folder(folder: Path, call: Callable[[Item], Result], item: Item) -> Result:
@@ -213,8 +184,7 @@ def _attempt(task: Task, force: bool, pair: Pair) -> Outcome:
     try:
         if output.exists() and not force:
             if output.stat().st_mtime_ns >= source.stat().st_mtime_ns:
-                line = f"{output}: there already (--force makes it again)"
-                return Outcome("there already", line)
+                return Outcome("there already", f"{output}: there already (--force makes it again)")
             if output.suffix != EXTENSION:
                 raise FileExistsError(
                     f"{output} exists and is older. Choose another folder, or overwrite "

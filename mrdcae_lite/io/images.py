@@ -21,7 +21,6 @@ import os
 import struct
 import warnings
 import zlib
-from importlib import resources
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,20 +31,25 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mrdcae_lite.coding.bitstream import MAX_PIXELS
 from mrdcae_lite.coding.metadata import NO_METADATA, Metadata
-from mrdcae_lite.core.files import list_files, write_atomically
+from mrdcae_lite.core.files import list_files, one_line, write_atomically
 from mrdcae_lite.core.pixels import RGB, check_rgb, is_grey
+
+_TIFF = {"format": "TIFF", "compression": "tiff_deflate"}
 
 # Written without loss, so that what is measured is what was decoded.
 WRITE_OPTIONS: dict[str, dict[str, Any]] = {
     ".png": {"format": "PNG"},
-    ".tif": {"format": "TIFF", "compression": "tiff_deflate"},
-    ".tiff": {"format": "TIFF", "compression": "tiff_deflate"},
+    **{".tif": _TIFF, ".tiff": _TIFF},
     ".webp": {"format": "WEBP", "lossless": True, "exact": True},
-    ".bmp": {"format": "BMP"},
-    ".ppm": {"format": "PPM"},
+    **{".bmp": {"format": "BMP"}, ".ppm": {"format": "PPM"}},
 }
 PICTURES = (*WRITE_OPTIONS, ".jpg", ".jpeg", ".jp2", ".gif", ".avif", ".pgm")
 """Endings of the files in a folder that are taken for pictures."""
+
+SAMPLES = Path(__file__).parents[1] / "samples"
+"""Folder of the bundled photographs."""
+
+AnyPath = str | os.PathLike[str]
 
 # What Pillow is known to raise on damaged and on oversized files.
 _PILLOW_ERRORS = (
@@ -62,32 +66,26 @@ _LAYOUT_TAGS = {
     *(284, 317, 700, 34675),  # planes, predictor, XMP, ICC profile
 }
 
+_TRANSPARENT = "expected an opaque picture. Received: one with transparent pixels."
+
 
 class ImageError(ValueError):
     """A picture cannot be read or written; the message is one line."""
 
 
 class Picture(NamedTuple):
-    """What a file shows.
-
-    Attributes:
-        pixels: uint8 (height, width, 3).
-        metadata: what is kept beside them.
-    """
+    """What a file shows: `pixels`, uint8 (height, width, 3), and `metadata`, kept beside them."""
 
     pixels: RGB
     metadata: Metadata = NO_METADATA
 
 
-def read_picture(path: str | os.PathLike[str], *, keep_exif: bool = False) -> Picture:
+def read_picture(path: AnyPath, *, keep_exif: bool = False) -> Picture:
     """Read a picture with its transparency and colour profile; the module's text has the rules.
 
-    Args:
-        path: of a file of any kind that Pillow reads.
-        keep_exif: keep the camera's data as well: maker, time, place.
-
-    Raises:
-        ImageError: if there is no such file, it is no picture, damaged, or of a refused kind.
+    The file is of any kind that Pillow reads. `keep_exif` keeps the camera's data as well: maker,
+    time, place. Raises `ImageError` if there is no such file, it is no picture, damaged, or of a
+    refused kind.
     """
     try:
         # Pillow warns about its own size limit and about damaged metadata; neither matters here.
@@ -101,7 +99,7 @@ def read_picture(path: str | os.PathLike[str], *, keep_exif: bool = False) -> Pi
         raise ImageError(f"{path}: {_reason(error)}") from error
 
 
-def read_image(path: str | os.PathLike[str]) -> RGB:
+def read_image(path: AnyPath) -> RGB:
     """Only the pixels of `read_picture`: uint8 (height, width, 3).
 
     Raises `ImageError` as `read_picture` does, and for pictures with transparent pixels: either
@@ -109,19 +107,12 @@ def read_image(path: str | os.PathLike[str]) -> RGB:
     """
     picture = read_picture(path)
     if picture.metadata.alpha is not None:
-        raise ImageError(
-            f"{path}: expected an opaque picture. Received: one with transparent pixels. "
-            "Put it on a background first."
-        )
+        raise ImageError(f"{path}: {_TRANSPARENT} Put it on a background first.")
     return picture.pixels
 
 
 def write_image(
-    path: str | os.PathLike[str],
-    image: RGB,
-    metadata: Metadata = NO_METADATA,
-    *,
-    grey: bool = False,
+    path: AnyPath, image: RGB, metadata: Metadata = NO_METADATA, *, grey: bool = False
 ) -> None:
     """Write a picture without loss; the ending says how (.png .tif .tiff .webp .bmp .ppm).
 
@@ -129,15 +120,13 @@ def write_image(
 
     Args:
         path: of the file.
-        image: uint8 (height, width, 3).
+        image: uint8 (height, width, 3); anything else is a `TypeError` or `ValueError`.
         metadata: transparency and colour profile are written to all but .bmp and .ppm, EXIF data to
             .png and .webp: Pillow writes none into a compressed TIFF.
         grey: the three channels are the same: write one of them (see `mode`).
 
-    Raises:
-        ImageError: for another ending, a place that cannot be written, or transparency that the
-            format cannot hold.
-        TypeError, ValueError: for what is no uint8 (height, width, 3) array.
+    Raises `ImageError` for another ending, a place that cannot be written, or transparency that the
+    format cannot hold.
     """
     ending = Path(path).suffix.lower()
     check_rgb(image)
@@ -148,11 +137,8 @@ def write_image(
             f"Received: {ending or 'none'}. Choose one of them."
         )
     if metadata.alpha is not None and ending in (".bmp", ".ppm"):
-        raise ImageError(
-            f"{path}: expected an opaque picture. Received: one with transparent pixels. "
-            "Choose an ending of .png .tif .webp."
-        )
-    if options["format"] != "TIFF":
+        raise ImageError(f"{path}: {_TRANSPARENT} Choose an ending of .png .tif .webp.")
+    if options is not _TIFF:
         options = {**options, "exif": metadata.exif}
     buffer = BytesIO()
     try:
@@ -166,15 +152,10 @@ def write_image(
 
 
 def from_pillow(picture: Image.Image, *, icc: bytes | None = None, exif: bytes = b"") -> Picture:
-    """The pixels and the transparency of a Pillow image of any mode.
+    """The pixels and the transparency of a Pillow image as it stands, whatever its orientation.
 
-    Args:
-        picture: as it stands; its EXIF orientation is not looked at.
-        icc: colour profile, dropped where it does not fit.
-        exif: EXIF data, taken over as they are.
-
-    Raises:
-        ImageError: if its mode is refused (see the module's text).
+    A colour profile is dropped where it does not fit, EXIF data are taken over as they are. Raises
+    `ImageError` if the image's mode is refused (see the module's text).
     """
     colours, alpha = picture, None
     if picture.mode.startswith("I"):
@@ -216,12 +197,7 @@ def pictures_in(folder: Path) -> list[Path]:
 
 
 def standardise(image: RGB, size: int) -> RGB:
-    """Centre square of an image, resized to `size` x `size` pixels (Lanczos).
-
-    Args:
-        image: uint8 (height, width, 3).
-        size: side of the result in pixels.
-    """
+    """Centre square of a uint8 (height, width, 3) image, resized to `size` x `size` (Lanczos)."""
     height, width = image.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -231,8 +207,7 @@ def standardise(image: RGB, size: int) -> RGB:
 
 def sample_names() -> tuple[str, ...]:
     """Names of the bundled photographs, in alphabetical order."""
-    files = resources.files("mrdcae_lite").joinpath("samples").iterdir()
-    return tuple(sorted(file.name[:-4] for file in files if file.name.endswith(".png")))
+    return tuple(path.stem for path in list_files(SAMPLES, [".png"]))
 
 
 def sample(name: str) -> RGB:
@@ -242,9 +217,7 @@ def sample(name: str) -> RGB:
             f"name must be one of {', '.join(sample_names())}. Received: {name!r}. "
             "For a file of your own use read_image."
         )
-    file = resources.files("mrdcae_lite").joinpath("samples", f"{name}.png")
-    with resources.as_file(file) as path:
-        return read_image(path)
+    return read_image(SAMPLES / f"{name}.png")
 
 
 def _eight_bits(values: NDArray[Any]) -> RGB:
@@ -258,9 +231,9 @@ def _eight_bits(values: NDArray[Any]) -> RGB:
 
 def _fitting(icc: bytes, source_mode: str, pixels: RGB) -> bytes:
     """The profile if it describes such pixels, else none. Its bytes 16 to 19 say for what it is."""
-    if icc[16:20] == b"GRAY" and is_grey(pixels):
-        return icc
-    return icc if icc[16:20] == b"RGB " and source_mode != "CMYK" else b""
+    space = icc[16:20]
+    fits = is_grey(pixels) if space == b"GRAY" else space == b"RGB " and source_mode != "CMYK"
+    return icc if fits else b""
 
 
 def _camera_data(exif: Image.Exif) -> bytes:
@@ -272,22 +245,16 @@ def _camera_data(exif: Image.Exif) -> bytes:
 
 def _reason(error: Exception) -> str:
     """What is wrong with a file, as the end of an error message."""
+    wanted, found = "a whole picture", f"a damaged file ({one_line(error)})"
+    remedy = "Copy it again from its source"
     if isinstance(error, ImageError):
         return str(error)
     if isinstance(error, Image.DecompressionBombError):
-        return (
-            f"expected at most {MAX_PIXELS // 10**6} megapixels. Received: more. "
-            "Scale it down or cut it into parts."
-        )
-    if isinstance(error, UnidentifiedImageError):
-        return (
-            "expected a picture. Received: a file of a kind that Pillow does not know. "
-            "Convert it to PNG first."
-        )
-    if isinstance(error, OSError) and error.strerror:
-        return f"expected a readable picture. Received: {error.strerror}. Check the path."
-    detail = " ".join(str(error).split()) or type(error).__name__
-    return (
-        f"expected a whole picture. Received: a damaged file ({detail}). "
-        "Copy it again from its source."
-    )
+        wanted, found = f"at most {MAX_PIXELS // 10**6} megapixels", "more"
+        remedy = "Scale it down or cut it into parts"
+    elif isinstance(error, UnidentifiedImageError):
+        wanted, found = "a picture", "a file of a kind that Pillow does not know"
+        remedy = "Convert it to PNG first"
+    elif isinstance(error, OSError) and error.strerror:
+        wanted, found, remedy = "a readable picture", error.strerror, "Check the path"
+    return f"expected {wanted}. Received: {found}. {remedy}."

@@ -54,10 +54,8 @@ class MrdcImageFile(ImageFile.ImageFile):
         self._size = header.width, header.height
         self._mode = mode(metadata, header.grey)
         self.info |= {"quality": header.quality, "model": header.model.hex()}
-        if metadata.icc:
-            self.info["icc_profile"] = metadata.icc
-        if metadata.exif:
-            self.info["exif"] = metadata.exif
+        kept = {"icc_profile": metadata.icc, "exif": metadata.exif}
+        self.info |= {name: data for name, data in kept.items() if data}
         self.tile = [ImageFile._Tile(FORMAT, (0, 0, *self._size))]
 
 
@@ -90,15 +88,9 @@ def _save(image: Image.Image, file: IO[bytes], _name: str | bytes) -> None:
         )
     except ImageError as error:
         raise OSError(str(error)) from error
-    data = load(options.get("model", "lite")).compress(
-        pixels,
-        options.get("quality"),
-        target_bpp=options.get("target_bpp"),
-        target_psnr=options.get("target_psnr"),
-        rdoq=options.get("rdoq", True),
-        metadata=metadata,
-    )
-    file.write(data)
+    wishes = {"quality", "target_bpp", "target_psnr", "rdoq"} & set(options)
+    how = {name: options[name] for name in wishes}
+    file.write(load(options.get("model", "lite")).compress(pixels, metadata=metadata, **how))
 
 
 Image.register_open(FORMAT, MrdcImageFile, _accept)

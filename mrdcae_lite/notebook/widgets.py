@@ -7,9 +7,12 @@ opened from disk, without a kernel and without a request:
 - the pictures are lossless WebP files inside the page: exactly the pixels that were passed, at
   about three quarters of the size of PNG;
 - a native range input does the moving, so that mouse, touch and arrow keys work alike;
-- the script is in the input's own event handler and finds its pictures from there. No element needs
-  an id, so two widgets on a page cannot clash and the same call always gives the same bytes;
-- what the pictures show is said in visible text as well.
+- the script is in the input's own event handler (see the templates, *.html) and finds its pictures
+  from there. No element needs an id, so two widgets on a page cannot clash and the same call always
+  gives the same bytes;
+- what the pictures show is said in visible text as well: `caption` is the finding over all of them,
+  for those who see them and those who do not. `zoom` is how many pixels of the screen a pixel gets,
+  where there is room.
 
 `explore` has a live form besides: with a kernel, a control of ipywidgets computes any state, not
 only the prepared ones. Both forms are in the same output, and whoever shows it takes the one it can
@@ -19,8 +22,11 @@ show: a live notebook prefers the control, the build of the book keeps the HTML 
 import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from html import escape
+from importlib import resources
 from io import BytesIO
+from string import Template
 from typing import Any
 
 import numpy as np
@@ -32,55 +38,13 @@ from mrdcae_lite.extras import extra
 with extra("notebooks"):
     import ipywidgets
 
-# `!important` keeps the styles of the page around from moving the pictures against each other.
-_STYLE = """<style>
-.mr-widget {margin: 1rem auto; max-width: 100%; font: inherit; color: inherit}
-.mr-widget .mr-stage {position: relative; display: grid; overflow: hidden; max-width: 100%}
-.mr-widget .mr-stage > img {grid-area: 1 / 1; width: 100%; height: auto; margin: 0;
-  padding: 0 !important; border-radius: 0 !important; filter: none !important}
-.mr-widget .mr-pixels > img {image-rendering: pixelated}
-.mr-widget .mr-words {display: flex; justify-content: space-between; gap: 1rem; margin: .3rem 0;
-  font-size: .9em; align-items: end}
-.mr-widget .mr-words > :last-child {text-align: right}
-.mr-widget input {margin: 0; accent-color: #b3541e; cursor: ew-resize}
-.mr-widget label {display: block}
-.mr-widget .mr-steps {width: 100%; height: 2.5rem}
-.mr-widget figcaption {text-align: left; color: inherit !important; margin-inline: 0 !important}
-.mr-curves svg {width: 100%; height: auto; font: 14px sans-serif; fill: currentColor}
-.mr-curves svg path {fill: none; stroke-width: 2.5}
-.mr-curves svg .mr-rule {stroke: currentColor; stroke-dasharray: 4 3}
-.mr-divider .mr-right {clip-path: inset(0 0 0 var(--cut))}
-.mr-divider .mr-line {position: absolute; top: 0; bottom: 0; left: var(--cut); width: 3px;
-  margin-left: -1.5px; background: #fff; box-shadow: 0 0 3px #000; pointer-events: none}
-.mr-divider .mr-line::after {content: "\\2194"; position: absolute; top: 50%; left: 50%;
-  width: 2rem; height: 2rem; margin: -1rem; border-radius: 50%; background: #fff; color: #000;
-  font: bold 1.3rem/2rem sans-serif; text-align: center; box-shadow: 0 0 3px #000}
-.mr-divider input {position: absolute; top: 0; left: -1.5rem; width: calc(100% + 3rem);
-  height: 100%; opacity: 0; appearance: none; touch-action: pan-y}
-.mr-divider input::-webkit-slider-thumb {appearance: none; width: 3rem; height: 100vh}
-.mr-divider input::-moz-range-thumb {width: 3rem; height: 100%; border: 0}
-.mr-divider .mr-stage:focus-within {outline: 3px solid #b3541e; outline-offset: 2px}
-</style>"""
-
-_MOVE_DIVIDER = (
-    "this.parentNode.style.setProperty('--cut',this.value+'%');"
-    "this.setAttribute('aria-valuetext',this.value+' % from the left')"
-)
-_MOVE_STEP = (
-    "const f=this.closest('figure'),n=+this.value,t=f.querySelectorAll('li')[n].textContent;"
-    "f.querySelectorAll('img').forEach((p,i)=>p.style.visibility=i==n?'visible':'hidden');"
-    "f.querySelector('output').textContent=t;this.setAttribute('aria-valuetext',t)"
-)
-_MOVE_RULE = (
-    "const f=this.closest('figure'),n=+this.value,t=f.querySelectorAll('li')[n].textContent;"
-    "f.querySelector('.mr-rule').setAttribute('transform','translate('+n*this.dataset.step+')');"
-    "f.querySelector('output').textContent=t;this.setAttribute('aria-valuetext',t)"
-)
+_FILES = resources.files(__package__)
+_STYLE = " ".join(_FILES.joinpath("widgets.css").read_text("utf-8").split())
 _COLOURS = ("#1f77b4", "#d95f02", "#1b9e77", "#e7298a", "#8a63d2", "#a6761d")
 _DASHES = ("", "8 3", "3 3", "10 3 3 3", "14 4", "2 5")
-_WIDE, _HIGH, _LEFT, _TOP, _STOPS = 460, 300, 64, 12, 40  # the plot in an SVG of 480 x 360
-
-
+_ACROSS, _UP, _STOPS = (64, 460), (300, 12), 40  # ends of the axes in plot.html; of the slider
+Lines = Mapping[str, tuple[Sequence[float], Sequence[float]]]
+Span = tuple[float, float]
 LIVE = "application/vnd.jupyter.widget-view+json"
 
 
@@ -107,28 +71,14 @@ def compare(
 ) -> Interactive:
     """Two pictures on top of each other and a divider to drag between them.
 
-    Args:
-        left: shown to the left of the divider, uint8 (height, width, 3).
-        right: shown to its right, of the same shape.
-        labels: what the two are, such as ("JPEG, 12 kB", "ours, 12 kB").
-        caption: the finding, for those who see the pictures and those who do not.
-        zoom: how many pixels of the screen a pixel gets, where there is room.
+    Both are uint8 (height, width, 3), of one shape. The labels say what they are, such as ("JPEG,
+    12 kB", "ours, 12 kB").
     """
     _check_frames([left, right], zoom)
-    first, second = map(escape, labels)
-    pictures = _picture(left, f"Left of the divider: {labels[0]}") + _picture(
-        right, f"Right of the divider: {labels[1]}", "mr-right"
-    )
-    return Interactive(
-        f'{_STYLE}<figure class="mr-widget mr-divider" style="width: {left.shape[1] * zoom}px">'
-        f'<div class="mr-words"><span>◀&nbsp;{first}</span><span>{second}&nbsp;▶</span></div>'
-        f'<div class="{_stage(zoom)}" style="--cut: 50%">{pictures}<span class="mr-line"></span>'
-        f'<input type="range" min="0" max="100" value="50" oninput="{_MOVE_DIVIDER}" '
-        f'aria-label="Divider between {first} and {second}" '
-        'aria-valuetext="50 % from the left"></div>'
-        f"<figcaption>{escape(caption)} <em>Drag the divider, or use the arrow keys.</em>"
-        "</figcaption></figure>"
-    )
+    pictures = _picture(left, f"Left of the divider: {labels[0]}")
+    pictures += _picture(right, f"Right of the divider: {labels[1]}", "class='mr-right'")
+    words = {"left": escape(labels[0]), "right": escape(labels[1]), "caption": escape(caption)}
+    return Interactive(_filled("divider", **_sizes(left, zoom), **words, pictures=pictures))
 
 
 def steps(
@@ -146,9 +96,7 @@ def steps(
         frames: two or more pictures of one shape, uint8 (height, width, 3).
         label: what the slider changes, such as "Quality".
         captions: what each picture shows, in the same order.
-        caption: the finding over all of them.
         start: the picture to begin with.
-        zoom: how many pixels of the screen a pixel gets, where there is room.
     """
     _check_frames(frames, zoom)
     if len(captions) != len(frames):
@@ -158,17 +106,14 @@ def steps(
         )
     if start not in range(len(frames)):
         raise ValueError(f"start must be from 0 to {len(frames) - 1}. Received: {start}.")
-    pictures = "".join(
-        _picture(frame, f"{label}: {text}", hidden=number != start)
-        for number, (frame, text) in enumerate(zip(frames, captions, strict=True))
-    )
-    move = f'oninput="{_MOVE_STEP}"'
-    return Interactive(
-        f'{_STYLE}<figure class="mr-widget" style="width: {frames[0].shape[1] * zoom}px">'
-        f'<div class="{_stage(zoom)}">{pictures}</div>'
-        f"<label>{escape(label)}: {_slider(captions, start, label, move)}</label>"
-        f"{_words(caption, 'All steps in words', captions)}</figure>"
-    )
+    pictures = [
+        _picture(frame, f"{label}: {text}", "" if n == start else "style='visibility: hidden'")
+        for n, (frame, text) in enumerate(zip(frames, captions, strict=True))
+    ]
+    sizes = _sizes(frames[0], zoom)
+    shown = f'<div class="{sizes["stage"]}">{"".join(pictures)}</div>'
+    more = {"before": f"{escape(label)}: ", "title": "All steps", "kind": "stepped", "step": 0}
+    return Interactive(_slider(shown, captions, start, label, caption, **sizes, **more))
 
 
 def explore(
@@ -188,9 +133,7 @@ def explore(
         stops: the values that are computed at once, for the page; two or more.
         every: the values that a live slider offers, the stops among them, in order.
         label: what the slider changes, such as "Quality".
-        caption: the finding over all stops.
         start: the stop to begin with, by default the first.
-        zoom: how many pixels of the screen a pixel gets, where there is room.
     """
     first = stops[0] if start is None else start
     if not {first} <= set(stops) <= set(every):
@@ -202,11 +145,8 @@ def explore(
     frames, captions = zip(*prepared.values(), strict=True)
     place = list(prepared).index(first)
     page = steps(frames, label=label, captions=captions, caption=caption, start=place, zoom=zoom)
-
-    def live() -> ipywidgets.DOMWidget:
-        return _live(lambda value: prepared.get(value) or show(value), every, first, label, zoom)
-
-    return Interactive(page.html, live)
+    known = partial(_live, lambda value: prepared.get(value) or show(value))
+    return Interactive(page.html, partial(known, every, first, label, zoom))
 
 
 def _live(
@@ -219,11 +159,8 @@ def _live(
             frame, text = show(value)
         except Exception as error:  # a callback has no cell to show it in
             return f"<p>{escape(f'{label} {value}: {type(error).__name__}: {error}')}</p>"
-        return (
-            f'{_STYLE}<figure class="mr-widget" style="width: {frame.shape[1] * zoom}px">'
-            f'<div class="{_stage(zoom)}">{_picture(frame, f"{label}: {text}")}</div>'
-            f"<figcaption>{escape(text)}</figcaption></figure>"
-        )
+        picture = _picture(frame, f"{label}: {text}")
+        return _filled("live", **_sizes(frame, zoom), picture=picture, caption=escape(text))
 
     control = ipywidgets.SelectionSlider(
         options=list(every),
@@ -238,18 +175,11 @@ def _live(
     return ipywidgets.VBox([control, picture])
 
 
-def curves(
-    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]],
-    *,
-    labels: tuple[str, str],
-    caption: str,
-) -> Interactive:
+def curves(lines: Lines, *, labels: tuple[str, str], caption: str) -> Interactive:
     """Curves in one plot and a slider that reads all of them at the same place.
 
-    Args:
-        lines: for each name the x values, ascending, and the y values; at most six.
-        labels: what x and y are, with units, such as ("bits per pixel", "PSNR (dB)").
-        caption: the finding over all of them.
+    The lines, at most six, are for each name the x values, ascending, and the y values. The labels
+    say what x and y are, with units, such as ("bits per pixel", "PSNR (dB)").
     """
     if not 1 <= len(lines) <= len(_COLOURS):
         raise ValueError(f"lines must be 1 to {len(_COLOURS)} curves. Received: {len(lines)}.")
@@ -264,105 +194,70 @@ def curves(
                 f"each curve must have finite values. Received for {name!r}: others. "
                 "Leave them out."
             )
-    every_x, every_y = (np.concatenate([line[n] for line in lines.values()]) for n in (0, 1))
-    low, high = every_y.min(), every_y.max()
+    every_x, every_y = (np.concatenate(values) for values in zip(*lines.values(), strict=True))
+    (left, right), (low, high) = ((v.min(), v.max()) for v in (every_x, every_y))
     margin = 0.5 if low == high else 0  # a flat line lies in the middle
-    bounds = every_x.min(), every_x.max(), low - margin, high + margin
-    readings = _readings(lines, labels, bounds)
-    step = (_WIDE - _LEFT) / _STOPS
-    across, up = map(escape, labels)
-    move = f'data-step="{step:g}" oninput="{_MOVE_RULE}"'
-    return Interactive(
-        f'{_STYLE}<figure class="mr-widget mr-curves" style="width: 560px">'
-        f'<svg viewBox="0 0 480 360" role="img" aria-label="{up} over {across}">'
-        f"{_plot(lines, labels, bounds)}"
-        f'<line class="mr-rule" x1="{_LEFT}" x2="{_LEFT}" y1="{_TOP}" y2="{_HIGH}" '
-        f'transform="translate({step * (_STOPS // 2):g})"></line></svg>'
-        f"<label>{_slider(readings, _STOPS // 2, labels[0], move)}</label>"
-        f"{_words(caption, 'All readings in words', readings)}</figure>"
-    )
+    readings = []  # straight lines between the points
+    for x in np.linspace(left, right, _STOPS + 1):
+        found = {name: np.interp(x, *line, np.nan, np.nan) for name, line in lines.items()}
+        read = ", ".join(f"{name} {y:.4g}" for name, y in found.items() if np.isfinite(y))
+        readings.append(f"{x:.2f} {labels[0]}, {labels[1]}: {read or 'no curve'}")
+    middle, step = _STOPS // 2, (_ACROSS[1] - _ACROSS[0]) / _STOPS
+    drawn = _drawn(lines, (left, right), (low - margin, high + margin))
+    words = {"x": escape(labels[0]), "y": escape(labels[1])}
+    plot = _filled("plot", **words, drawn=drawn, rule=f"{step * middle:g}")
+    more = {"before": "", "title": "All readings", "kind": "curves", "step": f"{step:g}"}
+    return Interactive(_slider(plot, readings, middle, labels[0], caption, width=560, **more))
 
 
-def _slider(texts: Sequence[str], start: int, name: str, move: str) -> str:
-    """What is shown now, in words, and the input that moves through all of it."""
-    now = escape(texts[start])
-    return (
-        f'<output>{now}</output><input class="mr-steps" type="range" min="0" '
-        f'max="{len(texts) - 1}" value="{start}" {move} aria-label="{escape(name)}" '
-        f'aria-valuetext="{now}">'
-    )
+def _drawn(lines: Lines, xs: Span, ys: Span) -> str:
+    """Numbers at the axes from end to end, legend and curves, as SVG."""
 
+    def place(x: Any, y: Any) -> Any:
+        return np.interp(x, xs, _ACROSS), np.interp(y, ys, _UP)
 
-def _words(caption: str, title: str, texts: Sequence[str]) -> str:
-    """The caption of a slider; its list is also where the slider finds its texts."""
-    items = "".join(f"<li>{escape(text)}</li>" for text in texts)
-    return (
-        f"<figcaption>{escape(caption)} <em>Move the slider, or use the arrow keys.</em>"
-        f"<details><summary>{title}</summary><ol>{items}</ol></details></figcaption>"
-    )
-
-
-def _readings(
-    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]],
-    labels: tuple[str, str],
-    bounds: tuple[float, float, float, float],
-) -> list[str]:
-    """What the curves say at each stop of the slider, in words; straight lines between points."""
-    texts = []
-    for x in np.linspace(bounds[0], bounds[1], _STOPS + 1):
-        found = {name: float(np.interp(x, *line, np.nan, np.nan)) for name, line in lines.items()}
-        read = [f"{name} {y:.4g}" for name, y in found.items() if np.isfinite(y)]
-        texts.append(f"{x:.2f} {labels[0]}, {labels[1]}: {', '.join(read) or 'no curve'}")
-    return texts
-
-
-def _plot(
-    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]],
-    labels: tuple[str, str],
-    bounds: tuple[float, float, float, float],
-) -> str:
-    """Axes, legend and curves as SVG."""
-    left, right, low, high = bounds
-
-    def at(x: float, y: float) -> tuple[float, float]:
-        across = _LEFT + (x - left) / (right - left) * (_WIDE - _LEFT)
-        return across, _HIGH - (y - low) / (high - low) * (_HIGH - _TOP)
-
-    parts = [
-        f'<path stroke="currentColor" d="M{_LEFT} {_TOP}V{_HIGH}H{_WIDE}"/>',
-        f'<text x="256" y="345" text-anchor="middle">{escape(labels[0])}</text>',
-        f'<text transform="translate(13 156) rotate(-90)" text-anchor="middle">'
-        f"{escape(labels[1])}</text>",
-    ]
-    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        x, y = left + share * (right - left), low + share * (high - low)
-        place = at(x, y)
-        parts.append(f'<text x="{place[0]:.0f}" y="320" text-anchor="middle">{x:.2f}</text>')
-        parts.append(f'<text x="60" y="{place[1] + 5:.0f}" text-anchor="end">{y:.3g}</text>')
-    for number, (name, (xs, ys)) in enumerate(lines.items()):
-        places = [at(x, y) for x, y in zip(xs, ys, strict=True)]
+    parts = []
+    for x, y in zip(np.linspace(*xs, 5), np.linspace(*ys, 5), strict=True):
+        across, up = place(x, y)
+        parts.append(f'<text x="{across:.0f}" y="320" text-anchor="middle">{x:.2f}</text>')
+        parts.append(f'<text x="60" y="{up + 5:.0f}" text-anchor="end">{y:.3g}</text>')
+    for number, (name, line) in enumerate(lines.items()):
         style = f'stroke="{_COLOURS[number]}" stroke-dasharray="{_DASHES[number]}"'
-        drawn = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
-        key = _HIGH - 20 * (len(lines) - number) + 8
+        drawn = "L".join(f"{x:.1f} {y:.1f}" for x, y in zip(*place(*line), strict=True))
+        key = 308 - 20 * (len(lines) - number)
         parts.append(f'<path {style} d="M{drawn}"/><path {style} d="M280 {key - 5}h30"/>')
         parts.append(f'<text x="316" y="{key}">{escape(name)}</text>')
     return "".join(parts)
 
 
-def _stage(zoom: int) -> str:
-    return "mr-stage mr-pixels" if zoom > 1 else "mr-stage"
+def _slider(
+    shown: str, texts: Sequence[str], start: int, label: str, caption: str, **more: Any
+) -> str:
+    """What is shown and the input that moves through it; its script finds the texts in a list."""
+    items = "".join(f"<li>{escape(text)}</li>" for text in texts)
+    words = {"now": escape(texts[start]), "label": escape(label), "caption": escape(caption)}
+    places = {"start": start, "last": len(texts) - 1}
+    return _filled("slider", shown=shown, items=items, **words, **places, **more)
 
 
-def _picture(image: RGB, text: str, kind: str = "", *, hidden: bool = False) -> str:
+def _filled(name: str, **values: Any) -> str:
+    """One of the templates beside this file, with HTML in its places, and its style."""
+    text = Template(_FILES.joinpath(f"{name}.html").read_text("utf-8")).substitute(values)
+    return text if name == "plot" else f"<style>{_STYLE}</style>{text}"
+
+
+def _sizes(frame: RGB, zoom: int) -> dict[str, Any]:
+    stage = "mr-stage mr-pixels" if zoom > 1 else "mr-stage"
+    return {"width": frame.shape[1] * zoom, "stage": stage}
+
+
+def _picture(image: RGB, text: str, attribute: str = "") -> str:
     file = BytesIO()
     Image.fromarray(image).save(file, "WEBP", lossless=True, exact=True)
     data = base64.b64encode(file.getvalue()).decode("ascii")
     height, width = image.shape[:2]
-    seen = ' style="visibility: hidden"' if hidden else ""
-    return (
-        f'<img class="{kind}" width="{width}" height="{height}" alt="{escape(text)}"{seen} '
-        f'src="data:image/webp;base64,{data}">'
-    )
+    source = f'src="data:image/webp;base64,{data}"'
+    return f'<img {attribute} width="{width}" height="{height}" alt="{escape(text)}" {source}>'
 
 
 def _check_frames(frames: Sequence[RGB], zoom: int) -> None:
