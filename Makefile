@@ -14,6 +14,10 @@ PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 UV := $(PY) -m uv pip
 
+# Processes share the cores; threads in each of them would only wait for one another.
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+
 # A slow mirror may take longer than uv's 30 seconds.
 export UV_HTTP_TIMEOUT ?= 180
 
@@ -62,7 +66,7 @@ data: $(INSTALLED) ## download the public data sets into $(DATA), checked by the
 EXPERIMENTS = _build/experiments/$(PROFILE)
 experiments: $(INSTALLED) ## run all experiments that changed, PROFILE=smoke or full, and report
 	@mkdir -p $(EXPERIMENTS)
-	export PYTHONPATH="$(CURDIR)" XDG_CACHE_HOME="$(CURDIR)/_build/cache" OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1; \
+	export PYTHONPATH="$(CURDIR)" XDG_CACHE_HOME="$(CURDIR)/_build/cache"; \
 	$(PY) -m snakemake --snakefile book/experiments/Snakefile --directory $(EXPERIMENTS) --cores $(JOBS) \
 	  --config profile=$(PROFILE) data="$(abspath $(DATA))" --quiet rules --keep-going --rerun-incomplete \
 	  $(SNAKEMAKE); status=$$?; \
@@ -72,7 +76,7 @@ results: $(INSTALLED) ## keep the results of the full profile in book/results, t
 	$(PY) -m book.experiments.run keep --to _build/experiments/full
 
 bench: $(INSTALLED) ## time all codecs side by side on one thread into book/results/bench.json
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(PY) -m book.experiments.bench_codecs --out book/results/bench.json
+	$(PY) -m book.experiments.bench_codecs --out book/results/bench.json
 
 lock: $(INSTALLED) ## resolve pyproject.toml again into requirements.lock and environment.yml
 	$(UV) compile pyproject.toml --universal --python-version 3.11 --all-extras \
