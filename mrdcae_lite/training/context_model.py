@@ -12,7 +12,7 @@ from mrdcae_lite.core.architecture import Architecture
 from mrdcae_lite.core.patches import depth_to_space
 from mrdcae_lite.core.quality import QUALITIES, quantisation_step
 from mrdcae_lite.training.backend import keras, ops
-from mrdcae_lite.training.layers import Given, Shape, Tensor, register, round_through
+from mrdcae_lite.training.layers import Tensor, register, round_through
 
 ACTIVATION_LIMIT = 127 / 16
 """Largest activation."""
@@ -96,24 +96,14 @@ class ContextModel(keras.layers.Layer):
     def __init__(self, width: int = 96, resolutions: int = 3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         architecture = Architecture(prior_width=width, resolutions=resolutions, attention=False)
-        self.width, self.resolutions = width, resolutions
-        self.levels = architecture.levels
+        self.resolutions, self.levels = resolutions, architecture.levels
         self.arrays = {spec.name: spec for spec in architecture.context_arrays()}
-
-    def build(
-        self,
-        symbols_shape: list[Shape] | None = None,
-        masks_shape: list[Shape] | None = None,
-        condition_shape: Shape | None = None,
-    ) -> None:
-        start = {name: (values, m) for name, values, m in _start(self.levels, self.width)}
         self._multipliers: dict[str, float] = {}
         self._values: dict[str, Any] = {}
-        for name, spec in self.arrays.items():
-            values, multiplier = start[name]
+        for name, start, multiplier in _start(self.levels, width):
             self._multipliers[name] = multiplier
             self._values[name] = self.add_weight(
-                name=name, shape=spec.trained_shape, initializer=Given(values / multiplier)
+                name=name, shape=start.shape, initializer=start / multiplier
             )
 
     def call(self, symbols: list[Tensor], masks: list[Tensor], condition: Tensor) -> list[Tensor]:
@@ -229,17 +219,6 @@ class ContextModel(keras.layers.Layer):
             if spec.per_quality:
                 value = np.linalg.pinv(conditions) @ value  # least squares: the curve of all rows
             self._values[name].assign(value / self._multipliers[name])
-
-    def compute_output_shape(
-        self,
-        symbols_shape: list[Shape],
-        masks_shape: list[Shape] | None = None,
-        condition_shape: Shape | None = None,
-    ) -> list[Shape]:
-        return symbols_shape
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "width": self.width, "resolutions": self.resolutions}
 
 
 def checkerboard(height: int, width: int) -> np.ndarray:

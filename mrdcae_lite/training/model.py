@@ -7,9 +7,8 @@ image -> block DCT -> 1/8 --merge--> 1/16 --merge--> 1/32
 image <- block DCT <- 1/8 <--split-- 1/16 <--split-- 1/32
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,12 +24,12 @@ from mrdcae_lite.training.backend import keras, ops
 from mrdcae_lite.training.complexity import SWITCH_THRESHOLD
 from mrdcae_lite.training.context_model import ContextModel
 from mrdcae_lite.training.layers import (
+    CORRECTION_MULTIPLIER,
     BlockTransform,
     Deblocking,
     Gain,
     PatchAttention,
     ResidualBlock,
-    Shape,
     Tensor,
     quantise_through,
     register,
@@ -115,42 +114,29 @@ class MRDCAE(keras.Model):
             BlockTransform(n, end, inverse=True, name=f"synthesis{n}") for n, end in steps
         ]
         self.attention = PatchAttention(name="attention") if shape.attention else None
-        gains = [[1 / CHROMA_STEP if b.colour else 1 for b in lv.bands] for lv in shape.levels]
-        self.gains = [Gain(g, name=f"gain{n}") for n, g in enumerate(gains)]
-        self.inverse_gains = [
-            Gain([1 / factor for factor in g], name=f"inverse_gain{n}") for n, g in enumerate(gains)
-        ]
+        gains = [[CHROMA_STEP if b.colour else 1 for b in lv.bands] for lv in shape.levels]
+        self.gains = [Gain([1 / x for x in g], name=f"gain{n}") for n, g in enumerate(gains)]
+        self.inverse_gains = [Gain(g, name=f"inverse_gain{n}") for n, g in enumerate(gains)]
         self.deblocking = [
             Deblocking(*edges, shape.width, name=f"deblocking{n}")
             for n, edges in enumerate(pyramid.block_edges(self.resolutions))
         ]
         self.context_model = ContextModel(shape.prior_width, self.resolutions, name="context_model")
-        bands = [pyramid.bands(coarsest=end) for _, end in steps]
-        typical = [list(pyramid.typical_std(b, 8 * 2**n)) for n, b in enumerate(bands)]
-        block = partial(ResidualBlock, 192, shape.width, dtype=self.block_dtype)
-        self.analysis_blocks, self.synthesis_blocks = (
-            [
-                [block(t, name=f"{side}{n}_block{k}") for k in range(count)]
-                for n, t in enumerate(typical)
-            ]
-            for side, count in (("analysis", shape.encoder_blocks), ("synthesis", shape.blocks))
-        )
+        self.analysis_blocks = self._make_blocks("analysis", shape.encoder_blocks)
+        self.synthesis_blocks = self._make_blocks("synthesis", shape.blocks)
 
-    def build(self, input_shape: Shape | None = None) -> None:
-        """Make all weights. Their shapes do not depend on the size of the images."""
-        for step in range(self.resolutions):
-            grid = (None, 16 // 2**step, 16 // 2**step, 192)
-            self.analysis[step].build(grid)
-            self.synthesis[step].build(grid)
-            for block in self.analysis_blocks[step] + self.synthesis_blocks[step]:
-                block.build(grid)
-        if self.attention:
-            self.attention.build((None, 16, 16, 192))
-        for gain in self.gains + self.inverse_gains:
-            gain.build((None, 4, 4, len(gain.start)))
-        for layer in self.deblocking:
-            layer.build((None, 128, 128, 3))
-        self.context_model.build()
+    def _make_blocks(self, side: str, count: int) -> list[list[ResidualBlock]]:
+        """So many residual blocks for each grid, from fine to coarse."""
+        made = []
+        for n in range(self.resolutions):
+            bands = pyramid.bands(coarsest=n == self.resolutions - 1)
+            options = 192, self.architecture.width, list(pyramid.typical_std(bands, 8 * 2**n))
+            names = [f"{side}{n}_block{k}" for k in range(count)]
+            made.append([ResidualBlock(*options, name=x, dtype=self.block_dtype) for x in names])
+        return made
+
+    def build(self, input_shape: Sequence[int | None] | None = None) -> None:
+        """Declare the model ready. The layers, with all weights, are there from the beginning."""
         self.built = True
 
     def save_own_variables(self, store: Any) -> None:
@@ -183,14 +169,16 @@ class MRDCAE(keras.Model):
         self.context_model.load_frozen_weights(frozen.context_weights, features)
 
     def _transforms(self) -> Iterator[tuple[str, Any, Any]]:
-        """Name, variable, and its factor in a codec file, of every array of the transforms."""
-        scales: dict[str, Any] = {}
-        scaled = (self.analysis, self.synthesis, self.analysis_blocks, self.synthesis_blocks)
-        for layer in keras.tree.flatten([*scaled, self.deblocking]):
-            scales |= {f"{layer.name}/{name}": s for name, s in layer.export_scale.items()}
-        variables = {v.path.partition("/")[2]: v for v in self.trainable_variables}
+        """Name, variable, and its factor in a codec file, of every array of the transforms.
+
+        A codec holds block transforms as `basis + 0.1 * offset`, last layers with their multiplier.
+        """
+        transforms = self.analysis + self.synthesis
+        scales = {f"{layer.name}/offset": 10 * layer.multiplier for layer in transforms}
+        variables = {variable.path: variable for variable in self.trainable_variables}
         for spec in self.architecture.transform_arrays():
-            yield spec.name, variables[spec.name], scales.get(spec.name, 1.0)
+            scale = CORRECTION_MULTIPLIER if "/leave/" in spec.name else 1.0
+            yield spec.name, variables[spec.name], scales.get(spec.name, scale)
 
     def analyse(self, images: Tensor, quality: Tensor) -> tuple[list[Tensor], Tensor]:
         """Latents in steps of their channels (low, medium, high) and attention logits.
