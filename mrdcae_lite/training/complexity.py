@@ -35,11 +35,16 @@ def local_complexity(image: Any, xp: ModuleType = np) -> Any:
 
     Returns (..., height // 16, width // 16), at least 0.
     """
-    luma = xp.mean(image, axis=-1)  # (..., height, width)
-    beside = [(0, 0)] * (len(luma.shape) - 2)
-    down = xp.pad(luma[..., 1:, :] - luma[..., :-1, :], [*beside, (0, 1), (0, 0)])
-    right = xp.pad(luma[..., :, 1:] - luma[..., :, :-1], [*beside, (0, 0), (0, 1)])
-    return patch_means(xp.sqrt(down**2 + right**2 + 1e-12)[..., None], xp)
+    down, right = gradients(xp.mean(image, axis=-1, keepdims=True), xp)
+    return patch_means(xp.sqrt(down**2 + right**2 + 1e-12), xp)
+
+
+def gradients(image: Any, xp: ModuleType = np) -> tuple[Any, Any]:
+    """Forward differences down and right, zero at the far border, shapes of `image`."""
+    beside = [(0, 0)] * (len(image.shape) - 3)
+    down = xp.pad(image[..., 1:, :, :] - image[..., :-1, :, :], [*beside, (0, 1), (0, 0), (0, 0)])
+    right = xp.pad(image[..., :, 1:, :] - image[..., :, :-1, :], [*beside, (0, 0), (0, 1), (0, 0)])
+    return down, right
 
 
 def patch_means(values: Any, xp: ModuleType = np) -> Any:

@@ -26,9 +26,6 @@ CURVE_LIMIT = 64.0
 RANGE_PENALTY = 0.01
 """Weight in the loss of the mean square by which states and indices exceed their range."""
 
-CURVE_MULTIPLIER = 4.0
-"""Learning-rate multiplier of the curves; `_start` gives those of the kernels."""
-
 
 def fixed_point(x: Tensor, places: int, limit: float) -> Tensor:
     """Numbers clipped to +-limit and rounded to multiples of 2**-places.
@@ -64,16 +61,13 @@ class ContextModel(keras.layers.Layer):
     stay below 2**24 units, which float32 adds exactly in any order;
     `runtime.context_model.IntegerContextModel` computes the same in integers.
 
-    No gradient flows into the symbols: the model learns to predict them and does not change them.
-    Rounding and clipping pass gradients on that the output does not depend on; a state or index
-    outside its range would not come back by itself, so a penalty is added to the loss.
+    The model learns to predict the symbols and does not change them: they get no gradient. Rounding
+    and clipping pass on gradients to states and indices outside their range, which would not come
+    back by themselves: a penalty is added to the loss.
 
-    Kernels are variables times a multiplier (equalised learning rate; Karras et al., 2018). Inputs
-    are never negative: a step of Adam, which moves all weights alike, shifts a sum over hundreds of
-    inputs by several times its range and saturates it. Kernels of more inputs must move less.
-
-    Before training a state channel sums the log magnitudes of a few channels around it, passes them
-    on to the next level, and raises the table indices: a plain predictor that works.
+    Kernels have small learning-rate multipliers: inputs are never negative, so a step of Adam,
+    which moves all weights alike, would shift a sum over hundreds of them by several times its
+    range and saturate it.
 
     Args:
         width: channels of the state, at most `MAX_CONTEXT_WIDTH`.
@@ -98,6 +92,7 @@ class ContextModel(keras.layers.Layer):
         architecture = Architecture(prior_width=width, resolutions=resolutions, attention=False)
         self.resolutions, self.levels = resolutions, architecture.levels
         self.arrays = {spec.name: spec for spec in architecture.context_arrays()}
+        self._places = {name: spec.places or 0 for name, spec in self.arrays.items()}
         self._multipliers: dict[str, float] = {}
         self._values: dict[str, Any] = {}
         for name, start, multiplier in _start(self.levels, width):
@@ -108,15 +103,13 @@ class ContextModel(keras.layers.Layer):
 
     def call(self, symbols: list[Tensor], masks: list[Tensor], condition: Tensor) -> list[Tensor]:
         ones = ops.ones_like(symbols[0][..., :1])
-        masks = [ones, *masks]
         state = ones * self._bias("start", condition)  # (batch, h/32, w/32, width)
         indices = []
-        for number, level_symbols in enumerate(symbols):
-            known = ops.stop_gradient(level_symbols)
-            state, index = self._level(number, state, known, masks[number], condition)
+        for number, (known, mask) in enumerate(zip(symbols, [ones, *masks], strict=True)):
+            state, index = self._level(number, state, ops.stop_gradient(known), mask, condition)
             indices.append(index)
             if number < self.resolutions - 1:
-                state = self._to_finer(number, state, masks[number], condition)
+                state = self._to_finer(number, state, mask, condition)
         return indices
 
     def _level(
@@ -178,16 +171,13 @@ class ContextModel(keras.layers.Layer):
         return self._multipliers[name] * self._values[name]
 
     def _kernel(self, name: str) -> Tensor:
-        places = self._places(name)
+        places = self._places[name]
         return fixed_point(self._value(name), places, 127 / 2**places)
-
-    def _places(self, name: str) -> int:
-        return self.arrays[name].places or 0
 
     def _bias(self, name: str, condition: Tensor, row: int | None = None) -> Tensor:
         """Bias (batch, 1, 1, channels) of the qualities that `condition` describes."""
         curve = self._value(name) if row is None else self._value(name)[row]  # (4, channels)
-        bias = fixed_point(ops.matmul(condition, curve), self._places(name), CURVE_LIMIT)
+        bias = fixed_point(ops.matmul(condition, curve), self._places[name], CURVE_LIMIT)
         return bias[:, None, None, :]
 
     def freeze(self, conditions: np.ndarray) -> dict[str, np.ndarray]:
@@ -200,22 +190,17 @@ class ContextModel(keras.layers.Layer):
         """
         frozen = {}
         for name, spec in self.arrays.items():
-            value, unit = (
-                ops.convert_to_numpy(self._value(name)),
-                np.float32(2 ** self._places(name)),
-            )
+            unit = 2.0 ** self._places[name]
+            value, limit = ops.convert_to_numpy(self._value(name)), 127 / unit
             if spec.per_quality:
-                table = conditions.astype(np.float32) @ value
-                value = np.clip(table, -CURVE_LIMIT, CURVE_LIMIT) * unit
-            else:
-                value = np.clip(value * unit, -127, 127)
-            frozen[name] = np.floor(value + 0.5).astype(spec.dtype)
+                value, limit = conditions.astype(np.float32) @ value, CURVE_LIMIT
+            frozen[name] = np.floor(np.clip(value, -limit, limit) * unit + 0.5).astype(spec.dtype)
         return frozen
 
     def load_frozen_weights(self, frozen: Mapping[str, np.ndarray], conditions: np.ndarray) -> None:
         """Take the weights that `freeze` made integers of, as far as rounding left them."""
         for name, spec in self.arrays.items():
-            value = frozen[name] / 2.0 ** self._places(name)
+            value = frozen[name] / 2.0 ** self._places[name]
             if spec.per_quality:
                 value = np.linalg.pinv(conditions) @ value  # least squares: the curve of all rows
             self._values[name].assign(value / self._multipliers[name])
@@ -239,36 +224,35 @@ def starting_curve(std: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     steps = np.array([quantisation_step(0), quantisation_step(QUALITIES - 1)])
     scales = np.log(std[None, :] / steps[:, None] / np.sqrt(2))
-    ends = (scales - entropy.LOG_NARROWEST) / entropy.LOG_RATIO / 4
-    curve = np.zeros((4, std.size))
-    curve[0], curve[1] = (ends[0] + ends[1]) / 2, (ends[1] - ends[0]) / 2
-    return curve
+    first, last = (scales - entropy.LOG_NARROWEST) / entropy.LOG_RATIO / 4
+    return np.stack([(first + last) / 2, (last - first) / 2, 0 * first, 0 * first])
 
 
 def _start(levels: tuple[pyramid.Level, ...], n: int) -> Iterator[tuple[str, np.ndarray, float]]:
-    """Name, values before training, and learning-rate multiplier of every array.
+    """Name, values before training, and learning-rate multiplier of every array, for width `n`.
 
-    Biases begin with the indices that suit the typical size of each band, with `n` the width.
+    A plain predictor that works: a state channel sums the log magnitudes of a few channels around
+    it, passes them on to the next level, and raises the table indices. Biases begin with the
+    indices that suit the typical size of each band. Kernels of more inputs must move less.
     """
     rng = np.random.default_rng(0)
-    yield "start", rng.normal(0, 0.1, (4, n)), CURVE_MULTIPLIER
+    yield "start", rng.normal(0, 0.1, (4, n)), 4.0
     for number, level in enumerate(levels):
-        std = pyramid.typical_std(level.bands, level.stride)
-        indices = starting_curve(std)  # (4, channels)
+        indices = starting_curve(pyramid.typical_std(level.bands, level.stride))  # (4, channels)
         ends = np.cumsum(level.groups)
         for group, (size, end) in enumerate(zip(level.groups, ends, strict=True)):
             name = f"level{number}_group{group}"
             yield f"{name}_update", _sparse_kernel(n, size, group, len(level.groups), rng), 0.5
             yield f"{name}_hidden", 0.7 * np.eye(n) + rng.normal(0, 0.05, (n, n)), 0.5
-            yield f"{name}_hidden_bias", rng.normal(0, 0.05, (2, 4, n)), CURVE_MULTIPLIER
+            yield f"{name}_hidden_bias", rng.normal(0, 0.05, (2, 4, n)), 4.0
             yield f"{name}_index", rng.normal(0.005, 0.01, (n, size)), 0.6
-            yield f"{name}_index_bias", indices[:, end - size : end], CURVE_MULTIPLIER
+            yield f"{name}_index_bias", indices[:, end - size : end], 4.0
         if level is not levels[-1]:
             name = f"level{number}"
             yield f"{name}_mix", rng.normal(0, 0.02, (3, 3, n, n)), 0.12
-            yield f"{name}_mix_bias", np.zeros((4, n)), CURVE_MULTIPLIER
+            yield f"{name}_mix_bias", np.zeros((4, n)), 4.0
             yield f"{name}_up", np.tile(0.4 * np.eye(n), 4) + rng.normal(0, 0.03, (n, 4 * n)), 0.5
-            yield f"{name}_up_bias", np.zeros((4, 4 * n)), CURVE_MULTIPLIER
+            yield f"{name}_up_bias", np.zeros((4, 4 * n)), 4.0
 
 
 def _sparse_kernel(

@@ -1,6 +1,5 @@
 """Batches of augmented crops from photographs, for `fit`."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ CACHE_BYTES = 768 * 2**20
 
 
 class PhotographFile:
-    """A photograph in a file, decoded whenever a piece of it is asked for.
+    """A photograph in a file, decoded when a piece of it is asked for.
 
     Args:
         path: of the picture; it is decoded once now, so that a damaged file is found before the
@@ -34,7 +33,7 @@ class PhotographFile:
         return self.folder.decoded(self.path)[area]
 
 
-class PhotographFolder(Sequence[PhotographFile]):
+class PhotographFolder(list[PhotographFile]):
     """The photographs of a folder by name, with the last ones that were used in memory.
 
     Args:
@@ -46,26 +45,19 @@ class PhotographFolder(Sequence[PhotographFile]):
     """
 
     def __init__(self, folder: Path, cache_bytes: int = CACHE_BYTES) -> None:
-        self.names = [path.name for path in pictures_in(folder)]
-        if not self.names:
+        paths = pictures_in(folder)
+        if not paths:
             raise ValueError(f"no picture in {folder}. Give a folder of photographs.")
-        self.cache_bytes, self._decoded = cache_bytes, OrderedDict[Path, RGB]()
-        self._files = [PhotographFile(folder / name, self) for name in self.names]
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._files[index]
+        self.cache_bytes, self._decoded = cache_bytes, dict[Path, RGB]()
+        super().__init__(PhotographFile(path, self) for path in paths)
 
     def decoded(self, path: Path) -> RGB:
         """The pixels of a file, from memory if they are still there."""
-        if path not in self._decoded:
-            self._decoded[path] = read_image(path)
-        self._decoded.move_to_end(path)
+        image = self._decoded.pop(path) if path in self._decoded else read_image(path)
+        self._decoded[path] = image  # what was used last comes last
         while self.cached_bytes > self.cache_bytes and len(self._decoded) > 1:
-            self._decoded.popitem(last=False)
-        return self._decoded[path]
+            del self._decoded[next(iter(self._decoded))]
+        return image
 
     @property
     def cached_bytes(self) -> int:
@@ -136,7 +128,7 @@ class Photographs(keras.utils.PyDataset):
     def _one(self, rng: np.random.Generator) -> Normalised:
         image = self.images[rng.choice(len(self.images), p=self._share)]
         piece = normalise(crop(image, self._size, rng))
-        if not self._augment:
-            return piece
-        piece = flip(rotate(piece, rng), rng)
-        return illuminate(piece, rng) if rng.random() < 0.5 else piece
+        if self._augment:
+            piece = flip(rotate(piece, rng), rng)
+            piece = illuminate(piece, rng) if rng.random() < 0.5 else piece
+        return piece

@@ -10,7 +10,7 @@ import numpy as np
 from mrdcae_lite.coding import entropy
 from mrdcae_lite.core.rate_distortion import COMPLEXITY_PENALTY, LAMBDA
 from mrdcae_lite.training.backend import ops
-from mrdcae_lite.training.complexity import local_complexity, patch_means
+from mrdcae_lite.training.complexity import gradients, local_complexity, patch_means
 from mrdcae_lite.training.layers import Tensor
 
 SSIM_TAPS = 5
@@ -74,16 +74,9 @@ def ssim_map(image: Tensor, restored: Tensor) -> Tensor:
     return ops.transpose(similarity, (0, 2, 3, 1))
 
 
-def gradients(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Forward differences along both axes, zero at the far border, shapes of `image`."""
-    down = ops.pad(image[:, 1:] - image[:, :-1], ((0, 0), (0, 1), (0, 0), (0, 0)))
-    right = ops.pad(image[:, :, 1:] - image[:, :, :-1], ((0, 0), (0, 0), (0, 1), (0, 0)))
-    return down, right
-
-
 def edge_map(image: Tensor, restored: Tensor) -> Tensor:
     """Absolute error of the gradients, mean of both directions, shape of `image`."""
-    pairs = zip(gradients(image), gradients(restored), strict=True)
+    pairs = zip(gradients(image, ops), gradients(restored, ops), strict=True)
     return sum(ops.abs(a - b) for a, b in pairs) / 2
 
 
@@ -129,13 +122,11 @@ class Distortion:
         squared = 3 * patch_means((image - restored) ** 2, ops)
         if self.textured_loss == "mse":
             return squared
-        if self.textured_loss == "ssim":
-            structural = patch_means(1 - ssim_map(image, restored), ops)
-        else:
-            structural = patch_means(edge_map(image, restored), ops)
+        ssim = self.textured_loss == "ssim"
+        lost = 1 - ssim_map(image, restored) if ssim else edge_map(image, restored)
         weight = self.structure * LAMBDA * (25 / 255) ** 1.2 * step[..., 0] ** 0.8
         switch = textured(image, self.threshold)
-        mixed = self.mse_share * squared + weight * structural
+        mixed = self.mse_share * squared + weight * patch_means(lost, ops)
         return (1 - switch) * squared + switch * mixed
 
 
