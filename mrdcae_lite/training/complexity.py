@@ -14,26 +14,19 @@ TEXTURE_THRESHOLD = 0.015
 SWITCH_THRESHOLD = 0.005
 """Local complexity above which training judges a patch by its structure, too.
 
-Far below `TEXTURE_THRESHOLD`: what little structure calm patches have is soon lost, and counts as
-much in structural similarity as that of busy ones.
+Lower, as what little structure calm patches have is soon lost, and counts as much in structural
+similarity as that of busy ones.
 """
 
-SWITCH_PATCH = 16
-"""Side in pixels of the patches whose local complexity is measured."""
+SWITCH_PATCH = 16  # side in pixels of the patches whose local complexity is measured
 
 
 def local_complexity(image: Any, xp: ModuleType = np) -> Any:
     """Mean gradient magnitude of luma in each whole patch of 16 x 16 pixels.
 
-    Luma is the mean of red, green and blue. Gradients are forward differences, zero at the far
-    border, in units of the full range a pixel. A slow gradient across a patch counts as smooth,
-    which a variance would not see.
-
-    Args:
-        image: (..., height, width, 3) in [0, 1].
-        xp: `numpy` or `keras.ops`.
-
-    Returns (..., height // 16, width // 16), at least 0.
+    From (..., height, width, 3) in [0, 1] to (..., height // 16, width // 16), at least 0, in units
+    of the full range a pixel. Luma is the mean of red, green and blue. A slow gradient across a
+    patch counts as smooth, which a variance would not see.
     """
     down, right = gradients(xp.mean(image, axis=-1, keepdims=True), xp)
     return patch_means(xp.sqrt(down**2 + right**2 + 1e-12), xp)

@@ -14,17 +14,10 @@ from mrdcae_lite.core.quality import QUALITIES, quantisation_step
 from mrdcae_lite.training.backend import keras, ops
 from mrdcae_lite.training.layers import Tensor, register, round_through
 
-ACTIVATION_LIMIT = 127 / 16
-"""Largest activation."""
-
-STATE_LIMIT = 1024.0
-"""Largest magnitude of the state: with it, sums stay below 2**24 units of 2**-12."""
-
-CURVE_LIMIT = 64.0
-"""Largest magnitude of a bias at any quality."""
-
-RANGE_PENALTY = 0.01
-"""Weight in the loss of the mean square by which states and indices exceed their range."""
+ACTIVATION_LIMIT = 127 / 16  # the largest activation
+STATE_LIMIT = 1024.0  # of magnitudes: sums stay below 2**24 units of 2**-12
+CURVE_LIMIT = 64.0  # the largest magnitude of a bias at any quality
+RANGE_PENALTY = 0.01  # weight of the mean square by which states and indices exceed their range
 
 
 def fixed_point(x: Tensor, places: int, limit: float) -> Tensor:
@@ -62,8 +55,8 @@ class ContextModel(keras.layers.Layer):
     `runtime.context_model.IntegerContextModel` computes the same in integers.
 
     The model learns to predict the symbols and does not change them: they get no gradient. Rounding
-    and clipping pass on gradients to states and indices outside their range, which would not come
-    back by themselves: a penalty is added to the loss.
+    and clipping pass gradients on; a state or index outside its range would not come back by
+    itself, so a penalty is added to the loss.
 
     Kernels have small learning-rate multipliers: inputs are never negative, so a step of Adam,
     which moves all weights alike, would shift a sum over hundreds of them by several times its
@@ -74,11 +67,10 @@ class ContextModel(keras.layers.Layer):
         resolutions: levels of the pyramid, 3 or 1.
 
     Call arguments:
-        symbols: tensors (batch, h/32, w/32, 192), (batch, h/16, w/16, 144) and
-            (batch, h/8, w/8, 144), or one of (batch, h/8, w/8, 192), of whole numbers, zero where
-            a level is switched off.
+        symbols: whole numbers, (batch, h/32, w/32, 192), (batch, h/16, w/16, 144) and
+            (batch, h/8, w/8, 144), or one level of (batch, h/8, w/8, 192).
         masks: (batch, h/16, w/16, 1) and (batch, h/8, w/8, 1), or none: 1 where the medium and
-            the high level is on.
+            the high level is on; elsewhere their symbols are zero.
         condition: (batch, 4), the features of the quality.
 
     Returns tensors like `symbols`: the table index, a whole number from 0 to 63.
@@ -89,9 +81,9 @@ class ContextModel(keras.layers.Layer):
 
     def __init__(self, width: int = 96, resolutions: int = 3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        architecture = Architecture(prior_width=width, resolutions=resolutions, attention=False)
-        self.resolutions, self.levels = resolutions, architecture.levels
-        self.arrays = {spec.name: spec for spec in architecture.context_arrays()}
+        shape = Architecture(prior_width=width, resolutions=resolutions, attention=False)
+        self.levels = shape.levels
+        self.arrays = {spec.name: spec for spec in shape.context_arrays()}
         self._places = {name: spec.places or 0 for name, spec in self.arrays.items()}
         self._multipliers: dict[str, float] = {}
         self._values: dict[str, Any] = {}
@@ -108,7 +100,7 @@ class ContextModel(keras.layers.Layer):
         for number, (known, mask) in enumerate(zip(symbols, [ones, *masks], strict=True)):
             state, index = self._level(number, state, ops.stop_gradient(known), mask, condition)
             indices.append(index)
-            if number < self.resolutions - 1:
+            if number < len(self.levels) - 1:
                 state = self._to_finer(number, state, mask, condition)
         return indices
 
@@ -129,11 +121,11 @@ class ContextModel(keras.layers.Layer):
             first += size
             kernel = self._kernel(f"{name}_update")
             of_anchors = self._index(name, 0, state, condition)
-            state = _update(state, known * anchors, kernel)
+            state = self._update(state, known * anchors, kernel)
             of_others = self._index(name, 1, state, condition)
             indices.append(of_anchors * anchors + of_others * (1 - anchors))
-            if number < self.resolutions - 1 or group < len(groups) - 1:  # else nobody asks again
-                state = _update(state, known * (1 - anchors), kernel)
+            if number < len(self.levels) - 1 or group < len(groups) - 1:  # else nobody asks again
+                state = self._update(state, known * (1 - anchors), kernel)
         return state, ops.concatenate(indices, axis=-1)
 
     def _index(self, name: str, step: int, state: Tensor, condition: Tensor) -> Tensor:
@@ -153,10 +145,15 @@ class ContextModel(keras.layers.Layer):
         pass on nothing but the biases.
         """
         name = f"level{number}"
-        state = _update(state, self._activate(state) * mask, self._kernel(f"{name}_mix"))
+        state = self._update(state, self._activate(state) * mask, self._kernel(f"{name}_mix"))
         state = state + self._bias(f"{name}_mix_bias", condition)
         wide = ops.matmul(self._activate(state) * mask, self._kernel(f"{name}_up"))
         return depth_to_space(wide + self._bias(f"{name}_up_bias", condition), 2, ops)
+
+    @staticmethod
+    def _update(state: Tensor, features: Tensor, kernel: Tensor) -> Tensor:
+        added = ops.conv(features, kernel, padding="same")  # (batch, h, w, width)
+        return ops.clip(state + added, -STATE_LIMIT, STATE_LIMIT)
 
     def _activate(self, x: Tensor) -> Tensor:
         self._penalise(ops.relu(ops.abs(x) - ACTIVATION_LIMIT))
@@ -210,11 +207,6 @@ def checkerboard(height: int, width: int) -> np.ndarray:
     """(1, height, width, 1) of ones at the anchors, the positions with an even sum, else zeros."""
     rows, columns = np.indices((height, width))
     return ((rows + columns) % 2 == 0).astype(np.float32)[None, :, :, None]
-
-
-def _update(state: Tensor, features: Tensor, kernel: Tensor) -> Tensor:
-    added = ops.conv(features, kernel, padding="same")  # (batch, h, w, width)
-    return ops.clip(state + added, -STATE_LIMIT, STATE_LIMIT)
 
 
 def starting_curve(std: NDArray[np.float64]) -> NDArray[np.float64]:

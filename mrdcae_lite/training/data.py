@@ -12,17 +12,13 @@ from mrdcae_lite.io.images import pictures_in, read_image
 from mrdcae_lite.training.augmentation import Photograph, crop, flip, illuminate, rotate
 from mrdcae_lite.training.backend import keras
 
-CACHE_BYTES = 768 * 2**20
-"""Pixels of photographs that `PhotographFolder` keeps in memory, in bytes."""
+CACHE_BYTES = 768 * 2**20  # of pixels that `PhotographFolder` keeps in memory
 
 
 class PhotographFile:
     """A photograph in a file, decoded when a piece of it is asked for.
 
-    Args:
-        path: of the picture; it is decoded once now, so that a damaged file is found before the
-            training begins.
-        folder: keeps what was decoded last.
+    It is decoded once now, so that a damaged file is found before the training begins.
     """
 
     def __init__(self, path: Path, folder: "PhotographFolder") -> None:
@@ -34,11 +30,7 @@ class PhotographFile:
 
 
 class PhotographFolder(list[PhotographFile]):
-    """The photographs of a folder by name, with the last ones that were used in memory.
-
-    Args:
-        folder: of pictures.
-        cache_bytes: of pixels to keep.
+    """The photographs of a folder by name, with `cache_bytes` of the last used pixels in memory.
 
     Raises:
         ValueError: if there is no picture in the folder, or one is damaged.
@@ -48,6 +40,7 @@ class PhotographFolder(list[PhotographFile]):
         paths = pictures_in(folder)
         if not paths:
             raise ValueError(f"no picture in {folder}. Give a folder of photographs.")
+        self.names = [path.name for path in paths]
         self.cache_bytes, self._decoded = cache_bytes, dict[Path, RGB]()
         super().__init__(PhotographFile(path, self) for path in paths)
 
@@ -112,23 +105,23 @@ class Photographs(keras.utils.PyDataset):
             )
         side = np.sqrt([image.shape[0] * image.shape[1] for image in self.images])
         self._share = side / side.sum()
-        self._size, self._batch, self._steps = size, batch, steps
-        self._augment, self._seed, self._fixed, self.epoch = augment, seed, fixed, 0
+        self.size, self.batch, self.steps, self.augment = size, batch, steps, augment
+        self.seed, self.fixed, self.epoch = seed, fixed, 0
 
     def __len__(self) -> int:
-        return self._steps
+        return self.steps
 
     def __getitem__(self, index: int) -> Normalised:
-        rng = np.random.default_rng([self._seed, self.epoch, index])
-        return np.stack([self._one(rng) for _ in range(self._batch)])
+        rng = np.random.default_rng([self.seed, self.epoch, index])
+        return np.stack([self._one(rng) for _ in range(self.batch)])
 
     def on_epoch_end(self) -> None:
-        self.epoch += not self._fixed
+        self.epoch += not self.fixed
 
     def _one(self, rng: np.random.Generator) -> Normalised:
         image = self.images[rng.choice(len(self.images), p=self._share)]
-        piece = normalise(crop(image, self._size, rng))
-        if self._augment:
+        piece = normalise(crop(image, self.size, rng))
+        if self.augment:
             piece = flip(rotate(piece, rng), rng)
             piece = illuminate(piece, rng) if rng.random() < 0.5 else piece
         return piece

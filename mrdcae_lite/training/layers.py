@@ -1,8 +1,9 @@
 """Keras layers of the transforms: block transforms, gains, residual blocks, deblocking, attention.
 
 Tensors are channels-last. Coefficients are measured in quantisation steps, so that one network
-serves every quality; what depends on the quality gets `condition`, the (batch, 4) values of
-`quality.quality_features`. `runtime.transforms` is the same in NumPy.
+serves every quality; what depends on the quality gets `condition`, (batch, 4), the values of
+`quality.quality_features`, and perhaps `step`, (batch, 1, 1, 1), the quantisation step.
+`runtime.transforms` is the same in NumPy.
 
 No shape depends on the size of the images, so layers make their weights when they are made. Some
 train a weight as `multiplier * variable` (equalised learning rate; Karras et al., 2018): Adam moves
@@ -10,6 +11,7 @@ every variable by about the same amount, and the multiplier decides how far the 
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,11 +21,9 @@ from mrdcae_lite.core.patches import depth_to_space, space_to_depth
 from mrdcae_lite.core.rate_distortion import quantise
 from mrdcae_lite.training.backend import keras, ops
 
-Tensor: TypeAlias = Any
-"""A tensor of the backend that Keras runs on, or an array that it takes for one."""
+Tensor: TypeAlias = Any  # of the backend that Keras runs on, or an array that it takes for one
 
-CORRECTION_MULTIPLIER = 0.1
-"""Learning-rate multiplier of the last layer, `leave`, of residual blocks and deblocking."""
+CORRECTION_MULTIPLIER = 0.1  # of the last layer, `leave`, of residual blocks and deblocking
 
 register = keras.saving.register_keras_serializable(package="mrdcae_lite")
 
@@ -67,10 +67,8 @@ class BlockTransform(keras.layers.Layer):
         coarsest: whether it is the last step, which orders its channels by frequency.
         inverse: whether to build the inverse transform.
 
-    Call arguments:
-        x: (batch, h, w, 3 or 48), or (batch, h, w, 192) for the inverse.
-
-    Returns (batch, h/f, w/f, 192), or (batch, h f, w f, 3 or 48), with f = 8 for step 0, else 2.
+    Called with (batch, h f, w f, 3 or 48) it returns (batch, h, w, 192), and the other way round if
+    it is an inverse; f is 8 for step 0, else 2.
 
     Raises:
         ValueError: for another step.
@@ -83,8 +81,8 @@ class BlockTransform(keras.layers.Layer):
         if step not in (0, 1, 2):
             raise ValueError(f"step must be 0, 1 or 2. Received: step={step!r}.")
         self.inverse, self.factor = inverse, 8 if step == 0 else 2
-        basis = pyramid.basis(step, coarsest=coarsest)
-        self.basis = (basis if inverse else basis.T).astype(np.float32)
+        basis = pyramid.basis(step, coarsest=coarsest).astype(np.float32)
+        self.basis = basis if inverse else basis.T
         if inverse:
             std = pyramid.typical_std(pyramid.bands(coarsest=coarsest), 8 * 2**step)
         elif step == 0:
@@ -112,11 +110,7 @@ class Gain(keras.layers.Layer):
     Args:
         start: (channels,), the factors before training, above 0.
 
-    Call arguments:
-        x: (batch, h, w, channels).
-        condition: (batch, 4).
-
-    Returns the shape of x.
+    Called with x (batch, h, w, channels) and `condition`; returns the shape of x.
     """
 
     def __init__(self, start: Sequence[float], **kwargs: Any) -> None:
@@ -147,28 +141,21 @@ class ResidualBlock(keras.layers.Layer):
         width: channels of the bottleneck.
         typical: (channels,) typical standard deviation of the input in image units.
 
-    Call arguments:
-        x: (batch, h, w, channels), in quantisation steps.
-        step: (batch, 1, 1, 1), the quantisation step.
-        condition: (batch, 4).
-
-    Returns the correction, shape of x.
+    Called with x (batch, h, w, channels), in quantisation steps, `step` and `condition`; returns
+    the correction, shape of x.
     """
 
     def __init__(self, channels: int, width: int, typical: Sequence[float], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.typical = np.asarray(typical, np.float32)
         small = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
-        inside: dict[str, Any] = {"dtype": self.dtype_policy, "kernel_initializer": small}
-        last = {**inside, "kernel_initializer": "zeros"}
-        conv = keras.layers.Conv2D(
-            width, 3, padding="same", activation="relu", name="mix", **inside
-        )
-        dense = keras.layers.Dense
-        self.enter = _built(self, 2 * channels, dense(width, name="enter", **inside))
-        self.mix = _built(self, width, conv)
-        self.leave = _built(self, width, dense(channels, name="leave", **last))
-        self.film = _built(self, 4, dense(2 * width, name="film", **last))
+        same = {"padding": "same", "activation": "relu", "dtype": self.dtype_policy}
+        dense, conv = partial(keras.layers.Dense, dtype=self.dtype_policy), keras.layers.Conv2D
+        enter = dense(width, kernel_initializer=small, name="enter")
+        mix = conv(width, 3, kernel_initializer=small, name="mix", **same)
+        self.enter, self.mix = _built(self, 2 * channels, enter), _built(self, width, mix)
+        self.leave = _built(self, width, dense(channels, kernel_initializer="zeros", name="leave"))
+        self.film = _built(self, 4, dense(2 * width, kernel_initializer="zeros", name="film"))
 
     def call(self, x: Tensor, step: Tensor, condition: Tensor) -> Tensor:
         relative = x * step / ops.cast(self.typical, x.dtype)
@@ -193,24 +180,19 @@ class Deblocking(keras.layers.Layer):
         period, first: which edges, in pixels, as `pyramid.block_edges` gives them.
         width: of the hidden layers.
 
-    Call arguments:
-        x: (batch, h, w, 3), an image; h and w multiples of 32.
-        step: (batch, 1, 1, 1), the quantisation step.
-        condition: (batch, 4).
-
-    Returns the corrected image, shape of x.
+    Called with an image (batch, h, w, 3), h and w multiples of 32, `step` and `condition`; returns
+    the corrected image.
     """
 
     def __init__(self, period: int, first: int, width: int = 128, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.period, self.first = period, first
         seen, dense = 6 * pyramid.DEBLOCKING_TAPS, keras.layers.Dense
-        conv = keras.layers.Conv2D(width, (1, 3), padding="same", name="enter")
-        zeros = {"kernel_initializer": "zeros"}
-        self.enter = _built(self, seen, conv)
-        self.film = _built(self, 4, dense(width, name="film", **zeros))
+        enter = keras.layers.Conv2D(width, (1, 3), padding="same", name="enter")
+        self.enter = _built(self, seen, enter)
+        self.film = _built(self, 4, dense(width, kernel_initializer="zeros", name="film"))
         self.mix = _built(self, width, dense(width, activation="relu", name="mix"))
-        self.leave = _built(self, width, dense(seen, name="leave", **zeros))
+        self.leave = _built(self, width, dense(seen, kernel_initializer="zeros", name="leave"))
 
     def call(self, x: Tensor, step: Tensor, condition: Tensor) -> Tensor:
         for _ in range(2):  # the second time rows are columns, and turned back
@@ -256,26 +238,19 @@ class PatchAttention(keras.layers.Layer):
     Args:
         width: channels of the hidden layers.
 
-    Call arguments:
-        blocks: (batch, h/8, w/8, 192) block DCT in quantisation steps.
-        condition: (batch, 4).
-
-    Returns logits of shape (batch, h/32, w/32); `sigmoid(logit)` is the score.
+    Called with the block DCT (batch, h/8, w/8, 192), in quantisation steps, and `condition`;
+    returns logits (batch, h/32, w/32), whose sigmoid is the score.
     """
 
     def __init__(self, width: int = 32, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         dense, constant = keras.layers.Dense, keras.initializers.Constant
+        conv = partial(keras.layers.Conv2D, width, 3, padding="same", activation="relu")
         self.enter = _built(self, 192, dense(width, name="enter"))
         self.film = _built(self, 4, dense(width, name="film"))
-        self.halve, self.quarter, self.surround = (
-            _built(
-                self,
-                width,
-                keras.layers.Conv2D(width, 3, strides, "same", name=name, activation="relu"),
-            )
-            for name, strides in (("halve", 2), ("quarter", 2), ("surround", 1))
-        )
+        self.halve = _built(self, width, conv(strides=2, name="halve"))
+        self.quarter = _built(self, width, conv(strides=2, name="quarter"))
+        self.surround = _built(self, width, conv(name="surround"))
         self.score = _built(self, width, dense(1, name="score", bias_initializer=constant(3.0)))
         self.spread = self.add_weight(name="spread", shape=(), initializer=constant(1.5))
 

@@ -13,8 +13,7 @@ from mrdcae_lite.training.backend import ops
 from mrdcae_lite.training.complexity import gradients, local_complexity, patch_means
 from mrdcae_lite.training.layers import Tensor
 
-SSIM_TAPS = 5
-"""Pixels that the window of structural similarity reaches to each side."""
+SSIM_TAPS = 5  # pixels that the window of structural similarity reaches to each side
 
 # --- rate
 
@@ -29,9 +28,8 @@ def symbol_bits(symbols: Tensor, index: Tensor) -> Tensor:
     """
     inverse = ops.exp(-(entropy.LOG_NARROWEST + entropy.LOG_RATIO * index))  # 1 / scale
     size = ops.abs(symbols)
-    outside = -(ops.maximum(size, 0.5) - 0.5) * inverse + ops.log(
-        -0.5 * ops.expm1(-ops.minimum(inverse, 60.0))
-    )
+    tail = ops.log(-0.5 * ops.expm1(-ops.minimum(inverse, 60.0)))
+    outside = -(ops.maximum(size, 0.5) - 0.5) * inverse + tail
     near = ops.minimum(size, 0.5)
     inside = ops.log1p(-0.5 * (ops.exp((near - 0.5) * inverse) + ops.exp(-(near + 0.5) * inverse)))
     return ops.where(size < 0.5, inside, outside) * (-1 / np.log(2))
@@ -68,9 +66,8 @@ def ssim_map(image: Tensor, restored: Tensor) -> Tensor:
     var_y = blur(y * y) - mean_y * mean_y
     cov = blur(x * y) - mean_x * mean_y
     c1, c2 = 0.01**2, 0.03**2
-    similarity = ((2 * mean_x * mean_y + c1) * (2 * cov + c2)) / (
-        (mean_x * mean_x + mean_y * mean_y + c1) * (var_x + var_y + c2)
-    )
+    similar = (2 * mean_x * mean_y + c1) * (2 * cov + c2)
+    similarity = similar / ((mean_x * mean_x + mean_y * mean_y + c1) * (var_x + var_y + c2))
     return ops.transpose(similarity, (0, 2, 3, 1))
 
 
@@ -81,10 +78,7 @@ def edge_map(image: Tensor, restored: Tensor) -> Tensor:
 
 
 def textured(image: Tensor, threshold: float) -> Tensor:
-    """The switch: 1 for patches of 16 x 16 whose complexity exceeds `threshold`, 0 for smooth ones.
-
-    Returns (batch, h/16, w/16).
-    """
+    """The switch, (batch, h/16, w/16): 1 where a patch's complexity exceeds `threshold`, else 0."""
     return ops.cast(local_complexity(image, ops) > threshold, image.dtype)
 
 

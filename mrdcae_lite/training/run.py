@@ -27,21 +27,16 @@ from mrdcae_lite.training.data import PhotographFolder, Photographs
 from mrdcae_lite.training.model import MRDCAE
 from mrdcae_lite.training.tables import with_fitted_tables
 
-PIECE = 256
-"""Side in pixels of the pieces that the coding tables are fitted to."""
-
-JUDGED = 16, 16
-"""Batches, and crops a batch, that every epoch is evaluated on."""
-
-IDEAS = ("resolutions", "attention", "switching", "augmentation")
-"""What a run can leave out, to see what it contributes."""
+PIECE = 256  # side in pixels of the pieces that the coding tables are fitted to
+JUDGED = 16, 16  # batches, and crops a batch, that every epoch is evaluated on
+IDEAS = ("resolutions", "attention", "switching", "augmentation")  # what a run can leave out
 
 
 def make_optimizer(steps: int, learning_rate: float) -> keras.optimizers.Optimizer:
     """Adam with warm-up, cosine decay to 2 %, clipped gradients and averaged weights."""
     schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=learning_rate / 50,
-        decay_steps=max(steps - 100, 1),
+        learning_rate / 50,
+        max(steps - 100, 1),
         alpha=0.02,
         warmup_target=learning_rate,
         warmup_steps=100,
@@ -156,8 +151,7 @@ class TrainingRun:
         """
         model = self.new_model()
         learn, judge = PhotographFolder(photographs), PhotographFolder(validation)
-        names = [[photograph.path.name for photograph in folder] for folder in (learn, judge)]
-        made_of = {**asdict(self), "photographs": names[0], "validation": names[1]}
+        made_of = {**asdict(self), "photographs": learn.names, "validation": judge.names}
         check_same_run(folder, made_of)
         crops, judged = self.crops(learn), self.crops(judge, validation=True)
         folder.mkdir(parents=True, exist_ok=True)
@@ -181,10 +175,9 @@ class TrainingRun:
             block_dtype="mixed_bfloat16" if self.mixed else "float32",
             seed=self.seed,
         )
+        model.build()
         if self.start:
             load(self.start).to_model(model)
-        else:
-            model.build()
         return model
 
     def crops(self, images: Sequence[Photograph], *, validation: bool = False) -> Photographs:
@@ -228,10 +221,8 @@ class TrainingRun:
 
 def check_same_run(folder: Path, made_of: dict[str, Any]) -> None:
     """Raise `ValueError` if `folder` holds a run that is made of something else."""
-    record = folder / "run.json"
-    if not record.exists():
-        return
-    before, now = json.loads(record.read_bytes()), json.loads(json.dumps(made_of))
+    record, now = folder / "run.json", json.loads(json.dumps(made_of))
+    before = json.loads(record.read_bytes()) if record.exists() else now
     if changed := [name for name in now if now[name] != before.get(name)]:
         raise ValueError(
             f"{folder} holds a run with another {', '.join(changed)}. Train into another folder; "

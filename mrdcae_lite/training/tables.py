@@ -13,8 +13,7 @@ from mrdcae_lite.core.tiling import Tiling
 from mrdcae_lite.runtime.encoder import analyse, coding_steps
 from mrdcae_lite.runtime.frozen import FrozenModel
 
-PSEUDO_COUNT = 200
-"""Observations that the Laplace formula counts as, beside those that were made."""
+PSEUDO_COUNT = 200  # observations that the Laplace formula counts as, beside those made
 
 
 def with_fitted_tables(

@@ -131,7 +131,7 @@ def test_the_picture_is_the_synthesis_of_the_symbols(tiny_codec, tiny_model, ima
 def test_a_codec_without_one_of_the_ideas_works_too(without, tiny_model_with, image, tmp_path):
     model = tiny_model_with(**without)
     frozen = Codec.from_model(model)
-    levels = len(model.levels)
+    levels = len(model.architecture.levels)
     data = frozen.compress(image, 60)
     np.testing.assert_array_equal(frozen.routing_map(image), np.full((3, 4), levels, np.uint8))
     np.testing.assert_array_equal(frozen.saliency(image), 1)
