@@ -135,7 +135,7 @@ class ContextModel(keras.layers.Layer):
         index = ops.matmul(hidden, self._kernel(f"{name}_index"))
         index = round_through(4 * (index + self._bias(f"{name}_index_bias", condition)))
         clipped = ops.clip(index, 0, entropy.TABLES - 1)
-        self._penalise(index - clipped)
+        self.add_loss(RANGE_PENALTY * ops.mean(ops.square(index - clipped)))
         return clipped
 
     def _to_finer(self, number: int, state: Tensor, mask: Tensor, condition: Tensor) -> Tensor:
@@ -156,11 +156,9 @@ class ContextModel(keras.layers.Layer):
         return ops.clip(state + added, -STATE_LIMIT, STATE_LIMIT)
 
     def _activate(self, x: Tensor) -> Tensor:
-        self._penalise(ops.relu(ops.abs(x) - ACTIVATION_LIMIT))
-        return fixed_activation(x)
-
-    def _penalise(self, excess: Tensor) -> None:
+        excess = ops.relu(ops.abs(x) - ACTIVATION_LIMIT)
         self.add_loss(RANGE_PENALTY * ops.mean(ops.square(excess)))
+        return fixed_activation(x)
 
     # --- weights ----------------------------------------------------------------------------
 
@@ -180,10 +178,8 @@ class ContextModel(keras.layers.Layer):
     def freeze(self, conditions: np.ndarray) -> dict[str, np.ndarray]:
         """The weights as integers, the arrays of `Architecture.context_arrays`.
 
-        Args:
-            conditions: (qualities, 4), what the layer would be called with at each quality.
-
-        Returns int8 kernels, and int32 biases with one row a quality.
+        `conditions`, (qualities, 4), are what the layer would be called with at each quality.
+        Kernels are int8; biases are int32 with one row a quality.
         """
         frozen = {}
         for name, spec in self.arrays.items():

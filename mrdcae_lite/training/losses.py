@@ -141,9 +141,9 @@ def routing_loss(
 
     Args:
         errors: distortion with low alone, with low and medium, and with all levels, in units of
-            bits, (batch, rows, columns) a patch each.
-        bits: of low, medium and high, (batch, rows, columns) each.
-        logits: (batch, rows, columns).
+            bits; as what follows (batch, rows, columns), a number a patch.
+        bits: of low, medium and high.
+        logits: the scores of attention.
         spread: half the distance of the two thresholds, a number.
     """
     e_low, e_medium, e_high = errors

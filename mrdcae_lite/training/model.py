@@ -8,6 +8,8 @@ image <- block DCT <- 1/8 <--split-- 1/16 <--split-- 1/32
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -87,7 +89,7 @@ class MRDCAE(keras.Model):
         self.architecture = Architecture(*shape)
         self.resolutions = resolutions
         self.distortion = losses.Distortion(textured_loss, mse_share, structure, threshold)
-        self.block_dtype = block_dtype
+        self.seed, self.block_dtype = seed, block_dtype
         self.seeds = keras.random.SeedGenerator(seed)
         self._make_layers()
         names = "bpp", "psnr", "ssim", "lagrangian"
@@ -118,10 +120,8 @@ class MRDCAE(keras.Model):
         for n in range(self.resolutions):
             bands = pyramid.bands(coarsest=n == self.resolutions - 1)
             options = 192, self.architecture.width, list(pyramid.typical_std(bands, 8 * 2**n))
-            names = [f"{side}{n}_block{k}" for k in range(count)]
-            made.append(
-                [layers.ResidualBlock(*options, name=x, dtype=self.block_dtype) for x in names]
-            )
+            block = partial(layers.ResidualBlock, *options, dtype=self.block_dtype)
+            made.append([block(name=f"{side}{n}_block{k}") for k in range(count)])
         return made
 
     def build(self, input_shape: Sequence[int | None] | None = None) -> None:
@@ -353,3 +353,7 @@ class MRDCAE(keras.Model):
             self.trackers[name].update_state(values)
         smooth = weight * y_pred["smooth_bits"] / pixels
         return ops.mean(scaled + smooth) + y_pred["routing_loss"] + sum(self.losses)
+
+    def get_config(self) -> dict[str, Any]:
+        own = {**asdict(self.distortion), "seed": self.seed, "block_dtype": self.block_dtype}
+        return {**super().get_config(), **asdict(self.architecture), **own}
