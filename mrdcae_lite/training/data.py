@@ -1,6 +1,9 @@
 """Batches of augmented crops from photographs, for `fit`."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,50 +15,36 @@ from mrdcae_lite.io.images import pictures_in, read_image
 from mrdcae_lite.training.augmentation import Photograph, crop, flip, illuminate, rotate
 from mrdcae_lite.training.backend import keras
 
-CACHE_BYTES = 768 * 2**20  # of pixels that `PhotographFolder` keeps in memory
+CACHE_BYTES = 768 * 2**20  # of pixels of photographs in files that are kept in memory
 
 
+@dataclass(frozen=True)
 class PhotographFile:
-    """A photograph in a file, decoded when a piece of it is asked for.
+    """A photograph in a file, decoded by `read` when a piece of it is asked for."""
 
-    It is decoded once now, so that a damaged file is found before the training begins.
-    """
-
-    def __init__(self, path: Path, folder: "PhotographFolder") -> None:
-        self.path, self.folder = path, folder
-        self.shape = read_image(path).shape
+    path: Path
+    shape: tuple[int, ...]
+    read: Callable[[Path], RGB]
 
     def __getitem__(self, area: Any) -> RGB:
-        return self.folder.decoded(self.path)[area]
+        return self.read(self.path)[area]
 
 
-class PhotographFolder(list[PhotographFile]):
-    """The photographs of a folder by name, with `cache_bytes` of the last used pixels in memory.
+def photographs_in(folder: Path, cache_bytes: int = CACHE_BYTES) -> list[PhotographFile]:
+    """The photographs of a folder by name, with the pixels of the last ones used in memory.
+
+    There are as many in memory as fit into `cache_bytes` if all are as large as the largest, but
+    at least one. All are decoded once now: a damaged one is found before the training begins.
 
     Raises:
         ValueError: if there is no picture in the folder, or one is damaged.
     """
-
-    def __init__(self, folder: Path, cache_bytes: int = CACHE_BYTES) -> None:
-        paths = pictures_in(folder)
-        if not paths:
-            raise ValueError(f"no picture in {folder}. Give a folder of photographs.")
-        self.names = [path.name for path in paths]
-        self.cache_bytes, self._decoded = cache_bytes, dict[Path, RGB]()
-        super().__init__(PhotographFile(path, self) for path in paths)
-
-    def decoded(self, path: Path) -> RGB:
-        """The pixels of a file, from memory if they are still there."""
-        image = self._decoded.pop(path) if path in self._decoded else read_image(path)
-        self._decoded[path] = image  # what was used last comes last
-        while self.cached_bytes > self.cache_bytes and len(self._decoded) > 1:
-            del self._decoded[next(iter(self._decoded))]
-        return image
-
-    @property
-    def cached_bytes(self) -> int:
-        """Bytes of pixels in memory."""
-        return sum(image.nbytes for image in self._decoded.values())
+    shapes = {path: read_image(path).shape for path in pictures_in(folder)}
+    if not shapes:
+        raise ValueError(f"no picture in {folder}. Give a folder of photographs.")
+    kept = cache_bytes // max(math.prod(shape) for shape in shapes.values())
+    read = lru_cache(max(1, kept))(read_image)
+    return [PhotographFile(path, shape, read) for path, shape in shapes.items()]
 
 
 class Photographs(keras.utils.PyDataset):
@@ -66,8 +55,8 @@ class Photographs(keras.utils.PyDataset):
     follow one another by themselves; `epoch` can be set to resume exactly.
 
     Args:
-        images: arrays uint8 (height, width, 3), or a `PhotographFolder`; those with a side below
-            `size` are left out.
+        images: uint8 (height, width, 3), arrays or `photographs_in` a folder; those with a side
+            below `size` are left out.
         size: side of the crops in pixels, a multiple of 32.
         batch: crops a batch.
         steps: batches an epoch.

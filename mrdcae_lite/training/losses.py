@@ -1,6 +1,7 @@
 """The terms of the objective: bits, structural similarity, the texture switch, routing.
 
-Images are (batch, height, width, 3) in [0, 1].
+Images are (batch, height, width, 3) in [0, 1]. Distortions are maps, so that the switch can choose
+patch by patch.
 """
 
 from dataclasses import dataclass
@@ -14,8 +15,6 @@ from mrdcae_lite.training.complexity import gradients, local_complexity, patch_m
 from mrdcae_lite.training.layers import Tensor
 
 SSIM_TAPS = 5  # pixels that the window of structural similarity reaches to each side
-
-# --- rate
 
 
 def symbol_bits(symbols: Tensor, index: Tensor) -> Tensor:
@@ -33,9 +32,6 @@ def symbol_bits(symbols: Tensor, index: Tensor) -> Tensor:
     near = ops.minimum(size, 0.5)
     inside = ops.log1p(-0.5 * (ops.exp((near - 0.5) * inverse) + ops.exp(-(near + 0.5) * inverse)))
     return ops.where(size < 0.5, inside, outside) * (-1 / np.log(2))
-
-
-# --- distortion: maps per pixel, so that the switch can choose patch by patch
 
 
 def gaussian_matrix(size: int, sigma: float = 1.5) -> np.ndarray:
@@ -122,9 +118,6 @@ class Distortion:
         switch = textured(image, self.threshold)
         mixed = self.mse_share * squared + weight * patch_means(lost, ops)
         return (1 - switch) * squared + switch * mixed
-
-
-# --- routing
 
 
 def routing_loss(

@@ -23,7 +23,7 @@ from mrdcae_lite.core.files import write_atomically
 from mrdcae_lite.models import load
 from mrdcae_lite.training.augmentation import Photograph, crop
 from mrdcae_lite.training.backend import keras
-from mrdcae_lite.training.data import PhotographFolder, Photographs
+from mrdcae_lite.training.data import Photographs, photographs_in
 from mrdcae_lite.training.model import MRDCAE
 from mrdcae_lite.training.tables import with_fitted_tables
 
@@ -150,8 +150,10 @@ class TrainingRun:
                 nothing is written.
         """
         model = self.new_model()
-        learn, judge = PhotographFolder(photographs), PhotographFolder(validation)
-        made_of = {**asdict(self), "photographs": learn.names, "validation": judge.names}
+        learn, judge = photographs_in(photographs), photographs_in(validation)
+        made_of = asdict(self)
+        for name, pictures in (("photographs", learn), ("validation", judge)):
+            made_of[name] = [picture.path.name for picture in pictures]
         check_same_run(folder, made_of)
         crops, judged = self.crops(learn), self.crops(judge, validation=True)
         folder.mkdir(parents=True, exist_ok=True)
