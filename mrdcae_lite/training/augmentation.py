@@ -1,8 +1,4 @@
-"""Augmentation in NumPy: crops, rotation, flips, changes of illumination.
-
-Whatever is random takes a generator, so that a seed repeats it. `training.data.Photographs` feeds
-training with them.
-"""
+"""Augmentation in NumPy: crops, rotation, flips, changes of illumination; a seed repeats it."""
 
 from typing import Any, Protocol
 

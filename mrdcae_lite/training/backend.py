@@ -3,11 +3,11 @@
 import json
 import os
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
-BACKENDS = ("tensorflow", "jax")
-"""Backends to choose from, in this order."""
+BACKENDS = ("tensorflow", "jax")  # to choose from, in this order
 
 
 def choose_backend() -> None:
@@ -23,8 +23,10 @@ def choose_backend() -> None:
         return
     chosen = os.environ.get("KERAS_BACKEND")
     if not chosen:
-        chosen = _configured()
-        if chosen in (None, "tensorflow"):
+        folder = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+        with suppress(OSError, ValueError, AttributeError):
+            chosen = json.loads((folder / "keras.json").read_bytes()).get("backend")
+        if chosen in (None, "", "tensorflow"):
             chosen = next((name for name in BACKENDS if find_spec(name)), "none")
     if not find_spec("keras") or not find_spec(chosen):
         raise ImportError(
@@ -33,15 +35,6 @@ def choose_backend() -> None:
             'Install one: pip install "mrdcae-lite[tensorflow]" or "mrdcae-lite[jax]".'
         )
     os.environ["KERAS_BACKEND"] = chosen
-
-
-def _configured() -> str | None:
-    """The backend in the user's `keras.json`, or None."""
-    folder = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
-    try:
-        return json.loads((folder / "keras.json").read_bytes()).get("backend")
-    except (OSError, ValueError, AttributeError):
-        return None
 
 
 choose_backend()

@@ -14,32 +14,30 @@ TEXTURE_THRESHOLD = 0.015
 SWITCH_THRESHOLD = 0.005
 """Local complexity above which training judges a patch by its structure, too.
 
-Far below `TEXTURE_THRESHOLD`: what little structure calm patches have is soon lost, and counts as
-much in structural similarity as that of busy ones.
+Lower, as what little structure calm patches have is soon lost, and counts as much in structural
+similarity as that of busy ones.
 """
 
-SWITCH_PATCH = 16
-"""Side in pixels of the patches whose local complexity is measured."""
+SWITCH_PATCH = 16  # side in pixels of the patches whose local complexity is measured
 
 
 def local_complexity(image: Any, xp: ModuleType = np) -> Any:
     """Mean gradient magnitude of luma in each whole patch of 16 x 16 pixels.
 
-    Luma is the mean of red, green and blue. Gradients are forward differences, zero at the far
-    border, in units of the full range a pixel. A slow gradient across a patch counts as smooth,
-    which a variance would not see.
-
-    Args:
-        image: (..., height, width, 3) in [0, 1].
-        xp: `numpy` or `keras.ops`.
-
-    Returns (..., height // 16, width // 16), at least 0.
+    From (..., height, width, 3) in [0, 1] to (..., height // 16, width // 16), at least 0, in units
+    of the full range a pixel. Luma is the mean of red, green and blue. A slow gradient across a
+    patch counts as smooth, which a variance would not see.
     """
-    luma = xp.mean(image, axis=-1)  # (..., height, width)
-    beside = [(0, 0)] * (len(luma.shape) - 2)
-    down = xp.pad(luma[..., 1:, :] - luma[..., :-1, :], [*beside, (0, 1), (0, 0)])
-    right = xp.pad(luma[..., :, 1:] - luma[..., :, :-1], [*beside, (0, 0), (0, 1)])
-    return patch_means(xp.sqrt(down**2 + right**2)[..., None], xp)
+    down, right = gradients(xp.mean(image, axis=-1, keepdims=True), xp)
+    return patch_means(xp.sqrt(down**2 + right**2), xp)
+
+
+def gradients(image: Any, xp: ModuleType = np) -> tuple[Any, Any]:
+    """Forward differences down and right, zero at the far border, shapes of `image`."""
+    beside = [(0, 0)] * (len(image.shape) - 3)
+    down = xp.pad(image[..., 1:, :, :] - image[..., :-1, :, :], [*beside, (0, 1), (0, 0), (0, 0)])
+    right = xp.pad(image[..., :, 1:, :] - image[..., :, :-1, :], [*beside, (0, 0), (0, 1), (0, 0)])
+    return down, right
 
 
 def patch_means(values: Any, xp: ModuleType = np) -> Any:

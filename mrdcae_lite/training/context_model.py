@@ -12,22 +12,12 @@ from mrdcae_lite.core.architecture import Architecture
 from mrdcae_lite.core.patches import depth_to_space
 from mrdcae_lite.core.quality import QUALITIES, quantisation_step
 from mrdcae_lite.training.backend import keras, ops
-from mrdcae_lite.training.layers import Given, Shape, Tensor, register, round_through
+from mrdcae_lite.training.layers import Tensor, register, round_through
 
-ACTIVATION_LIMIT = 127 / 16
-"""Largest activation."""
-
-STATE_LIMIT = 1024.0
-"""Largest magnitude of the state: with it, sums stay below 2**24 units of 2**-12."""
-
-CURVE_LIMIT = 64.0
-"""Largest magnitude of a bias at any quality."""
-
-RANGE_PENALTY = 0.01
-"""Weight in the loss of the mean square by which states and indices exceed their range."""
-
-CURVE_MULTIPLIER = 4.0
-"""Learning-rate multiplier of the curves; `_start` gives those of the kernels."""
+ACTIVATION_LIMIT = 127 / 16  # the largest activation
+STATE_LIMIT = 1024.0  # of magnitudes: sums stay below 2**24 units of 2**-12
+CURVE_LIMIT = 64.0  # the largest magnitude of a bias at any quality
+RANGE_PENALTY = 0.01  # weight of the mean square by which states and indices exceed their range
 
 
 def fixed_point(x: Tensor, places: int, limit: float) -> Tensor:
@@ -64,27 +54,23 @@ class ContextModel(keras.layers.Layer):
     stay below 2**24 units, which float32 adds exactly in any order;
     `runtime.context_model.IntegerContextModel` computes the same in integers.
 
-    No gradient flows into the symbols: the model learns to predict them and does not change them.
-    Rounding and clipping pass gradients on that the output does not depend on; a state or index
-    outside its range would not come back by itself, so a penalty is added to the loss.
+    The model learns to predict the symbols and does not change them: they get no gradient. Rounding
+    and clipping pass gradients on; a state or index outside its range would not come back by
+    itself, so a penalty is added to the loss.
 
-    Kernels are variables times a multiplier (equalised learning rate; Karras et al., 2018). Inputs
-    are never negative: a step of Adam, which moves all weights alike, shifts a sum over hundreds of
-    inputs by several times its range and saturates it. Kernels of more inputs must move less.
-
-    Before training a state channel sums the log magnitudes of a few channels around it, passes them
-    on to the next level, and raises the table indices: a plain predictor that works.
+    Kernels have small learning-rate multipliers: inputs are never negative, so a step of Adam,
+    which moves all weights alike, would shift a sum over hundreds of them by several times its
+    range and saturate it.
 
     Args:
         width: channels of the state, at most `MAX_CONTEXT_WIDTH`.
         resolutions: levels of the pyramid, 3 or 1.
 
     Call arguments:
-        symbols: tensors (batch, h/32, w/32, 192), (batch, h/16, w/16, 144) and
-            (batch, h/8, w/8, 144), or one of (batch, h/8, w/8, 192), of whole numbers, zero where
-            a level is switched off.
+        symbols: whole numbers, (batch, h/32, w/32, 192), (batch, h/16, w/16, 144) and
+            (batch, h/8, w/8, 144), or one level of (batch, h/8, w/8, 192).
         masks: (batch, h/16, w/16, 1) and (batch, h/8, w/8, 1), or none: 1 where the medium and
-            the high level is on.
+            the high level is on; elsewhere their symbols are zero.
         condition: (batch, 4), the features of the quality.
 
     Returns tensors like `symbols`: the table index, a whole number from 0 to 63.
@@ -95,38 +81,27 @@ class ContextModel(keras.layers.Layer):
 
     def __init__(self, width: int = 96, resolutions: int = 3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        architecture = Architecture(prior_width=width, resolutions=resolutions, attention=False)
-        self.width, self.resolutions = width, resolutions
-        self.levels = architecture.levels
-        self.arrays = {spec.name: spec for spec in architecture.context_arrays()}
-
-    def build(
-        self,
-        symbols_shape: list[Shape] | None = None,
-        masks_shape: list[Shape] | None = None,
-        condition_shape: Shape | None = None,
-    ) -> None:
-        start = {name: (values, m) for name, values, m in _start(self.levels, self.width)}
+        shape = Architecture(prior_width=width, resolutions=resolutions, attention=False)
+        self.levels = shape.levels
+        self.arrays = {spec.name: spec for spec in shape.context_arrays()}
+        self._places = {name: spec.places or 0 for name, spec in self.arrays.items()}
         self._multipliers: dict[str, float] = {}
         self._values: dict[str, Any] = {}
-        for name, spec in self.arrays.items():
-            values, multiplier = start[name]
+        for name, start, multiplier in _start(self.levels, width):
             self._multipliers[name] = multiplier
             self._values[name] = self.add_weight(
-                name=name, shape=spec.trained_shape, initializer=Given(values / multiplier)
+                name=name, shape=start.shape, initializer=start / multiplier
             )
 
     def call(self, symbols: list[Tensor], masks: list[Tensor], condition: Tensor) -> list[Tensor]:
         ones = ops.ones_like(symbols[0][..., :1])
-        masks = [ones, *masks]
         state = ones * self._bias("start", condition)  # (batch, h/32, w/32, width)
         indices = []
-        for number, level_symbols in enumerate(symbols):
-            known = ops.stop_gradient(level_symbols)
-            state, index = self._level(number, state, known, masks[number], condition)
+        for number, (known, mask) in enumerate(zip(symbols, [ones, *masks], strict=True)):
+            state, index = self._level(number, state, ops.stop_gradient(known), mask, condition)
             indices.append(index)
-            if number < self.resolutions - 1:
-                state = self._to_finer(number, state, masks[number], condition)
+            if number < len(self.levels) - 1:
+                state = self._to_finer(number, state, mask, condition)
         return indices
 
     def _level(
@@ -146,11 +121,11 @@ class ContextModel(keras.layers.Layer):
             first += size
             kernel = self._kernel(f"{name}_update")
             of_anchors = self._index(name, 0, state, condition)
-            state = _update(state, known * anchors, kernel)
+            state = self._update(state, known * anchors, kernel)
             of_others = self._index(name, 1, state, condition)
             indices.append(of_anchors * anchors + of_others * (1 - anchors))
-            if number < self.resolutions - 1 or group < len(groups) - 1:  # else nobody asks again
-                state = _update(state, known * (1 - anchors), kernel)
+            if number < len(self.levels) - 1 or group < len(groups) - 1:  # else nobody asks again
+                state = self._update(state, known * (1 - anchors), kernel)
         return state, ops.concatenate(indices, axis=-1)
 
     def _index(self, name: str, step: int, state: Tensor, condition: Tensor) -> Tensor:
@@ -160,7 +135,7 @@ class ContextModel(keras.layers.Layer):
         index = ops.matmul(hidden, self._kernel(f"{name}_index"))
         index = round_through(4 * (index + self._bias(f"{name}_index_bias", condition)))
         clipped = ops.clip(index, 0, entropy.TABLES - 1)
-        self._penalise(index - clipped)
+        self.add_loss(RANGE_PENALTY * ops.mean(ops.square(index - clipped)))
         return clipped
 
     def _to_finer(self, number: int, state: Tensor, mask: Tensor, condition: Tensor) -> Tensor:
@@ -170,17 +145,20 @@ class ContextModel(keras.layers.Layer):
         pass on nothing but the biases.
         """
         name = f"level{number}"
-        state = _update(state, self._activate(state) * mask, self._kernel(f"{name}_mix"))
+        state = self._update(state, self._activate(state) * mask, self._kernel(f"{name}_mix"))
         state = state + self._bias(f"{name}_mix_bias", condition)
         wide = ops.matmul(self._activate(state) * mask, self._kernel(f"{name}_up"))
         return depth_to_space(wide + self._bias(f"{name}_up_bias", condition), 2, ops)
 
-    def _activate(self, x: Tensor) -> Tensor:
-        self._penalise(ops.relu(ops.abs(x) - ACTIVATION_LIMIT))
-        return fixed_activation(x)
+    @staticmethod
+    def _update(state: Tensor, features: Tensor, kernel: Tensor) -> Tensor:
+        added = ops.conv(features, kernel, padding="same")  # (batch, h, w, width)
+        return ops.clip(state + added, -STATE_LIMIT, STATE_LIMIT)
 
-    def _penalise(self, excess: Tensor) -> None:
+    def _activate(self, x: Tensor) -> Tensor:
+        excess = ops.relu(ops.abs(x) - ACTIVATION_LIMIT)
         self.add_loss(RANGE_PENALTY * ops.mean(ops.square(excess)))
+        return fixed_activation(x)
 
     # --- weights ----------------------------------------------------------------------------
 
@@ -188,69 +166,43 @@ class ContextModel(keras.layers.Layer):
         return self._multipliers[name] * self._values[name]
 
     def _kernel(self, name: str) -> Tensor:
-        places = self._places(name)
+        places = self._places[name]
         return fixed_point(self._value(name), places, 127 / 2**places)
-
-    def _places(self, name: str) -> int:
-        return self.arrays[name].places or 0
 
     def _bias(self, name: str, condition: Tensor, row: int | None = None) -> Tensor:
         """Bias (batch, 1, 1, channels) of the qualities that `condition` describes."""
         curve = self._value(name) if row is None else self._value(name)[row]  # (4, channels)
-        bias = fixed_point(ops.matmul(condition, curve), self._places(name), CURVE_LIMIT)
+        bias = fixed_point(ops.matmul(condition, curve), self._places[name], CURVE_LIMIT)
         return bias[:, None, None, :]
 
     def freeze(self, conditions: np.ndarray) -> dict[str, np.ndarray]:
         """The weights as integers, the arrays of `Architecture.context_arrays`.
 
-        Args:
-            conditions: (qualities, 4), what the layer would be called with at each quality.
-
-        Returns int8 kernels, and int32 biases with one row a quality.
+        `conditions`, (qualities, 4), are what the layer would be called with at each quality.
+        Kernels are int8; biases are int32 with one row a quality.
         """
         frozen = {}
         for name, spec in self.arrays.items():
-            value, unit = (
-                ops.convert_to_numpy(self._value(name)),
-                np.float32(2 ** self._places(name)),
-            )
+            unit = 2.0 ** self._places[name]
+            value, limit = ops.convert_to_numpy(self._value(name)), 127 / unit
             if spec.per_quality:
-                table = conditions.astype(np.float32) @ value
-                value = np.clip(table, -CURVE_LIMIT, CURVE_LIMIT) * unit
-            else:
-                value = np.clip(value * unit, -127, 127)
-            frozen[name] = np.floor(value + 0.5).astype(spec.dtype)
+                value, limit = conditions.astype(np.float32) @ value, CURVE_LIMIT
+            frozen[name] = np.floor(np.clip(value, -limit, limit) * unit + 0.5).astype(spec.dtype)
         return frozen
 
     def load_frozen_weights(self, frozen: Mapping[str, np.ndarray], conditions: np.ndarray) -> None:
         """Take the weights that `freeze` made integers of, as far as rounding left them."""
         for name, spec in self.arrays.items():
-            value = frozen[name] / 2.0 ** self._places(name)
+            value = frozen[name] / 2.0 ** self._places[name]
             if spec.per_quality:
                 value = np.linalg.pinv(conditions) @ value  # least squares: the curve of all rows
             self._values[name].assign(value / self._multipliers[name])
-
-    def compute_output_shape(
-        self,
-        symbols_shape: list[Shape],
-        masks_shape: list[Shape] | None = None,
-        condition_shape: Shape | None = None,
-    ) -> list[Shape]:
-        return symbols_shape
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "width": self.width, "resolutions": self.resolutions}
 
 
 def checkerboard(height: int, width: int) -> np.ndarray:
     """(1, height, width, 1) of ones at the anchors, the positions with an even sum, else zeros."""
     rows, columns = np.indices((height, width))
     return ((rows + columns) % 2 == 0).astype(np.float32)[None, :, :, None]
-
-
-def _update(state: Tensor, features: Tensor, kernel: Tensor) -> Tensor:
-    added = ops.conv(features, kernel, padding="same")  # (batch, h, w, width)
-    return ops.clip(state + added, -STATE_LIMIT, STATE_LIMIT)
 
 
 def starting_curve(std: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -260,36 +212,35 @@ def starting_curve(std: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     steps = np.array([quantisation_step(0), quantisation_step(QUALITIES - 1)])
     scales = np.log(std[None, :] / steps[:, None] / np.sqrt(2))
-    ends = (scales - entropy.LOG_NARROWEST) / entropy.LOG_RATIO / 4
-    curve = np.zeros((4, std.size))
-    curve[0], curve[1] = (ends[0] + ends[1]) / 2, (ends[1] - ends[0]) / 2
-    return curve
+    first, last = (scales - entropy.LOG_NARROWEST) / entropy.LOG_RATIO / 4
+    return np.stack([(first + last) / 2, (last - first) / 2, 0 * first, 0 * first])
 
 
 def _start(levels: tuple[pyramid.Level, ...], n: int) -> Iterator[tuple[str, np.ndarray, float]]:
-    """Name, values before training, and learning-rate multiplier of every array.
+    """Name, values before training, and learning-rate multiplier of every array, for width `n`.
 
-    Biases begin with the indices that suit the typical size of each band, with `n` the width.
+    A plain predictor that works: a state channel sums the log magnitudes of a few channels around
+    it, passes them on to the next level, and raises the table indices. Biases begin with the
+    indices that suit the typical size of each band. Kernels of more inputs must move less.
     """
     rng = np.random.default_rng(0)
-    yield "start", rng.normal(0, 0.1, (4, n)), CURVE_MULTIPLIER
+    yield "start", rng.normal(0, 0.1, (4, n)), 4.0
     for number, level in enumerate(levels):
-        std = pyramid.typical_std(level.bands, level.stride)
-        indices = starting_curve(std)  # (4, channels)
+        indices = starting_curve(pyramid.typical_std(level.bands, level.stride))  # (4, channels)
         ends = np.cumsum(level.groups)
         for group, (size, end) in enumerate(zip(level.groups, ends, strict=True)):
             name = f"level{number}_group{group}"
             yield f"{name}_update", _sparse_kernel(n, size, group, len(level.groups), rng), 0.5
             yield f"{name}_hidden", 0.7 * np.eye(n) + rng.normal(0, 0.05, (n, n)), 0.5
-            yield f"{name}_hidden_bias", rng.normal(0, 0.05, (2, 4, n)), CURVE_MULTIPLIER
+            yield f"{name}_hidden_bias", rng.normal(0, 0.05, (2, 4, n)), 4.0
             yield f"{name}_index", rng.normal(0.005, 0.01, (n, size)), 0.6
-            yield f"{name}_index_bias", indices[:, end - size : end], CURVE_MULTIPLIER
+            yield f"{name}_index_bias", indices[:, end - size : end], 4.0
         if level is not levels[-1]:
             name = f"level{number}"
             yield f"{name}_mix", rng.normal(0, 0.02, (3, 3, n, n)), 0.12
-            yield f"{name}_mix_bias", np.zeros((4, n)), CURVE_MULTIPLIER
+            yield f"{name}_mix_bias", np.zeros((4, n)), 4.0
             yield f"{name}_up", np.tile(0.4 * np.eye(n), 4) + rng.normal(0, 0.03, (n, 4 * n)), 0.5
-            yield f"{name}_up_bias", np.zeros((4, 4 * n)), CURVE_MULTIPLIER
+            yield f"{name}_up_bias", np.zeros((4, 4 * n)), 4.0
 
 
 def _sparse_kernel(

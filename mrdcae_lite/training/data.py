@@ -1,7 +1,9 @@
 """Batches of augmented crops from photographs, for `fit`."""
 
-from collections import OrderedDict
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,64 +15,36 @@ from mrdcae_lite.io.images import pictures_in, read_image
 from mrdcae_lite.training.augmentation import Photograph, crop, flip, illuminate, rotate
 from mrdcae_lite.training.backend import keras
 
-CACHE_BYTES = 768 * 2**20
-"""Pixels of photographs that `PhotographFolder` keeps in memory, in bytes."""
+CACHE_BYTES = 768 * 2**20  # of pixels of photographs in files that are kept in memory
 
 
+@dataclass(frozen=True)
 class PhotographFile:
-    """A photograph in a file, decoded whenever a piece of it is asked for.
+    """A photograph in a file, decoded by `read` when a piece of it is asked for."""
 
-    Args:
-        path: of the picture; it is decoded once now, so that a damaged file is found before the
-            training begins.
-        folder: keeps what was decoded last.
-    """
-
-    def __init__(self, path: Path, folder: "PhotographFolder") -> None:
-        self.path, self.folder = path, folder
-        self.shape = read_image(path).shape
+    path: Path
+    shape: tuple[int, ...]
+    read: Callable[[Path], RGB]
 
     def __getitem__(self, area: Any) -> RGB:
-        return self.folder.decoded(self.path)[area]
+        return self.read(self.path)[area]
 
 
-class PhotographFolder(Sequence[PhotographFile]):
-    """The photographs of a folder by name, with the last ones that were used in memory.
+def photographs_in(folder: Path, cache_bytes: int = CACHE_BYTES) -> list[PhotographFile]:
+    """The photographs of a folder by name, with the pixels of the last ones used in memory.
 
-    Args:
-        folder: of pictures.
-        cache_bytes: of pixels to keep.
+    There are as many in memory as fit into `cache_bytes` if all are as large as the largest, but
+    at least one. All are decoded once now: a damaged one is found before the training begins.
 
     Raises:
         ValueError: if there is no picture in the folder, or one is damaged.
     """
-
-    def __init__(self, folder: Path, cache_bytes: int = CACHE_BYTES) -> None:
-        self.names = [path.name for path in pictures_in(folder)]
-        if not self.names:
-            raise ValueError(f"no picture in {folder}. Give a folder of photographs.")
-        self.cache_bytes, self._decoded = cache_bytes, OrderedDict[Path, RGB]()
-        self._files = [PhotographFile(folder / name, self) for name in self.names]
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._files[index]
-
-    def decoded(self, path: Path) -> RGB:
-        """The pixels of a file, from memory if they are still there."""
-        if path not in self._decoded:
-            self._decoded[path] = read_image(path)
-        self._decoded.move_to_end(path)
-        while self.cached_bytes > self.cache_bytes and len(self._decoded) > 1:
-            self._decoded.popitem(last=False)
-        return self._decoded[path]
-
-    @property
-    def cached_bytes(self) -> int:
-        """Bytes of pixels in memory."""
-        return sum(image.nbytes for image in self._decoded.values())
+    shapes = {path: read_image(path).shape for path in pictures_in(folder)}
+    if not shapes:
+        raise ValueError(f"no picture in {folder}. Give a folder of photographs.")
+    kept = cache_bytes // max(math.prod(shape) for shape in shapes.values())
+    read = lru_cache(max(1, kept))(read_image)
+    return [PhotographFile(path, shape, read) for path, shape in shapes.items()]
 
 
 class Photographs(keras.utils.PyDataset):
@@ -81,8 +55,8 @@ class Photographs(keras.utils.PyDataset):
     follow one another by themselves; `epoch` can be set to resume exactly.
 
     Args:
-        images: arrays uint8 (height, width, 3), or a `PhotographFolder`; those with a side below
-            `size` are left out.
+        images: uint8 (height, width, 3), arrays or `photographs_in` a folder; those with a side
+            below `size` are left out.
         size: side of the crops in pixels, a multiple of 32.
         batch: crops a batch.
         steps: batches an epoch.
@@ -120,23 +94,23 @@ class Photographs(keras.utils.PyDataset):
             )
         side = np.sqrt([image.shape[0] * image.shape[1] for image in self.images])
         self._share = side / side.sum()
-        self._size, self._batch, self._steps = size, batch, steps
-        self._augment, self._seed, self._fixed, self.epoch = augment, seed, fixed, 0
+        self.size, self.batch, self.steps, self.augment = size, batch, steps, augment
+        self.seed, self.fixed, self.epoch = seed, fixed, 0
 
     def __len__(self) -> int:
-        return self._steps
+        return self.steps
 
     def __getitem__(self, index: int) -> Normalised:
-        rng = np.random.default_rng([self._seed, self.epoch, index])
-        return np.stack([self._one(rng) for _ in range(self._batch)])
+        rng = np.random.default_rng([self.seed, self.epoch, index])
+        return np.stack([self._one(rng) for _ in range(self.batch)])
 
     def on_epoch_end(self) -> None:
-        self.epoch += not self._fixed
+        self.epoch += not self.fixed
 
     def _one(self, rng: np.random.Generator) -> Normalised:
         image = self.images[rng.choice(len(self.images), p=self._share)]
-        piece = normalise(crop(image, self._size, rng))
-        if not self._augment:
-            return piece
-        piece = flip(rotate(piece, rng), rng)
-        return illuminate(piece, rng) if rng.random() < 0.5 else piece
+        piece = normalise(crop(image, self.size, rng))
+        if self.augment:
+            piece = flip(rotate(piece, rng), rng)
+            piece = illuminate(piece, rng) if rng.random() < 0.5 else piece
+        return piece

@@ -1,16 +1,18 @@
 """Keras layers of the transforms: block transforms, gains, residual blocks, deblocking, attention.
 
 Tensors are channels-last. Coefficients are measured in quantisation steps, so that one network
-serves every quality; what depends on the quality gets `condition`, the (batch, 4) values of
-`quality.quality_features`. `runtime.transforms` is the same in NumPy.
+serves every quality; what depends on the quality gets `condition`, (batch, 4), the values of
+`quality.quality_features`, and perhaps `step`, (batch, 1, 1, 1), the quantisation step.
+`runtime.transforms` is the same in NumPy.
 
-Several layers train a weight as `lr_multiplier * variable` (equalised learning rate; Karras et al.,
-2018). Adam moves every variable by about the same amount, whatever its gradient; the multiplier
-decides how far the weight itself moves.
+No shape depends on the size of the images, so layers make their weights when they are made. Some
+train a weight as `multiplier * variable` (equalised learning rate; Karras et al., 2018): Adam moves
+every variable by about the same amount, and the multiplier decides how far the weight itself moves.
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, TypeAlias
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -19,10 +21,9 @@ from mrdcae_lite.core.patches import depth_to_space, space_to_depth
 from mrdcae_lite.core.rate_distortion import quantise
 from mrdcae_lite.training.backend import keras, ops
 
-Tensor: TypeAlias = Any
-"""A tensor of the backend that Keras runs on, or an array that it takes for one."""
+Tensor: TypeAlias = Any  # of the backend that Keras runs on, or an array that it takes for one
 
-Shape: TypeAlias = tuple[int | None, ...]
+CORRECTION_MULTIPLIER = 0.1  # of the last layer, `leave`, of residual blocks and deblocking
 
 register = keras.saving.register_keras_serializable(package="mrdcae_lite")
 
@@ -37,20 +38,16 @@ def quantise_through(y: Tensor) -> Tensor:
     return y + ops.stop_gradient(quantise(y, ops) - y)
 
 
-class Given(keras.initializers.Initializer):
-    """Initialiser with the values of an array."""
-
-    def __init__(self, values: np.ndarray) -> None:
-        self.values = np.asarray(values, np.float32)
-        self.shape = self.values.shape
-
-    def __call__(self, shape: Shape, dtype: Any = None) -> Tensor:
-        return ops.convert_to_tensor(self.values, dtype)
-
-
 def log_compress(x: Tensor) -> Tensor:
     """`sign(x) log(1 + |x|)`: close to x for small coefficients, slow for large ones."""
     return ops.sign(x) * ops.log1p(ops.abs(x))
+
+
+def _built(parent: keras.layers.Layer, channels: int, layer: keras.layers.Layer) -> Any:
+    """A sublayer with its weights, for inputs of so many channels."""
+    with keras.name_scope(parent.name):
+        layer.build((None, None, None, channels))
+    return layer
 
 
 @register
@@ -58,23 +55,20 @@ class BlockTransform(keras.layers.Layer):
     """One step of the pyramid: a linear map of non-overlapping blocks, started as a DCT.
 
     It is a convolution whose stride equals its kernel. The forward transform goes to the coarser
-    grid, the inverse back; both have a kernel of their own, and the inverse starts as the
-    transpose.
+    grid, the inverse back; each has a kernel of its own, and the inverse starts as the transpose.
 
-    The kernel is `basis + lr_multiplier * offset` with a trained `offset`. Without the multiplier a
-    strong input, such as a mean, would be smeared over all outputs by a single update and drown the
-    finest quantisation step. So the stronger an input, the slower its weights: the multiplier is
-    0.001 over its typical size, and at most a tenth.
+    The kernel is `basis + multiplier * offset` with a trained `offset`. Without the multiplier one
+    update would smear a strong input, such as a mean, over all outputs and drown the finest
+    quantisation step. So the stronger an input, the slower its weights: the multiplier is 0.001
+    over its typical size, and at most a tenth.
 
     Args:
         step: 0 for pixels to 1/8, 1 for 1/8 to 1/16, 2 for 1/16 to 1/32.
         coarsest: whether it is the last step, which orders its channels by frequency.
         inverse: whether to build the inverse transform.
 
-    Call arguments:
-        x: (batch, h, w, 3 or 48), or (batch, h, w, 192) for the inverse.
-
-    Returns (batch, h/f, w/f, 192), or (batch, h f, w f, 3 or 48), with f = 8 for step 0, else 2.
+    Called with (batch, h f, w f, 3 or 48) it returns (batch, h, w, 192), and the other way round if
+    it is an inverse; f is 8 for step 0, else 2.
 
     Raises:
         ValueError: for another step.
@@ -86,45 +80,24 @@ class BlockTransform(keras.layers.Layer):
         super().__init__(**kwargs)
         if step not in (0, 1, 2):
             raise ValueError(f"step must be 0, 1 or 2. Received: step={step!r}.")
-        self.step, self.coarsest, self.inverse = step, coarsest, inverse
-        self.factor = 8 if step == 0 else 2
-        basis = pyramid.basis(step, coarsest=coarsest)
-        self.basis = (basis if inverse else basis.T).astype(np.float32)
-        self.lr_multiplier = np.minimum(0.1, 0.001 / self._input_std()).astype(np.float32)[:, None]
-
-    def _input_std(self) -> np.ndarray:
-        """Typical standard deviation of the 192 inputs, in image units."""
-        if self.inverse:
-            return pyramid.typical_std(pyramid.bands(coarsest=self.coarsest), 8 * 2**self.step)
-        if self.step == 0:
-            return np.full(192, 0.25)  # pixels
-        finer = pyramid.typical_std(pyramid.bands(coarsest=False), 4 * 2**self.step)
-        return np.tile(finer[: pyramid.CARRIED], 4)
-
-    def build(self, input_shape: Shape) -> None:
+        self.inverse, self.factor = inverse, 8 if step == 0 else 2
+        basis = pyramid.basis(step, coarsest=coarsest).astype(np.float32)
+        self.basis = basis if inverse else basis.T
+        if inverse:
+            std = pyramid.typical_std(pyramid.bands(coarsest=coarsest), 8 * 2**step)
+        elif step == 0:
+            std = np.full(192, 0.25)  # pixels
+        else:
+            finer = pyramid.typical_std(pyramid.bands(coarsest=False), 4 * 2**step)
+            std = np.tile(finer[: pyramid.CARRIED], 4)
+        self.multiplier = np.minimum(0.1, 0.001 / std).astype(np.float32)[:, None]
         self.offset = self.add_weight(name="offset", shape=(192, 192), initializer="zeros")
 
     def call(self, x: Tensor) -> Tensor:
-        kernel = ops.cast(self.basis, self.compute_dtype) + self.offset * self.lr_multiplier
+        kernel = ops.cast(self.basis, self.compute_dtype) + self.offset * self.multiplier
         if self.inverse:
             return depth_to_space(ops.matmul(x, kernel), self.factor, ops)  # (batch, h f, w f, c)
         return ops.matmul(space_to_depth(x, self.factor, ops), kernel)  # (batch, h/f, w/f, 192)
-
-    @property
-    def export_scale(self) -> dict[str, Any]:
-        """Factors of weights in a codec file, where the kernel is `basis + 0.1 * offset`."""
-        return {"offset": 10 * self.lr_multiplier}
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        batch, height, width, channels = input_shape
-        f = self.factor
-        if self.inverse:
-            return batch, height and height * f, width and width * f, channels and channels // f**2
-        return batch, height and height // f, width and width // f, 192
-
-    def get_config(self) -> dict[str, Any]:
-        own = {"step": self.step, "coarsest": self.coarsest, "inverse": self.inverse}
-        return {**super().get_config(), **own}
 
 
 @register
@@ -137,50 +110,21 @@ class Gain(keras.layers.Layer):
     Args:
         start: (channels,), the factors before training, above 0.
 
-    Call arguments:
-        x: (batch, h, w, channels).
-        condition: (batch, 4).
-
-    Returns the shape of x.
+    Called with x (batch, h, w, channels) and `condition`; returns the shape of x.
     """
 
     def __init__(self, start: Sequence[float], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.start = [float(factor) for factor in start]
-
-    def build(self, x_shape: Shape, condition_shape: Shape | None = None) -> None:
-        curve = np.zeros((4, len(self.start)))
-        curve[0] = np.log(self.start)
-        self.curve = self.add_weight(name="curve", shape=curve.shape, initializer=Given(curve))
+        curve = np.zeros((4, len(start)))
+        curve[0] = np.log(start)
+        self.curve = self.add_weight(name="curve", shape=curve.shape, initializer=curve)
 
     def call(self, x: Tensor, condition: Tensor) -> Tensor:
         return x * ops.exp(ops.matmul(condition, self.curve))[:, None, None, :]
 
-    def compute_output_shape(self, x_shape: Shape, condition_shape: Shape | None = None) -> Shape:
-        return x_shape
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "start": self.start}
-
-
-class Correction(keras.layers.Layer):
-    """Base of layers whose output is added to their input: zero at first, and learnt slowly."""
-
-    LR_MULTIPLIER: ClassVar = 0.1
-
-    @property
-    def export_scale(self) -> dict[str, Any]:
-        """Factors of weights in a codec file, where the last layer contains the multiplier."""
-        return {"leave/kernel": self.LR_MULTIPLIER, "leave/bias": self.LR_MULTIPLIER}
-
-    def compute_output_shape(
-        self, x_shape: Shape, step_shape: Shape | None = None, condition_shape: Shape | None = None
-    ) -> Shape:
-        return x_shape
-
 
 @register
-class ResidualBlock(Correction):
+class ResidualBlock(keras.layers.Layer):
     """Correction of a coefficient grid by a bottleneck of three convolutions, zero at first.
 
     1x1, 3x3, 1x1, with a scale and shift that follow the quality after the first (FiLM; Perez et
@@ -197,57 +141,32 @@ class ResidualBlock(Correction):
         width: channels of the bottleneck.
         typical: (channels,) typical standard deviation of the input in image units.
 
-    Call arguments:
-        x: (batch, h, w, channels), in quantisation steps.
-        step: (batch, 1, 1, 1), the quantisation step.
-        condition: (batch, 4).
-
-    Returns the correction, shape of x.
+    Called with x (batch, h, w, channels), in quantisation steps, `step` and `condition`; returns
+    the correction, shape of x.
     """
 
     def __init__(self, channels: int, width: int, typical: Sequence[float], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.channels = channels
-        self.width = width
-        self.typical = [float(t) for t in typical]
-        dense = {"dtype": self.dtype_policy}
+        self.typical = np.asarray(typical, np.float32)
         small = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
-        self.enter = keras.layers.Dense(width, kernel_initializer=small, name="enter", **dense)
-        self.mix = keras.layers.Conv2D(
-            width,
-            3,
-            padding="same",
-            activation="relu",
-            kernel_initializer=small,
-            name="mix",
-            **dense,
-        )
-        self.leave = keras.layers.Dense(channels, kernel_initializer="zeros", name="leave", **dense)
-        self.film = keras.layers.Dense(2 * width, kernel_initializer="zeros", name="film", **dense)
-
-    def build(
-        self, x_shape: Shape, step_shape: Shape | None = None, condition_shape: Shape | None = None
-    ) -> None:
-        grid = x_shape[:-1]
-        self.enter.build((*grid, 2 * self.channels))
-        self.mix.build((*grid, self.width))
-        self.leave.build((*grid, self.width))
-        self.film.build((grid[0], 4))
+        same = {"padding": "same", "activation": "relu", "dtype": self.dtype_policy}
+        dense, conv = partial(keras.layers.Dense, dtype=self.dtype_policy), keras.layers.Conv2D
+        enter = dense(width, kernel_initializer=small, name="enter")
+        mix = conv(width, 3, kernel_initializer=small, name="mix", **same)
+        self.enter, self.mix = _built(self, 2 * channels, enter), _built(self, width, mix)
+        self.leave = _built(self, width, dense(channels, kernel_initializer="zeros", name="leave"))
+        self.film = _built(self, 4, dense(2 * width, kernel_initializer="zeros", name="film"))
 
     def call(self, x: Tensor, step: Tensor, condition: Tensor) -> Tensor:
-        relative = x * step / ops.cast(np.asarray(self.typical, np.float32), x.dtype)
+        relative = x * step / ops.cast(self.typical, x.dtype)
         both = ops.concatenate([log_compress(x), relative], axis=-1)  # (batch, h, w, 2 channels)
         scale, shift = ops.split(self.film(condition)[:, None, None, :], 2, axis=-1)
         hidden = ops.relu(self.enter(both) * (1 + scale) + shift)  # (batch, h, w, width)
-        return self.LR_MULTIPLIER * self.leave(self.mix(hidden))  # (batch, h, w, channels)
-
-    def get_config(self) -> dict[str, Any]:
-        own = {"channels": self.channels, "width": self.width, "typical": self.typical}
-        return {**super().get_config(), **own}
+        return CORRECTION_MULTIPLIER * self.leave(self.mix(hidden))  # (batch, h, w, channels)
 
 
 @register
-class Deblocking(Correction):
+class Deblocking(keras.layers.Layer):
     """Deblocking filter: corrects the pixels on both sides of block edges.
 
     Blocks are rounded apart, so their errors jump where they meet (List et al., 2003; their filter
@@ -261,32 +180,19 @@ class Deblocking(Correction):
         period, first: which edges, in pixels, as `pyramid.block_edges` gives them.
         width: of the hidden layers.
 
-    Call arguments:
-        x: (batch, h, w, 3), an image; h and w multiples of 32.
-        step: (batch, 1, 1, 1), the quantisation step.
-        condition: (batch, 4).
-
-    Returns the corrected image, shape of x.
+    Called with an image (batch, h, w, 3), h and w multiples of 32, `step` and `condition`; returns
+    the corrected image.
     """
 
     def __init__(self, period: int, first: int, width: int = 128, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.period, self.first, self.width = period, first, width
-        self.enter = keras.layers.Conv2D(width, (1, 3), padding="same", name="enter")
-        self.film = keras.layers.Dense(width, kernel_initializer="zeros", name="film")
-        self.mix = keras.layers.Dense(width, activation="relu", name="mix")
-        self.leave = keras.layers.Dense(
-            6 * pyramid.DEBLOCKING_TAPS, kernel_initializer="zeros", name="leave"
-        )
-
-    def build(
-        self, x_shape: Shape, step_shape: Shape | None = None, condition_shape: Shape | None = None
-    ) -> None:
-        positions = (x_shape[0], None, None)
-        self.enter.build((*positions, 6 * pyramid.DEBLOCKING_TAPS))
-        self.film.build((x_shape[0], 4))
-        self.mix.build((*positions, self.width))
-        self.leave.build((*positions, self.width))
+        self.period, self.first = period, first
+        seen, dense = 6 * pyramid.DEBLOCKING_TAPS, keras.layers.Dense
+        enter = keras.layers.Conv2D(width, (1, 3), padding="same", name="enter")
+        self.enter = _built(self, seen, enter)
+        self.film = _built(self, 4, dense(width, kernel_initializer="zeros", name="film"))
+        self.mix = _built(self, width, dense(width, activation="relu", name="mix"))
+        self.leave = _built(self, width, dense(seen, kernel_initializer="zeros", name="leave"))
 
     def call(self, x: Tensor, step: Tensor, condition: Tensor) -> Tensor:
         for _ in range(2):  # the second time rows are columns, and turned back
@@ -311,17 +217,13 @@ class Deblocking(Correction):
         centre = ops.mean(near[..., taps - 1 : taps + 1, :], axis=-2, keepdims=True)
         seen = log_compress(4 * (near - centre) / step[..., None])
         hidden = self.enter(ops.reshape(seen, (-1, count, width, 6 * taps)))
-        hidden = ops.relu(hidden + self.film(condition)[:, None, None, :])
-        change = self.LR_MULTIPLIER * step * self.leave(self.mix(hidden))  # (.., count, w, 6 taps)
+        hidden = self.mix(ops.relu(hidden + self.film(condition)[:, None, None, :]))
+        change = CORRECTION_MULTIPLIER * step * self.leave(hidden)  # (.., count, w, 6 taps)
         change = ops.reshape(change, (-1, count, width, 2 * taps, 3))
         rest = ((0, 0), (0, 0), (middle - taps, middle - taps), (0, 0), (0, 0))
         change = ops.pad(ops.transpose(change, (0, 1, 3, 2, 4)), rest)  # (.., count, period, w, 3)
         change = ops.reshape(change, (-1, count * self.period, width, 3))
         return x + ops.pad(change, ((0, 0), (margin, margin), (0, 0), (0, 0)))  # (batch, h, w, 3)
-
-    def get_config(self) -> dict[str, Any]:
-        own = {"period": self.period, "first": self.first, "width": self.width}
-        return {**super().get_config(), **own}
 
 
 @register
@@ -336,50 +238,24 @@ class PatchAttention(keras.layers.Layer):
     Args:
         width: channels of the hidden layers.
 
-    Call arguments:
-        blocks: (batch, h/8, w/8, 192) block DCT in quantisation steps.
-        condition: (batch, 4).
-
-    Returns logits of shape (batch, h/32, w/32); `sigmoid(logit)` is the score.
+    Called with the block DCT (batch, h/8, w/8, 192), in quantisation steps, and `condition`;
+    returns logits (batch, h/32, w/32), whose sigmoid is the score.
     """
 
     def __init__(self, width: int = 32, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.width = width
-        stride = {"strides": 2, "padding": "same", "activation": "relu"}
-        self.enter = keras.layers.Dense(width, name="enter")
-        self.film = keras.layers.Dense(width, name="film")
-        self.halve = keras.layers.Conv2D(width, 3, name="halve", **stride)
-        self.quarter = keras.layers.Conv2D(width, 3, name="quarter", **stride)
-        self.surround = keras.layers.Conv2D(
-            width, 3, padding="same", activation="relu", name="surround"
-        )
-        self.score = keras.layers.Dense(
-            1, bias_initializer=keras.initializers.Constant(3.0), name="score"
-        )
-
-    def build(self, blocks_shape: Shape, condition_shape: Shape | None = None) -> None:
-        batch, height, width, _ = blocks_shape
-        self.enter.build(blocks_shape)
-        self.film.build((batch, 4))
-        for layer in (self.halve, self.quarter, self.surround):
-            layer.build((batch, height, width, self.width))
-        self.score.build((batch, height, width, self.width))
-        self.spread = self.add_weight(
-            name="spread", shape=(), initializer=keras.initializers.Constant(1.5)
-        )
+        dense, constant = keras.layers.Dense, keras.initializers.Constant
+        conv = partial(keras.layers.Conv2D, width, 3, padding="same", activation="relu")
+        self.enter = _built(self, 192, dense(width, name="enter"))
+        self.film = _built(self, 4, dense(width, name="film"))
+        self.halve = _built(self, width, conv(strides=2, name="halve"))
+        self.quarter = _built(self, width, conv(strides=2, name="quarter"))
+        self.surround = _built(self, width, conv(name="surround"))
+        self.score = _built(self, width, dense(1, name="score", bias_initializer=constant(3.0)))
+        self.spread = self.add_weight(name="spread", shape=(), initializer=constant(1.5))
 
     def call(self, blocks: Tensor, condition: Tensor) -> Tensor:
         hidden = self.enter(ops.log1p(ops.abs(blocks)))
         hidden = ops.relu(hidden + self.film(condition)[:, None, None, :])  # (.., h/8, w/8, width)
         hidden = self.surround(self.quarter(self.halve(hidden)))  # (batch, h/32, w/32, width)
         return self.score(hidden)[..., 0]  # (batch, h/32, w/32)
-
-    def compute_output_shape(
-        self, blocks_shape: Shape, condition_shape: Shape | None = None
-    ) -> Shape:
-        batch, height, width, _ = blocks_shape
-        return batch, height and height // 4, width and width // 4
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "width": self.width}

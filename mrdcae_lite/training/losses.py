@@ -1,6 +1,7 @@
 """The terms of the objective: bits, structural similarity, the texture switch, routing.
 
-Images are (batch, height, width, 3) in [0, 1].
+Images are (batch, height, width, 3) in [0, 1]. Distortions are maps, so that the switch can choose
+patch by patch.
 """
 
 from dataclasses import dataclass
@@ -10,13 +11,10 @@ import numpy as np
 from mrdcae_lite.coding import entropy
 from mrdcae_lite.core.rate_distortion import COMPLEXITY_PENALTY, LAMBDA
 from mrdcae_lite.training.backend import ops
-from mrdcae_lite.training.complexity import local_complexity, patch_means
+from mrdcae_lite.training.complexity import gradients, local_complexity, patch_means
 from mrdcae_lite.training.layers import Tensor
 
-SSIM_TAPS = 5
-"""Pixels that the window of structural similarity reaches to each side."""
-
-# --- rate
+SSIM_TAPS = 5  # pixels that the window of structural similarity reaches to each side
 
 
 def symbol_bits(symbols: Tensor, index: Tensor) -> Tensor:
@@ -29,15 +27,11 @@ def symbol_bits(symbols: Tensor, index: Tensor) -> Tensor:
     """
     inverse = ops.exp(-(entropy.LOG_NARROWEST + entropy.LOG_RATIO * index))  # 1 / scale
     size = ops.abs(symbols)
-    outside = -(ops.maximum(size, 0.5) - 0.5) * inverse + ops.log(
-        -0.5 * ops.expm1(-ops.minimum(inverse, 60.0))
-    )
+    tail = ops.log(-0.5 * ops.expm1(-ops.minimum(inverse, 60.0)))
+    outside = -(ops.maximum(size, 0.5) - 0.5) * inverse + tail
     near = ops.minimum(size, 0.5)
     inside = ops.log1p(-0.5 * (ops.exp((near - 0.5) * inverse) + ops.exp(-(near + 0.5) * inverse)))
     return ops.where(size < 0.5, inside, outside) * (-1 / np.log(2))
-
-
-# --- distortion: maps per pixel, so that the switch can choose patch by patch
 
 
 def gaussian_matrix(size: int, sigma: float = 1.5) -> np.ndarray:
@@ -68,30 +62,19 @@ def ssim_map(image: Tensor, restored: Tensor) -> Tensor:
     var_y = blur(y * y) - mean_y * mean_y
     cov = blur(x * y) - mean_x * mean_y
     c1, c2 = 0.01**2, 0.03**2
-    similarity = ((2 * mean_x * mean_y + c1) * (2 * cov + c2)) / (
-        (mean_x * mean_x + mean_y * mean_y + c1) * (var_x + var_y + c2)
-    )
+    similar = (2 * mean_x * mean_y + c1) * (2 * cov + c2)
+    similarity = similar / ((mean_x * mean_x + mean_y * mean_y + c1) * (var_x + var_y + c2))
     return ops.transpose(similarity, (0, 2, 3, 1))
-
-
-def gradients(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Forward differences along both axes, zero at the far border, shapes of `image`."""
-    down = ops.pad(image[:, 1:] - image[:, :-1], ((0, 0), (0, 1), (0, 0), (0, 0)))
-    right = ops.pad(image[:, :, 1:] - image[:, :, :-1], ((0, 0), (0, 0), (0, 1), (0, 0)))
-    return down, right
 
 
 def edge_map(image: Tensor, restored: Tensor) -> Tensor:
     """Absolute error of the gradients, mean of both directions, shape of `image`."""
-    pairs = zip(gradients(image), gradients(restored), strict=True)
+    pairs = zip(gradients(image, ops), gradients(restored, ops), strict=True)
     return sum(ops.abs(a - b) for a, b in pairs) / 2
 
 
 def textured(image: Tensor, threshold: float) -> Tensor:
-    """The switch: 1 for patches of 16 x 16 whose complexity exceeds `threshold`, 0 for smooth ones.
-
-    Returns (batch, h/16, w/16).
-    """
+    """The switch, (batch, h/16, w/16): 1 where a patch's complexity exceeds `threshold`, else 0."""
     return ops.cast(local_complexity(image, ops) > threshold, image.dtype)
 
 
@@ -129,17 +112,12 @@ class Distortion:
         squared = 3 * patch_means((image - restored) ** 2, ops)
         if self.textured_loss == "mse":
             return squared
-        if self.textured_loss == "ssim":
-            structural = patch_means(1 - ssim_map(image, restored), ops)
-        else:
-            structural = patch_means(edge_map(image, restored), ops)
+        ssim = self.textured_loss == "ssim"
+        lost = 1 - ssim_map(image, restored) if ssim else edge_map(image, restored)
         weight = self.structure * LAMBDA * (25 / 255) ** 1.2 * step[..., 0] ** 0.8
         switch = textured(image, self.threshold)
-        mixed = self.mse_share * squared + weight * structural
+        mixed = self.mse_share * squared + weight * patch_means(lost, ops)
         return (1 - switch) * squared + switch * mixed
-
-
-# --- routing
 
 
 def routing_loss(
@@ -156,9 +134,9 @@ def routing_loss(
 
     Args:
         errors: distortion with low alone, with low and medium, and with all levels, in units of
-            bits, (batch, rows, columns) a patch each.
-        bits: of low, medium and high, (batch, rows, columns) each.
-        logits: (batch, rows, columns).
+            bits; as what follows (batch, rows, columns), a number a patch.
+        bits: of low, medium and high.
+        logits: the scores of attention.
         spread: half the distance of the two thresholds, a number.
     """
     e_low, e_medium, e_high = errors

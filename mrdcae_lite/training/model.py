@@ -7,7 +7,7 @@ image -> block DCT -> 1/8 --merge--> 1/16 --merge--> 1/32
 image <- block DCT <- 1/8 <--split-- 1/16 <--split-- 1/32
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -20,24 +20,13 @@ from mrdcae_lite.core.architecture import Architecture
 from mrdcae_lite.core.quality import QUALITIES, chebyshev, quality_features, quantisation_step
 from mrdcae_lite.core.rate_distortion import LAMBDA
 from mrdcae_lite.runtime.frozen import FrozenModel
-from mrdcae_lite.training import losses
+from mrdcae_lite.training import layers, losses
 from mrdcae_lite.training.backend import keras, ops
 from mrdcae_lite.training.complexity import SWITCH_THRESHOLD
 from mrdcae_lite.training.context_model import ContextModel
-from mrdcae_lite.training.layers import (
-    BlockTransform,
-    Deblocking,
-    Gain,
-    PatchAttention,
-    ResidualBlock,
-    Shape,
-    Tensor,
-    quantise_through,
-    register,
-)
+from mrdcae_lite.training.layers import Tensor
 
-CHROMA_STEP = 1.6
-"""Ratio of the quantisation steps of colour differences and luma before training."""
+CHROMA_STEP = 1.6  # quantisation step of colour differences over that of luma, before training
 
 
 def quality_condition(quality: Tensor) -> tuple[Tensor, Tensor]:
@@ -46,7 +35,7 @@ def quality_condition(quality: Tensor) -> tuple[Tensor, Tensor]:
     return quantisation_step(quality)[:, None, None, None], features
 
 
-@register
+@layers.register
 class MRDCAE(keras.Model):
     """Multi-resolution deep convolutional autoencoder with a rate-distortion objective.
 
@@ -95,10 +84,9 @@ class MRDCAE(keras.Model):
         block_dtype: str = "float32",
         **kwargs: Any,
     ) -> None:
-        super().__init__(dtype="float32", **kwargs)
-        self.architecture = Architecture(
-            width, blocks, prior_width, resolutions, attention, encoder_blocks
-        )
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        shape = width, blocks, prior_width, resolutions, attention, encoder_blocks
+        self.architecture = Architecture(*shape)
         self.resolutions = resolutions
         self.distortion = losses.Distortion(textured_loss, mse_share, structure, threshold)
         self.seed, self.block_dtype = seed, block_dtype
@@ -110,47 +98,34 @@ class MRDCAE(keras.Model):
     def _make_layers(self) -> None:
         shape, last = self.architecture, self.resolutions - 1
         steps = [(n, n == last) for n in range(self.resolutions)]
-        self.analysis = [BlockTransform(n, end, name=f"analysis{n}") for n, end in steps]
+        self.analysis = [layers.BlockTransform(n, end, name=f"analysis{n}") for n, end in steps]
         self.synthesis = [
-            BlockTransform(n, end, inverse=True, name=f"synthesis{n}") for n, end in steps
+            layers.BlockTransform(n, end, inverse=True, name=f"synthesis{n}") for n, end in steps
         ]
-        self.attention = PatchAttention(name="attention") if shape.attention else None
-        gains = [[1 / CHROMA_STEP if b.colour else 1 for b in lv.bands] for lv in shape.levels]
-        self.gains = [Gain(g, name=f"gain{n}") for n, g in enumerate(gains)]
-        self.inverse_gains = [
-            Gain([1 / factor for factor in g], name=f"inverse_gain{n}") for n, g in enumerate(gains)
-        ]
+        self.attention = layers.PatchAttention(name="attention") if shape.attention else None
+        gains = [[CHROMA_STEP if b.colour else 1 for b in lv.bands] for lv in shape.levels]
+        self.gains = [layers.Gain([1 / x for x in g], name=f"gain{n}") for n, g in enumerate(gains)]
+        self.inverse_gains = [layers.Gain(g, name=f"inverse_gain{n}") for n, g in enumerate(gains)]
         self.deblocking = [
-            Deblocking(*edges, shape.width, name=f"deblocking{n}")
+            layers.Deblocking(*edges, shape.width, name=f"deblocking{n}")
             for n, edges in enumerate(pyramid.block_edges(self.resolutions))
         ]
         self.context_model = ContextModel(shape.prior_width, self.resolutions, name="context_model")
-        bands = [pyramid.bands(coarsest=end) for _, end in steps]
-        typical = [list(pyramid.typical_std(b, 8 * 2**n)) for n, b in enumerate(bands)]
-        block = partial(ResidualBlock, 192, shape.width, dtype=self.block_dtype)
-        self.analysis_blocks, self.synthesis_blocks = (
-            [
-                [block(t, name=f"{side}{n}_block{k}") for k in range(count)]
-                for n, t in enumerate(typical)
-            ]
-            for side, count in (("analysis", shape.encoder_blocks), ("synthesis", shape.blocks))
-        )
+        self.analysis_blocks = self._make_blocks("analysis", shape.encoder_blocks)
+        self.synthesis_blocks = self._make_blocks("synthesis", shape.blocks)
 
-    def build(self, input_shape: Shape | None = None) -> None:
-        """Make all weights. Their shapes do not depend on the size of the images."""
-        for step in range(self.resolutions):
-            grid = (None, 16 // 2**step, 16 // 2**step, 192)
-            self.analysis[step].build(grid)
-            self.synthesis[step].build(grid)
-            for block in self.analysis_blocks[step] + self.synthesis_blocks[step]:
-                block.build(grid)
-        if self.attention:
-            self.attention.build((None, 16, 16, 192))
-        for gain in self.gains + self.inverse_gains:
-            gain.build((None, 4, 4, len(gain.start)))
-        for layer in self.deblocking:
-            layer.build((None, 128, 128, 3))
-        self.context_model.build()
+    def _make_blocks(self, side: str, count: int) -> list[list[layers.ResidualBlock]]:
+        """So many residual blocks for each grid, from fine to coarse."""
+        made = []
+        for n in range(self.resolutions):
+            bands = pyramid.bands(coarsest=n == self.resolutions - 1)
+            options = 192, self.architecture.width, list(pyramid.typical_std(bands, 8 * 2**n))
+            block = partial(layers.ResidualBlock, *options, dtype=self.block_dtype)
+            made.append([block(name=f"{side}{n}_block{k}") for k in range(count)])
+        return made
+
+    def build(self, input_shape: Sequence[int | None] | None = None) -> None:
+        """Declare the model ready. The layers, with all weights, are there from the beginning."""
         self.built = True
 
     def save_own_variables(self, store: Any) -> None:
@@ -183,14 +158,16 @@ class MRDCAE(keras.Model):
         self.context_model.load_frozen_weights(frozen.context_weights, features)
 
     def _transforms(self) -> Iterator[tuple[str, Any, Any]]:
-        """Name, variable, and its factor in a codec file, of every array of the transforms."""
-        scales: dict[str, Any] = {}
-        scaled = (self.analysis, self.synthesis, self.analysis_blocks, self.synthesis_blocks)
-        for layer in keras.tree.flatten([*scaled, self.deblocking]):
-            scales |= {f"{layer.name}/{name}": s for name, s in layer.export_scale.items()}
-        variables = {v.path.partition("/")[2]: v for v in self.trainable_variables}
+        """Name, variable, and its factor in a codec file, of every array of the transforms.
+
+        A codec holds block transforms as `basis + 0.1 * offset`, last layers with their multiplier.
+        """
+        transforms = self.analysis + self.synthesis
+        scales = {f"{layer.name}/offset": 10 * layer.multiplier for layer in transforms}
+        variables = {variable.path: variable for variable in self.trainable_variables}
         for spec in self.architecture.transform_arrays():
-            yield spec.name, variables[spec.name], scales.get(spec.name, 1.0)
+            scale = layers.CORRECTION_MULTIPLIER if "/leave/" in spec.name else 1.0
+            yield spec.name, variables[spec.name], scales.get(spec.name, scale)
 
     def analyse(self, images: Tensor, quality: Tensor) -> tuple[list[Tensor], Tensor]:
         """Latents in steps of their channels (low, medium, high) and attention logits.
@@ -218,24 +195,21 @@ class MRDCAE(keras.Model):
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Symbols of all levels, coarse to fine, and the latents they were rounded from.
 
-        Args:
-            latents: as `analyse` returns them.
-            masks: where the medium and the high level are on; elsewhere the symbols are zero.
-            quality: (batch,).
+        `latents` are those of `analyse`. Masks say where the medium and the high level are on;
+        elsewhere the symbols are zero.
         """
         symbols: list[Tensor] = []
         scaled: list[Tensor] = []
         known: list[Tensor] = []
         for y, mask in zip(latents, [1.0, *masks], strict=True):
             scaled.append(y * self._contrast_gain(known, quality))
-            symbols.append(quantise_through(scaled[-1]) * mask)
+            symbols.append(layers.quantise_through(scaled[-1]) * mask)
             known.append(self._dequantise(symbols[-1], known, quality))
         return symbols, scaled
 
     def _dequantise(self, symbols: Tensor, coarser: list[Tensor], quality: Tensor) -> Tensor:
         """A level in quantisation steps, from its symbols and the levels before it."""
-        _, condition = quality_condition(quality)
-        y = self.inverse_gains[len(coarser)](symbols, condition)
+        y = self.inverse_gains[len(coarser)](symbols, quality_condition(quality)[1])
         return y / self._contrast_gain(coarser, quality)
 
     @staticmethod
@@ -289,11 +263,10 @@ class MRDCAE(keras.Model):
         if training:  # all levels on in every other image: from these attention learns
             whole = (ops.arange(batch, dtype="float32") + 1) % 2
             masks = [ops.maximum(m, whole[:, None, None, None]) for m in masks]
-        ones = [1.0, *masks]
         symbols, latents = self.encode(latents, masks, quality)
         indices = self.context_model(symbols, masks, condition)
-        coded = zip(map(ops.stop_gradient, symbols), indices, ones, strict=True)
-        bits = [losses.symbol_bits(s, j) * m for s, j, m in coded]
+        known, on = map(ops.stop_gradient, symbols), [1.0, *masks]
+        bits = [losses.symbol_bits(*k) * m for *k, m in zip(known, indices, on, strict=True)]
         restored = self.synthesise(symbols, masks, quality)
         routing_loss = ops.zeros(())
         if training and self.attention is not None:
@@ -303,7 +276,7 @@ class MRDCAE(keras.Model):
         return {
             "reconstruction": restored,
             "bits": sum(ops.sum(b, axis=(1, 2, 3)) for b in bits),
-            "smooth_bits": self._smooth_bits(latents, indices, ones),
+            "smooth_bits": self._smooth_bits(latents, indices, on),
             "routing_loss": routing_loss,
             "quality": quality,
         }
@@ -312,12 +285,12 @@ class MRDCAE(keras.Model):
         """Qualities (batch,): random ones to train at, evenly spaced ones to judge by."""
         if training:
             share = keras.random.uniform((batch,), 0, 1, seed=self.seeds) ** 1.3  # more low ones
-            return ops.floor(share * QUALITIES)
-        share = (ops.arange(batch, dtype="float32") + 0.5) / ops.cast(batch, "float32")
+        else:
+            share = (ops.arange(batch, dtype="float32") + 0.5) / ops.cast(batch, "float32")
         return ops.floor(share * QUALITIES)
 
     def _smooth_bits(
-        self, latents: list[Tensor], indices: list[Tensor], masks: list[Tensor]
+        self, latents: list[Tensor], indices: list[Tensor], on: list[Tensor]
     ) -> Tensor:
         """Bits with uniform noise in place of rounding, (batch,); only latents get gradient.
 
@@ -325,19 +298,14 @@ class MRDCAE(keras.Model):
         noisy latents have (Balle et al., 2017).
         """
         total = 0.0
-        for y, j, m in zip(latents, indices, masks, strict=True):
+        for y, j, m in zip(latents, indices, on, strict=True):
             noise = keras.random.uniform(ops.shape(y), -0.5, 0.5, seed=self.seeds)
             bits = losses.symbol_bits(y + noise, ops.stop_gradient(j)) * m
             total = total + ops.sum(bits, axis=(1, 2, 3))
         return total
 
     def _routing_costs(
-        self,
-        images: Tensor,
-        restored: Tensor,
-        symbols: list[Tensor],
-        bits: list[Tensor],
-        quality: Tensor,
+        self, images: Tensor, restored: Tensor, symbols: Any, bits: list[Tensor], quality: Tensor
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Errors and bits of every patch at each level, for `losses.routing_loss`.
 
@@ -346,14 +314,9 @@ class MRDCAE(keras.Model):
         across patches, so a trial is exact only where the neighbours have the same level; but one
         for every combination would be out of reach.
 
-        Args:
-            images: (batch, h, w, 3), coded with all levels everywhere as `symbols`, (batch, h/32,
-                w/32, 192) and so on, and decoded as `restored`.
-            bits: of each symbol, in the shapes of `symbols`.
-            quality: (batch,).
-
-        Returns three tensors (batch, h/32, w/32) each: errors per pixel with low, with low and
-        medium, and with all, in units of bits; bits per pixel of low, medium and high.
+        The images are coded with all levels everywhere as `symbols`, with `bits` of each, and
+        decoded as `restored`. Returns three tensors (batch, h/32, w/32) each: errors per pixel with
+        low, with low and medium, and with all, in units of bits; bits per pixel of each level.
         """
         low, medium, high = symbols
         on = [ops.ones_like(medium[..., :1]), ops.ones_like(high[..., :1])]
@@ -371,12 +334,7 @@ class MRDCAE(keras.Model):
         return errors, spent
 
     def compute_loss(
-        self,
-        x: Tensor | None = None,
-        y: None = None,
-        y_pred: dict[str, Tensor] | None = None,
-        sample_weight: None = None,
-        training: bool = True,
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None
     ) -> Tensor:
         if x is None or y_pred is None:
             raise ValueError("fit needs images: call fit(images) with float32 in [0, 1].")
@@ -397,7 +355,5 @@ class MRDCAE(keras.Model):
         return ops.mean(scaled + smooth) + y_pred["routing_loss"] + sum(self.losses)
 
     def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        config.pop("dtype", None)
-        own = {"seed": self.seed, "block_dtype": self.block_dtype}
-        return {**config, **asdict(self.architecture), **asdict(self.distortion), **own}
+        own = {**asdict(self.distortion), "seed": self.seed, "block_dtype": self.block_dtype}
+        return {**super().get_config(), **asdict(self.architecture), **own}

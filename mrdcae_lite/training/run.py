@@ -11,6 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,25 +23,20 @@ from mrdcae_lite.core.files import write_atomically
 from mrdcae_lite.models import load
 from mrdcae_lite.training.augmentation import Photograph, crop
 from mrdcae_lite.training.backend import keras
-from mrdcae_lite.training.data import PhotographFolder, Photographs
+from mrdcae_lite.training.data import Photographs, photographs_in
 from mrdcae_lite.training.model import MRDCAE
 from mrdcae_lite.training.tables import with_fitted_tables
 
-PIECE = 256
-"""Side in pixels of the pieces that the coding tables are fitted to."""
-
-JUDGED = 16, 16
-"""Batches, and crops a batch, that every epoch is evaluated on."""
-
-IDEAS = ("resolutions", "attention", "switching", "augmentation")
-"""What a run can leave out, to see what it contributes."""
+PIECE = 256  # side in pixels of the pieces that the coding tables are fitted to
+JUDGED = 16, 16  # batches, and crops a batch, that every epoch is evaluated on
+IDEAS = ("resolutions", "attention", "switching", "augmentation")  # what a run can leave out
 
 
 def make_optimizer(steps: int, learning_rate: float) -> keras.optimizers.Optimizer:
     """Adam with warm-up, cosine decay to 2 %, clipped gradients and averaged weights."""
     schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=learning_rate / 50,
-        decay_steps=max(steps - 100, 1),
+        learning_rate / 50,
+        max(steps - 100, 1),
         alpha=0.02,
         warmup_target=learning_rate,
         warmup_steps=100,
@@ -62,59 +58,48 @@ class KeepBest(keras.callbacks.Callback):
 
     def __init__(self, folder: Path, crops: Photographs, validation: Photographs) -> None:
         super().__init__()
-        self.weights_path, self.log_path = folder / "best.weights.h5", folder / "log.csv"
-        self.crops, self.validation = crops, validation
+        self.folder, self.crops, self.validation = folder, crops, validation
         self.started = time.process_time()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.crops.epoch = epoch
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        scores = self._evaluate_averaged(epoch)
+        rows = self._rows_before(epoch)
+        best = min((float(row["val_lagrangian"]) for row in rows), default=math.inf)
+        scores = self._evaluate_averaged(best)
         if not math.isfinite(scores["lagrangian"]):
             raise ValueError(
                 f"the training diverged in epoch {epoch + 1}: its objective is "
                 f"{scores['lagrangian']}. Start in another folder with a lower learning rate."
             )
         row = {"epoch": epoch + 1, "cpu_seconds": round(time.process_time() - self.started, 1)}
-        row |= {name: round(float(v), 5) for name, v in sorted((logs or {}).items())}
-        row |= {f"val_{name}": round(float(v), 5) for name, v in sorted(scores.items())}
+        for prefix, values in (("", logs or {}), ("val_", scores)):
+            row |= {prefix + name: round(float(x), 5) for name, x in sorted(values.items())}
         text = io.StringIO()
         writer = csv.DictWriter(text, fieldnames=list(row))
         writer.writeheader()
-        writer.writerows([*self._rows_before(epoch), row])
-        write_atomically(self.log_path, text.getvalue().encode())
+        writer.writerows([*rows, row])
+        write_atomically(self.folder / "log.csv", text.getvalue().encode())
 
-    def _rows_before(self, epoch: int) -> list[dict[str, str]]:
+    def _rows_before(self, epoch: int) -> list[dict[str, Any]]:
         """Logged rows of earlier epochs; a row of this one is left by a run cut off after it."""
-        if not self.log_path.exists():
-            return []
-        with self.log_path.open(newline="") as file:
-            return [row for row in csv.DictReader(file) if int(row["epoch"]) <= epoch]
+        log = self.folder / "log.csv"
+        rows = csv.DictReader(log.read_text().splitlines() if log.exists() else [])
+        return [row for row in rows if int(row["epoch"]) <= epoch]
 
-    def _evaluate_averaged(self, epoch: int) -> dict[str, float]:
-        before = (float(row["val_lagrangian"]) for row in self._rows_before(epoch))
-        best = min(before, default=math.inf)
-        variables = self.model.trainable_variables
-        own = _copies(variables)
-        self.model.optimizer.finalize_variable_values(variables)
+    def _evaluate_averaged(self, best: float) -> dict[str, float]:
+        """Scores of the averaged weights, which are saved if their cost is below `best`."""
+        own = deepcopy(self.model.get_weights())
+        self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
         # Under JAX each variable now is the average's buffer, and `evaluate` donates its buffers to
         # the compiled step, which would delete the average. So variables get copies.
-        _assign(variables, _copies(variables))
+        self.model.set_weights(deepcopy(self.model.get_weights()))
         scores = self.model.evaluate(self.validation, verbose=0, return_dict=True)
         if scores["lagrangian"] < best:
-            self.model.save_weights(self.weights_path)
-        _assign(variables, own)
+            self.model.save_weights(self.folder / "best.weights.h5")
+        self.model.set_weights(own)
         return scores
-
-
-def _copies(variables: Sequence[Any]) -> list[np.ndarray]:
-    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
-
-
-def _assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,8 +150,10 @@ class TrainingRun:
                 nothing is written.
         """
         model = self.new_model()
-        learn, judge = PhotographFolder(photographs), PhotographFolder(validation)
-        made_of = {**asdict(self), "photographs": learn.names, "validation": judge.names}
+        learn, judge = photographs_in(photographs), photographs_in(validation)
+        made_of = asdict(self)
+        for name, pictures in (("photographs", learn), ("validation", judge)):
+            made_of[name] = [picture.path.name for picture in pictures]
         check_same_run(folder, made_of)
         crops, judged = self.crops(learn), self.crops(judge, validation=True)
         folder.mkdir(parents=True, exist_ok=True)
@@ -190,26 +177,22 @@ class TrainingRun:
             block_dtype="mixed_bfloat16" if self.mixed else "float32",
             seed=self.seed,
         )
+        model.build()
         if self.start:
             load(self.start).to_model(model)
-        else:
-            model.build()
         return model
 
     def crops(self, images: Sequence[Photograph], *, validation: bool = False) -> Photographs:
         """Batches to train on, or plain ones, the same in every epoch, to evaluate on."""
-        if validation:
-            steps, batch = JUDGED
-            return Photographs(
-                images, size=self.size, batch=batch, steps=steps, augment=False, fixed=True
-            )
+        steps, batch = JUDGED if validation else (self.steps, self.batch)
         return Photographs(
             images,
             size=self.size,
-            batch=self.batch,
-            steps=self.steps,
-            augment="augmentation" not in self.without,
-            seed=self.seed,
+            batch=batch,
+            steps=steps,
+            augment=not validation and "augmentation" not in self.without,
+            seed=0 if validation else self.seed,
+            fixed=validation,
         )
 
     def fit(
@@ -240,10 +223,8 @@ class TrainingRun:
 
 def check_same_run(folder: Path, made_of: dict[str, Any]) -> None:
     """Raise `ValueError` if `folder` holds a run that is made of something else."""
-    record = folder / "run.json"
-    if not record.exists():
-        return
-    before, now = json.loads(record.read_bytes()), json.loads(json.dumps(made_of))
+    record, now = folder / "run.json", json.loads(json.dumps(made_of))
+    before = json.loads(record.read_bytes()) if record.exists() else now
     if changed := [name for name in now if now[name] != before.get(name)]:
         raise ValueError(
             f"{folder} holds a run with another {', '.join(changed)}. Train into another folder; "

@@ -6,21 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrdcae_lite.codec import Codec
-from mrdcae_lite.coding.entropy import (
-    BEYOND,
-    TABLES,
-    Tables,
-    integer_counts,
-    laplace_probabilities,
-    support,
-)
+from mrdcae_lite.coding import entropy
+from mrdcae_lite.coding.entropy import BEYOND, TABLES
 from mrdcae_lite.core.pixels import RGB
 from mrdcae_lite.core.tiling import Tiling
 from mrdcae_lite.runtime.encoder import analyse, coding_steps
 from mrdcae_lite.runtime.frozen import FrozenModel
 
-PSEUDO_COUNT = 200
-"""Observations that the Laplace formula counts as, beside those that were made."""
+PSEUDO_COUNT = 200  # observations that the Laplace formula counts as, beside those made
 
 
 def with_fitted_tables(
@@ -33,44 +26,39 @@ def with_fitted_tables(
         images: uint8 (height, width, 3) each, not of a test set.
         qualities: each image is encoded at each of them.
     """
-    counter = SymbolCounter()
+    histograms = np.zeros((TABLES, 2 * BEYOND + 1), np.int64)
     for image in images:
         tiling = Tiling(*image.shape[:2])
         for quality in qualities:
             latents = analyse(codec.model, image, quality, tiling.whole)
             for tile in tiling:
                 for step in coding_steps(codec.model, latents.crop(tile), quality):
-                    counter.add(step.symbols, step.indices)
-    old, tables = codec.model, fit_tables(counter.histograms)
+                    histograms += count_symbols(step.symbols, step.indices)
+    old, tables = codec.model, fit_tables(histograms)
     return Codec(FrozenModel(old.architecture, old.transform_weights, old.context_weights, tables))
 
 
-def fit_tables(histograms: NDArray[np.int64]) -> Tables:
+def count_symbols(symbols: NDArray[np.int32], indices: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """(64, 2049) times that each table meets each symbol; both arrays have the same shape.
+
+    Symbol 0 is in the middle column, all symbols beyond every support are in the outer ones.
+    """
+    columns = 2 * BEYOND + 1
+    cells = indices.astype(np.int64) * columns + np.clip(symbols, -BEYOND, BEYOND) + BEYOND
+    return np.bincount(cells.ravel(), minlength=TABLES * columns).reshape(TABLES, columns)
+
+
+def fit_tables(histograms: NDArray[np.int64]) -> entropy.Tables:
     """Tables that follow observed symbols where there are many, the Laplace formula elsewhere.
 
-    Args:
-        histograms: (64, 2049) times that each table met each symbol, centre at symbol 0, the
-            ends for all symbols beyond every support. Both signs are counted together, as the
-            distributions are symmetrical.
+    `histograms` are sums of `count_symbols`. Both signs are counted together, as the distributions
+    are symmetrical.
     """
     tables = []
     for index in range(TABLES):
-        seen, last = histograms[index] + histograms[index][::-1], support(index)
+        seen, last = histograms[index] + histograms[index][::-1], entropy.support(index)
         inside = seen[BEYOND - last : BEYOND + last + 1]
         observed = np.append(inside, seen.sum() - inside.sum()) / 2
-        tables.append(integer_counts(observed + PSEUDO_COUNT * laplace_probabilities(index)))
-    return Tables(tuple(tables))
-
-
-class SymbolCounter:
-    """Counts how often each table meets each symbol, for `fit_tables`."""
-
-    def __init__(self) -> None:
-        self.histograms = np.zeros((TABLES, 2 * BEYOND + 1), np.int64)
-
-    def add(self, symbols: NDArray[np.int32], indices: NDArray[np.uint8]) -> None:
-        """Count symbols. Both arrays have the same shape."""
-        column = np.clip(symbols, -BEYOND, BEYOND) + BEYOND
-        cell = indices.astype(np.int64) * self.histograms.shape[1] + column
-        counted = np.bincount(cell.ravel(), minlength=self.histograms.size)
-        self.histograms += counted.reshape(self.histograms.shape)
+        laplace = PSEUDO_COUNT * entropy.laplace_probabilities(index)
+        tables.append(entropy.integer_counts(observed + laplace))
+    return entropy.Tables(tuple(tables))

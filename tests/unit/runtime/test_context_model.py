@@ -165,7 +165,6 @@ def test_the_training_form_equals_the_run_time_form(quality, resolutions, rng):
 
     keras.utils.set_random_seed(quality)
     layer = ContextModel(16, resolutions)
-    layer.build()
     for variable in layer.trainable_variables:
         # Sixteenths, so that no bias depends on the order of its four additions; some weights
         # far beyond what fixed point can hold.

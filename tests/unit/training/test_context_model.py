@@ -30,7 +30,6 @@ def disturb(layer, rng):
 
 def test_indices_are_whole_numbers_of_tables(rng):
     layer = ContextModel(24)
-    layer.build()
     disturb(layer, rng)
     symbols = [np.rint(rng.normal(0, 0.5, shape)).astype(np.float32) for shape in SYMBOLS]
     seen = np.concatenate([index.ravel() for index in predicted(layer, symbols)])
@@ -55,7 +54,6 @@ def test_before_training_large_symbols_are_expected_beside_and_below_large_ones(
 def test_every_array_of_the_table_is_frozen_in_its_shape_and_comes_back(rng):
     """Kernels as they were frozen, curves up to their rounding at the 101 qualities."""
     layer, conditions = ContextModel(24), quality_features(np.arange(101))
-    layer.build()
     disturb(layer, rng)
     frozen = layer.freeze(conditions)
     table = Architecture(prior_width=24).context_arrays()
@@ -63,7 +61,6 @@ def test_every_array_of_the_table_is_frozen_in_its_shape_and_comes_back(rng):
         spec.name: (spec.shape, spec.dtype) for spec in table
     }
     twin = ContextModel(24)
-    twin.build()
     twin.load_frozen_weights(frozen, conditions)
     for name, array in twin.freeze(conditions).items():
         assert abs(array.astype(int) - frozen[name]).max() <= (array.dtype == np.int32), name

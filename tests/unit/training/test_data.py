@@ -6,7 +6,7 @@ import pytest
 
 from mrdcae_lite.core.pixels import normalise
 from mrdcae_lite.io.images import ImageError, read_image, write_image
-from mrdcae_lite.training.data import PhotographFolder, Photographs
+from mrdcae_lite.training.data import Photographs, photographs_in
 
 
 @pytest.fixture
@@ -86,32 +86,34 @@ def folder(tmp_path, photographs):
 
 
 def test_crops_from_files_are_those_from_arrays(folder, photographs):
-    files = Photographs(PhotographFolder(folder), size=32, batch=3)
+    files = Photographs(photographs_in(folder), size=32, batch=3)
     arrays = Photographs(photographs, size=32, batch=3)
     for index in range(4):
         np.testing.assert_array_equal(files[index], arrays[index])
 
 
-def test_only_so_many_photographs_are_in_memory(folder, photographs, monkeypatch):
+@pytest.mark.parametrize(
+    ("fitting", "decoded"),
+    [(0.5, ["0.png", "1.png", "0.png"]), (1, ["0.png", "1.png", "0.png"]), (2, ["0.png", "1.png"])],
+)
+def test_only_so_many_photographs_are_in_memory(fitting, decoded, folder, photographs, monkeypatch):
     read = []
     monkeypatch.setattr(
         "mrdcae_lite.training.data.read_image",
         lambda path: read.append(path.name) or read_image(path),
     )
-    one = max(image.nbytes for image in photographs)
-    files = PhotographFolder(folder, cache_bytes=one)
+    largest = max(image.nbytes for image in photographs)
+    files = photographs_in(folder, cache_bytes=int(fitting * largest))
     assert read == ["0.png", "1.png"]
-    assert files.cached_bytes == 0
     for number in (0, 0, 1, 1, 0):
         np.testing.assert_array_equal(files[number][:9, 3:], photographs[number][:9, 3:])
-        assert files.cached_bytes <= one
-    assert read[2:] == ["0.png", "1.png", "0.png"]
+    assert read[2:] == decoded
 
 
 def test_a_folder_without_pictures_or_with_a_damaged_one_is_refused_at_once(folder, tmp_path):
     (folder / "2.png").write_bytes((folder / "0.png").read_bytes()[:900])
     with pytest.raises(ImageError, match="2.png"):
-        PhotographFolder(folder)
+        photographs_in(folder)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="no picture in .*empty. Give a folder of photographs"):
-        PhotographFolder(tmp_path / "empty")
+        photographs_in(tmp_path / "empty")

@@ -413,15 +413,11 @@ def test_a_model_is_frozen_with_tables_fitted_to_the_photographs(tiny_model, rng
 )
 def test_tables_are_fitted_to_a_piece_of_each_of_some_photographs(sides, expected, monkeypatch):
     seen = []
-
-    class Spy:
-        @classmethod
-        def from_model(cls, model):
-            return cls()
-
-        def with_fitted_tables(self, pieces):
-            seen.extend(piece.shape for piece in pieces)
-
-    monkeypatch.setattr(training, "Codec", Spy)
+    monkeypatch.setattr(training.Codec, "from_model", lambda model: model)
+    monkeypatch.setattr(
+        training,
+        "with_fitted_tables",
+        lambda codec, pieces: seen.extend(piece.shape for piece in pieces),
+    )
     training.freeze(None, [np.zeros((side, side + 9, 3), np.uint8) for side in sides])
     assert seen == [(side, side, 3) for side in expected]
