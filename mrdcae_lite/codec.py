@@ -87,7 +87,8 @@ class Codec:
                 those that attention gives.
             rdoq: rate-distortion-optimised quantisation; without it files take about half a per
                 cent more at equal PSNR.
-            metadata: transparency, colour profile and camera data to be kept with it.
+            metadata: transparency, colour profile and camera data to be kept with it;
+                `coding.metadata.read_metadata` gets them back.
 
         Raises:
             TypeError: if the image is no array of uint8.
@@ -173,7 +174,7 @@ class Codec:
                 higher levels need not be there.
             region: (y, x, height, width) in pixels: decode only this part, from the tiles it
                 touches and their neighbours. Equal to the same part of the whole image.
-            deblock: correct the pixels at block edges; without, to see what it does.
+            deblock: correct the pixels at block edges; False leaves the blocking visible.
 
         Raises:
             BitstreamError: if the bytes are damaged or were made with another model.

@@ -12,7 +12,7 @@ All numbers are little-endian; `varint` is a base-128 number, low group first, a
     checksum   4 bytes   CRC-32 of everything above
     sections             metadata, routing map, low, medium, high
 
-Every prefix that ends after a level section is a picture.
+Every prefix that ends after a level section is a picture, if decoded with that `level`.
 """
 
 import struct

@@ -1,12 +1,12 @@
 """Integer coding tables and the range coder.
 
-Life cycle: `laplace_tables` gives 64 tables from a formula; `fit_tables` sharpens them with the
+Life cycle: `laplace_tables` gives 64 tables from a formula; `training.tables` fits them to the
 symbols a trained model really produces; the counts travel with the weights, as integers, and
 both sides code with them. Nothing here depends on floating-point networks: a symbol's table is
 an integer, its probability a ratio of integers.
 
 A table covers the symbols -s ... s, its support, and an escape. A symbol beyond the support is
-coded as the escape followed by its sign and its distance, with 17 plain bits.
+coded as the escape followed by its sign and its distance, with 17 plain bits (16 would do).
 """
 
 import math
@@ -135,7 +135,7 @@ class SymbolEncoder:
         self._coder = RangeEncoder()
 
     def write(self, symbols: NDArray[np.int32], indices: NDArray[np.uint8]) -> None:
-        """Append symbols. Both arrays have the same shape."""
+        """Append symbols, table by table, distances of escapes after each; arrays of one shape."""
         order = np.argsort(indices.ravel(), kind="stable")
         ordered = symbols.ravel()[order]
         for index, part in _runs(indices.ravel()[order], ordered):

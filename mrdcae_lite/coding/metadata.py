@@ -1,7 +1,7 @@
 """Metadata of a picture: transparency, colour profile, camera data.
 
 They travel in a section of their own, in chunks: a letter, the payload's length as a varint, and
-the payload, compressed with Deflate (RFC 1950):
+the payload, compressed with zlib (RFC 1950):
 
     A   transparency: one byte a pixel, each row as its difference to the row above modulo 256
     I   ICC profile

@@ -24,8 +24,8 @@ class ArraySpec(NamedTuple):
     Attributes:
         name: in the codec file, below `transforms/` or `prior/`.
         shape: in the codec file.
-        uses: multiplications with each of its numbers in decoding, per pixel.
-        places: binary places it is rounded to, if it holds fixed-point integers; else None.
+        uses: multiply-accumulates with each of its numbers in decoding, per pixel.
+        places: fractional bits, if it holds fixed-point integers; else None.
         per_quality: it has one row a quality, along its last axis but one; training has four, for
             the features of the quality.
     """
@@ -98,19 +98,15 @@ class Architecture:
         """The levels, coarse to fine: the public level n is at index n - 1."""
         return pyramid.levels(self.resolutions)
 
-    def level_of_stage(self, stage: int) -> int:
-        """Index of the level on whose grid the output of a transform stage lies."""
-        return self.resolutions - 1 - stage
-
     @property
     def encoder_halo(self) -> int:
-        """Radius in patches of the receptive field of latents and saliency scores."""
+        """Patches around a place that cover the receptive field of latents and scores."""
         pixels = self.encoder_blocks * 8 * ((1 << self.resolutions) - 1)
         return max(-(-pixels // PATCH), 3 if self.attention else 0)
 
     @property
     def decoder_halo(self) -> int:
-        """Radius in patches of the receptive field of decoded pixels."""
+        """Patches around a place that cover the receptive field of its pixels."""
         pixels = (self.correction_halos()[0] + 1) * self.levels[0].stride
         return -(-pixels // PATCH)
 
@@ -121,7 +117,7 @@ class Architecture:
         4 cells at each level of the shipped `lite`, which makes 5 patches in `decoder_halo`.
         """
         halos: list[int] = []
-        needed = self.resolutions  # deblocking: 7 pixels across and 1 along each kind of edge
+        needed = self.resolutions  # deblocking: less than a cell of 8 for each kind of edge
         for _ in range(self.resolutions):
             halos.insert(0, needed + self.blocks - 1)
             needed = -(-(needed + self.blocks) // 2)

@@ -160,7 +160,7 @@ def contrast_gain(coarser: Sequence[Any], step: Any, xp: ModuleType = np) -> Any
 
     Returns (..., height, width, 1) on the grid of the level.
     """
-    grid, cell = coarser[0], PATCH
+    grid, cell = coarser[0], PATCH  # pixels that a cell covers: 32, 16 and, at the end, 8
     for number in range(len(coarser)):
         if number > 0:
             grid = xp.concatenate([grid, coarser[number]], axis=-1)

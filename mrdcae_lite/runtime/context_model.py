@@ -14,8 +14,8 @@ Encoder and decoder must get the same tables on any machine, so nothing here is 
 13,935,456 at most).
 float32 holds such numbers exactly, so an ordinary matrix product gives the integer result, whatever
 the order of its additions, the number of threads or the processor. A state that such a sum is added
-to is clipped to 2**22 at once, far below where it could be rounded; biases, at most 2**18, need no
-clip. `training.context_model` is the same network in the form that trains.
+to is clipped to 2**22 at once, and what the addition could round is clipped anyway; biases, at most
+2**18, need no clip. `training.context_model` is the same network in the form that trains.
 
 Units: state 2**-12, activations 2**-4, update weights 2**-8, head weights 2**-7. What is predicted
 is a quarter of the table index.
@@ -131,11 +131,11 @@ class IntegerContextModel:
 
     def _indices(self, name: str, phase: int, state: Exact, quality: int) -> NDArray[np.uint8]:
         """uint8 (sites, channels) from the state (sites, width): a network of one hidden layer."""
-        hidden = _activation(state, 8) @ self._weights[f"{name}_hidden"]  # 2**-12 to 2**-4, 2**-11
+        hidden = _activation(state, 8) @ self._weights[f"{name}_hidden"]  # 2**-4 * 2**-7
         hidden = _activation(hidden + self._curve(f"{name}_hidden_bias", quality, phase), 7)
-        index = hidden @ self._weights[f"{name}_index"]  # 2**-11 of a quarter of the index
+        index = hidden @ self._weights[f"{name}_index"]  # 2**-11, a quarter of the index
         index += self._curve(f"{name}_index_bias", quality)
-        return np.clip(_shift(index, 9), 0, TABLES - 1).astype(np.uint8)  # 2**-2: the index
+        return np.clip(_shift(index, 9), 0, TABLES - 1).astype(np.uint8)  # times 4
 
     def _update(
         self, name: str, phase: int, state: Exact, sites: Sites, symbols: NDArray[np.int32]

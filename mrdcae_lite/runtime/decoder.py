@@ -57,7 +57,7 @@ class Decoder:
         self.tiling = Tiling(self.header.height, self.header.width)
         tiles = list(self.tiling)
         named = zip(sections, bitstream.LEVEL_SECTIONS, strict=False)
-        # A size that is not true ends here, as the streams are too few, before it costs anything.
+        # With several tiles a false size fails here, before memory is taken.
         parts = [bitstream.split_streams(s, len(tiles), f"{name} section") for s, name in named]
         self._streams = dict(zip(tiles, zip(*parts, strict=True), strict=True))
         routing = read_routing(packed_map, self.tiling.shape)
@@ -86,7 +86,7 @@ class Decoder:
         return result
 
     def restore(self, tile: Box, *, deblock: bool = True) -> NDArray[np.float32]:
-        """Pixels of a tile in [0, 1], float32 (height, width, 3), from its symbols and a halo."""
+        """Pixels of a tile in [0, 1] (not clipped), float32 (height, width, 3)."""
         transforms, architecture = self.model.transforms, self.model.architecture
         wide = self.tiling.with_halo(tile, architecture.decoder_halo)
         inner = tile.relative_to(wide)
@@ -151,8 +151,9 @@ class Decoder:
     def _check_region(self, region: Region | None) -> Box:
         """The box of a region in pixels."""
         height, width = self.header.height, self.header.width
+        wanted = (0, 0, height, width) if region is None else region
         try:
-            y, x, rows, columns = map(operator.index, region or (0, 0, height, width))
+            y, x, rows, columns = map(operator.index, wanted)
             fits = 0 <= y < y + rows <= height and 0 <= x < x + columns <= width
         except (TypeError, ValueError):
             fits = False

@@ -26,10 +26,11 @@ Router = Callable[[NDArray[np.uint8], Box], NDArray[np.uint8]]
 
 @dataclass(frozen=True, eq=False)
 class Latents:
-    """An analysed image: its levels in quantisation steps, and what attention says.
+    """An analysed image: its levels before the contrast gain, and what attention says.
 
     Attributes:
-        levels: float32, coarse to fine: (h/32, w/32, 192), (h/16, w/16, 144), (h/8, w/8, 144).
+        levels: float32 in steps of their channels, coarse to fine; with three of them (h/32, w/32,
+            192), (h/16, w/16, 144) and (h/8, w/8, 144).
         scores: float32 (h/32, w/32) saliency in [0, 1].
         routing: uint8 (h/32, w/32), the level 1, 2 or 3 of each patch.
     """
@@ -129,7 +130,7 @@ def coding_steps(
             error_weights = weights[step.level][step.channels]
             step.symbols = _rdoq(model.tables, y, step.symbols, step.indices, error_weights)
         symbols[step.level][step.where] = step.symbols
-        yield step  # then the context model goes on with these symbols
+        yield step  # resumed, the context model reads step.symbols and goes on
 
 
 def _rdoq(
@@ -141,9 +142,9 @@ def _rdoq(
 ) -> NDArray[np.int32]:
     """Rate-distortion-optimised quantisation (Karczewicz et al., 2008) of one coding step.
 
-    Each symbol goes one towards zero where that lowers D + lambda R. D is the squared error in the
-    picture in quantisation steps, times the squared contrast gain: beside strong contrast an error
-    counts less, as in rounding. What the choice does to the symbols after it is left out.
+    Each symbol goes one towards zero where that lowers D + lambda R. D is about the squared error
+    in the picture in quantisation steps, times the squared contrast gain: beside strong contrast an
+    error counts less. What the choice does to the symbols after it is left out.
     """
     some = np.nonzero(symbols)  # few of them
     y, larger, tables_of = y[some], symbols[some], indices[some]

@@ -6,7 +6,7 @@ into the weights once a picture, and a residual block computes its correction on
 that need it: medium and high cost nothing where attention switched them off.
 
 Stages of the transform count from fine to coarse (stage 0 works on pixels), levels from coarse to
-fine; `Architecture.level_of_stage` brings the two together.
+fine.
 """
 
 from collections.abc import Mapping
@@ -55,7 +55,7 @@ class Transforms:
         return QualityWeights(self.architecture, self._weights, quality)
 
     def analyse(self, image: Grid, quality: int) -> tuple[list[Grid], Grid | None]:
-        """Latents of all levels in quantisation steps, coarse to fine, and attention logits.
+        """Latents of all levels in steps of their channels, coarse to fine, and attention logits.
 
         Args:
             image: (height, width, 3) in [0, 1], sides multiples of 32.
@@ -69,7 +69,7 @@ class Transforms:
         logits = self._attend(grid, at) if self.architecture.attention else None
         details: list[Grid] = []
         for stage, kernel in enumerate([*self._forward[1:], None]):
-            everywhere = np.ones(grid.shape[:2], bool)
+            everywhere = np.ones(grid.shape[:2], bool)  # the shipped `lite` has no blocks here
             _correct(grid, everywhere, at.blocks["analysis", stage])
             if kernel is not None:  # the level's channels stay, the others go on
                 details.insert(0, grid[..., pyramid.CARRIED :])  # (h, w, 144)
@@ -132,7 +132,8 @@ class Transforms:
         """Squared synthesis gain of each channel, one array (channels,) a level.
 
         It is the squared error in the picture, in quantisation steps, that an error of one in a
-        symbol causes where the contrast gain is one.
+        symbol causes where the contrast gain is one. Gains and inverse gains are trained apart, so
+        one is not the reciprocal of the other.
         """
         return [gain**2 for gain in self.weights_at(quality).inverse_gains]
 
@@ -142,7 +143,7 @@ class Transforms:
         Args:
             symbols: of all levels, coarse to fine, zero where switched off.
             masks: (height/stride, width/stride) of each level: where it is on. Elsewhere the
-                blocks of its grid are not computed.
+                residual blocks of its grid are not computed.
             quality: 0 to 100.
         """
         at = self.weights_at(quality)
@@ -151,8 +152,7 @@ class Transforms:
             gain = self.contrast_gain(levels, quality)
             levels.append(self.dequantise(k, number, gain, quality))
         grid = levels[0].copy()  # blocks change it in place
-        for stage in reversed(range(self.architecture.resolutions)):
-            level = self.architecture.level_of_stage(stage)
+        for level, stage in enumerate(reversed(range(self.architecture.resolutions))):
             _correct(grid, masks[level], at.blocks["synthesis", stage])
             if stage > 0:
                 carried = depth_to_space(grid @ self._backward[stage], 2)  # (2h, 2w, 48)
@@ -177,7 +177,7 @@ class Transforms:
         """Correct the pixels above and below the edges between rows of blocks, in place.
 
         Every column of an edge sees four pixels on either side, and those of its two neighbours.
-        They are shown by their distance from the edge's mean in quarter steps, on a log scale.
+        The input is their difference from the edge's mean in quarter steps, on a log scale.
         """
         weights, taps = self._weights, pyramid.DEBLOCKING_TAPS
         values = 6 * taps  # three colours on both sides
@@ -285,7 +285,8 @@ def _correct(grid: Grid, mask: Mask, blocks: list[_Block]) -> None:
     """Add the corrections of residual blocks to `grid` where `mask` is set, in place."""
     if not blocks or not mask.any():
         return
-    sites, visible = Sites.of(mask), np.nonzero(_dilated(mask))  # a 3 x 3 kernel sees one further
+    sites = Sites.of(mask)  # as a list of cells; their order does not matter here
+    visible = np.nonzero(_dilated(mask))  # a 3 x 3 kernel sees one cell further
     columns = grid.shape[1] + 2
     flat = (visible[0] + 1) * columns + visible[1] + 1  # positions in a grid with a border of one
     neighbours = sites.neighbours(ALL_TAPS, slice(None))  # (sites, 9)

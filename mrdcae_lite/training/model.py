@@ -44,9 +44,10 @@ class MRDCAE(keras.Model):
 
         L = sqrt(q) * (bits + E / (0.14 q**2)),
 
-    with the distortion E of `losses.Distortion`, in squared units of the image. `fit` minimises L
-    plus three terms whose gradients reach what L's do not: the bits with noise in place of rounding
-    (the transforms), the routing loss (attention), and the range penalty (the context model).
+    up to a constant, with the distortion E of `losses.Distortion`, in squared units of the image.
+    `fit` minimises L plus three terms whose gradients reach what L's do not: the bits with noise in
+    place of rounding (the transforms), the routing loss (attention), and the range penalty (the
+    context model).
 
     Args:
         width, blocks, prior_width, resolutions, attention, encoder_blocks: see `Architecture`.
