@@ -87,8 +87,7 @@ class Codec:
                 those that attention gives.
             rdoq: rate-distortion-optimised quantisation; without it files take about half a per
                 cent more at equal PSNR.
-            metadata: transparency, colour profile and camera data to be kept with it;
-                `coding.metadata.read_metadata` gets them back.
+            metadata: what to keep beside the colours; `metadata.read_metadata` gets it back.
 
         Raises:
             TypeError: if the image is no array of uint8.
