@@ -1,0 +1,1 @@
+"""The course: archives from masters, leaks, grading, leaderboard."""

@@ -1,0 +1,1 @@
+"""The experiments: running, collecting and comparing them, and what they measure with."""

@@ -1,0 +1,1 @@
+"""From chapters to pages: execution, staging, Sphinx, ledger, drawings, slides."""
