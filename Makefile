@@ -45,7 +45,7 @@ lint: $(INSTALLED) ## check style, format, types and the direction of imports
 	$(VENV)/bin/lint-imports
 
 check: lint ## check style, types and the package's own tests, in two minutes
-	$(PY) -m pytest --numprocesses $(JOBS) tests/unit
+	$(PY) -m pytest --numprocesses $(JOBS) -m "not slow" tests/unit
 
 book: $(INSTALLED) ## run the chapters that changed and build the book into _build/html
 	$(PY) -m book.course.assignments

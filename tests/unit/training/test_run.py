@@ -238,6 +238,7 @@ print(json.dumps({"backend": keras.backend.backend(), "ids": ids}))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backend", "without"),
     [("tensorflow", ["resolutions"]), ("jax", [])],
