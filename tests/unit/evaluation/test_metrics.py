@@ -50,14 +50,6 @@ def halved(x):
     return x.reshape(x.shape[0] // 2, 2, x.shape[1] // 2, 2).mean(axis=(1, 3))
 
 
-def test_mse_of_a_constant_difference_is_its_square():
-    assert mse(np.full((4, 5, 3), 10, np.uint8), np.full((4, 5, 3), 13, np.uint8)) == 9
-
-
-def test_unsigned_pictures_do_not_wrap_around():
-    assert mse(np.zeros((2, 2), np.uint8), np.full((2, 2), 255, np.uint8)) == 65025
-
-
 def test_psnr_equals_scikit_image(photograph, noisy):
     expected = peak_signal_noise_ratio(photograph, noisy, data_range=255)
     assert psnr(photograph, noisy, data_range=255) == pytest.approx(expected, abs=1e-12)
