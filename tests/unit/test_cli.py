@@ -44,7 +44,6 @@ def folder(tmp_path, monkeypatch, image, data, foreign):
     Path("flipped.mrdc").write_bytes(data[:-5] + bytes([data[-5] ^ 8]) + data[-4:])
     Path("foreign.mrdc").write_bytes(foreign)
     Path("empty.mrdc").touch()
-    Path("empty.png").touch()
     Path("text.txt").write_text("Once upon a time")
     Path("damaged.keras-codec").write_bytes(b"PK" + bytes(100))
     Path("folder").mkdir()

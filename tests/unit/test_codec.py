@@ -75,14 +75,13 @@ def test_a_symbol_off_by_one_costs_the_distortion_weight_of_its_channel(tiny_cod
 
 
 def test_rdoq_only_moves_symbols_one_step_towards_zero(tiny_codec, image):
-    plain, _, _ = tiny_codec.read_symbols(tiny_codec.compress(image, 10, rdoq=False))
-    cheap, _, _ = tiny_codec.read_symbols(tiny_codec.compress(image, 10))
+    larger, smaller = (tiny_codec.compress(image, 10, rdoq=rdoq) for rdoq in (False, True))
+    plain, cheap = (tiny_codec.read_symbols(data)[0] for data in (larger, smaller))
     moved = [p - c for p, c in zip(plain, cheap, strict=True)]
     steps = [step * np.sign(before) for before, step in zip(plain, moved, strict=True)]
     assert all(set(np.unique(step)) <= {0, 1} for step in steps)
     assert any(step.any() for step in steps)
-    smaller, larger = (len(tiny_codec.compress(image, 10, rdoq=r)) for r in (True, False))
-    assert smaller < larger
+    assert len(smaller) < len(larger)
 
 
 def synthesis(model, codec, data):

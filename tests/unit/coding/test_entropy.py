@@ -89,23 +89,13 @@ def test_tables_must_be_64():
         Tables(LAPLACE.counts[:-1])
 
 
-def zero_count(counts):
-    return np.concatenate([[0, counts[0] + counts[1]], counts[2:]]).astype(np.uint16)
-
-
-def wrong_sum(counts):
-    return counts + np.uint16(1)
-
-
-def missing_symbol(counts):
-    return np.append(counts[0] + counts[1], counts[2:]).astype(np.uint16)
-
-
-@pytest.mark.parametrize("damage", [zero_count, wrong_sum, missing_symbol])
-def test_a_table_that_does_not_add_up_is_refused(damage):
-    counts = (*LAPLACE.counts[:5], damage(LAPLACE.counts[5]), *LAPLACE.counts[6:])
-    with pytest.raises(ValueError, match="coding table 5 must hold"):
-        Tables(counts)
+def test_a_table_that_does_not_add_up_is_refused():
+    first, second, *rest = LAPLACE.counts[5]
+    no_count, no_symbol = (0, first + second, *rest), (first + second, *rest)
+    for damaged in (no_count, no_symbol, LAPLACE.counts[5] + 1):
+        counts = (*LAPLACE.counts[:5], np.array(damaged, np.uint16), *LAPLACE.counts[6:])
+        with pytest.raises(ValueError, match="coding table 5 must hold"):
+            Tables(counts)
 
 
 # --- the range coder

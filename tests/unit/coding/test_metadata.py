@@ -59,10 +59,6 @@ def test_a_file_tells_its_metadata_without_a_codec(rng):
             read_metadata(start[:place])
 
 
-def test_a_file_without_metadata_has_none():
-    assert read_metadata(file_with(b"", 5, 7)) == NO_METADATA
-
-
 @pytest.mark.parametrize("name", ["icc", "exif"])
 def test_enormous_profiles_and_camera_data_are_not_packed(name):
     with pytest.raises(ValueError, match="may have 16,777,216 bytes. Received: 16,777,217"):

@@ -13,12 +13,6 @@ def to_blocks(grid, size):
     return blocks.reshape(rows, columns, -1)
 
 
-def from_blocks(blocks, size):
-    rows, columns, numbers = blocks.shape
-    grid = blocks.reshape(rows, columns, size, size, -1).swapaxes(1, 2)
-    return grid.reshape(rows * size, columns * size, numbers // size**2)
-
-
 def analyse(patch):
     """Low, medium and high level of a 32 x 32 x 3 patch."""
     eighth = to_blocks(patch, 8) @ pyramid.pixel_basis().T
@@ -26,14 +20,6 @@ def analyse(patch):
     sixteenth = to_blocks(eighth[..., :CARRIED], 2) @ half
     low = to_blocks(sixteenth[..., :CARRIED], 2) @ pyramid.merge_basis(coarsest=True).T
     return low, sixteenth[..., CARRIED:], eighth[..., CARRIED:]
-
-
-def synthesise(low, medium, high):
-    carried = from_blocks(low @ pyramid.merge_basis(coarsest=True), 2)
-    sixteenth = np.concatenate([carried, medium], axis=-1)
-    carried = from_blocks(sixteenth @ pyramid.merge_basis(coarsest=False), 2)
-    eighth = np.concatenate([carried, high], axis=-1)
-    return from_blocks(eighth @ pyramid.pixel_basis(), 8)
 
 
 @pytest.mark.parametrize("size", [1, 2, 4, 8])
@@ -72,11 +58,6 @@ def test_a_merge_transforms_the_picture_that_four_neighbours_make(coarsest, rng)
     for step in (1, 2):
         merged = pyramid.basis(step, coarsest=coarsest) @ neighbours.ravel()
         np.testing.assert_allclose(merged, expected, atol=1e-12)
-
-
-def test_a_patch_comes_back_from_its_three_levels(rng):
-    patch = rng.random((PATCH, PATCH, 3))
-    np.testing.assert_allclose(synthesise(*analyse(patch)), patch, atol=1e-12)
 
 
 @pytest.mark.parametrize("amplitude", [0.0, 0.02, 0.2])

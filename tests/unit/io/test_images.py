@@ -230,15 +230,12 @@ def test_camera_data_are_kept_only_if_asked_for(ending, orientation, tmp_path):
     assert exif.get_ifd(ExifTags.IFD.GPSInfo) == {ExifTags.GPS.GPSLatitudeRef: "N"}
 
 
-@pytest.mark.parametrize("ending", ["png", "jpg", "bmp"])
-def test_a_picture_without_camera_data_has_none_to_keep(ending, tmp_path):
-    Image.new("RGB", (8, 4)).save(tmp_path / f"picture.{ending}")
-    assert read_picture(tmp_path / f"picture.{ending}", keep_exif=True).metadata == NO_METADATA
-
-
-def test_camera_data_with_an_orientation_only_are_nothing(tmp_path):
+@pytest.mark.parametrize("tags", [{}, {ExifTags.Base.Orientation: 3}])
+def test_a_picture_without_camera_data_or_with_an_orientation_alone_has_none_to_keep(
+    tags, tmp_path
+):
     exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = 3
+    exif.update(tags)
     Image.new("RGB", (8, 4)).save(tmp_path / "picture.png", exif=exif)
     assert read_picture(tmp_path / "picture.png", keep_exif=True).metadata == NO_METADATA
 

@@ -15,7 +15,6 @@ TWINS = {
     "no attention": {"attention": False},
     "one resolution": {"resolutions": 1},
 }
-TINY = {"width": 8, "blocks": 1, "prior_width": 16}
 
 
 def transforms_of(model):
