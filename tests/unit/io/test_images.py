@@ -299,6 +299,15 @@ def test_a_picture_with_transparency_is_read_back_to_the_last_bit(glass, ending,
     np.testing.assert_array_equal(kept, alpha)
 
 
+@pytest.mark.parametrize("ending", ["png", "tif", "webp"])
+def test_colours_that_nobody_sees_are_written_too(ending, tmp_path, photograph):
+    alpha = np.zeros(photograph.shape[:2], np.uint8)
+    write_image(tmp_path / f"glass.{ending}", photograph, Metadata(alpha))
+    restored, metadata = read_picture(tmp_path / f"glass.{ending}")
+    np.testing.assert_array_equal(restored, photograph)
+    np.testing.assert_array_equal(metadata.alpha, alpha)
+
+
 @pytest.mark.parametrize("ending", ["bmp", "ppm", "BMP"])
 def test_transparency_is_refused_where_there_is_no_place_for_it(ending, tmp_path, photograph):
     alpha = np.full(photograph.shape[:2], 7, np.uint8)
