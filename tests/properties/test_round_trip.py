@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mrdcae_lite as mr
+from mrdcae_lite.coding import bitstream
 from mrdcae_lite.core.pyramid import level_masks
 from mrdcae_lite.core.rate_distortion import ROUNDING_OFFSET
 from mrdcae_lite.evaluation import inspection
@@ -38,11 +39,13 @@ def test_any_picture_comes_back_as_the_encoder_meant_it(tiny_codec, picture, qua
     symbols, routing, header = tiny_codec.read_symbols(data)
     assert (header.height, header.width, 3) == picture.shape
     latents = tiny_codec.analyse(picture, quality)
+    np.testing.assert_array_equal(routing, latents.routing)
     gains = inspection.contrast_gains(tiny_codec.model, symbols, quality)
     parts = zip(symbols, latents.levels, gains, level_masks(routing), strict=True)
     for found, y, gain, mask in parts:
         expected = np.trunc(y * gain + np.copysign(ROUNDING_OFFSET, y)) * mask[..., None]
         np.testing.assert_array_equal(found, expected)
+        assert found.dtype == np.int16
     restored = tiny_codec.decompress(data)
     assert restored.shape == picture.shape
     assert restored.dtype == np.uint8
@@ -54,6 +57,7 @@ def test_any_picture_comes_back_as_the_encoder_meant_it(tiny_codec, picture, qua
 def test_the_start_of_a_file_is_a_picture(tiny_codec, picture, quality, level):
     data = tiny_codec.compress(picture, quality)
     start = data[: len(data) - sum(mr.info(data).lengths[level + 2 :])]
+    assert bitstream.up_to_level(data, level) == start
     restored = tiny_codec.decompress(start, level=level)
     assert restored.shape == picture.shape
     np.testing.assert_array_equal(restored, tiny_codec.decompress(data, level=level))

@@ -44,7 +44,6 @@ def folder(tmp_path, monkeypatch, image, data, foreign):
     Path("flipped.mrdc").write_bytes(data[:-5] + bytes([data[-5] ^ 8]) + data[-4:])
     Path("foreign.mrdc").write_bytes(foreign)
     Path("empty.mrdc").touch()
-    Path("empty.png").touch()
     Path("text.txt").write_text("Once upon a time")
     Path("damaged.keras-codec").write_bytes(b"PK" + bytes(100))
     Path("folder").mkdir()
@@ -143,14 +142,6 @@ def test_transparency_and_profile_come_back_and_camera_data_if_asked_for(folder,
         assert (kept.icc, kept.exif) == (profile, camera_data)
 
 
-def test_a_grey_picture_stays_one(folder, image):
-    Image.fromarray(image[..., 0]).save("grey.png")
-    assert main(["compress", "grey.png"]) == 0
-    assert main(["decompress", "grey.mrdc", "back.png"]) == 0
-    with Image.open("back.png") as file:
-        assert file.mode == "L"
-
-
 def test_a_folder_is_compressed_and_decompressed(album, capsys, tiny_codec, image):
     Path("album/bad.png").unlink()
     assert main(["compress", "album", "--to", "small", "--quality", "20"]) == 0
@@ -174,6 +165,12 @@ def test_a_bad_file_in_a_folder_has_its_line_and_the_others_are_written(album, c
     assert err.count("\n") == 1
     assert out.endswith("\n1 failed, 2 written\n")
     assert sorted(everything_in(Path("small"))) == ["first.mrdc", "second.mrdc"]
+    Path("small/first.mrdc").write_bytes(Path("small/second.mrdc").read_bytes()[:-1])
+    assert main(["decompress", "small", "--to", "back"]) == 1
+    out, err = capsys.readouterr()
+    assert err.startswith("mrdcae: 1/2 small/first.mrdc: the high level section should end")
+    assert out.endswith("\n1 failed, 1 written\n")
+    assert sorted(everything_in(Path("back"))) == ["second.png"]
 
 
 def test_a_repeated_run_goes_on_and_force_begins_again(album, capsys):
@@ -261,19 +258,13 @@ BAD_INPUT = {
     "no command": ([], "the following arguments are required"),
     "unknown command": (["shrink", "photo.png"], "invalid choice: 'shrink'"),
     "no such picture": (["compress", "none.png"], "none.png: no such file or folder"),
-    "not a picture": (["compress", "text.txt"], "text.txt: expected a picture"),
-    "an empty picture": (["compress", "empty.png", "o.mrdc"], "empty.png: expected a picture"),
     "a folder as picture": (["compress", "folder", "o.mrdc"], "with --to FOLDER"),
     "quality 101": (["compress", "photo.png", "o.mrdc", "--quality", "101"], "quality=101"),
-    "quality -1": (["compress", "photo.png", "o.mrdc", "--quality=-1"], "quality=-1"),
     "quality half": (["compress", "photo.png", "o.mrdc", "--quality", "0.5"], "int value: '0.5'"),
     "two aims": (
         ["compress", "photo.png", "o.mrdc", "--quality", "5", "--target-bpp", "1"],
         "not allowed with argument",
     ),
-    "impossible rate": (["compress", "photo.png", "o.mrdc", "--target-bpp", "0.01"], "out of reac"),
-    "rate nan": (["compress", "photo.png", "o.mrdc", "--target-bpp", "nan"], "positive number"),
-    "impossible psnr": (["compress", "photo.png", "o.mrdc", "--target-psnr", "99"], "out of reach"),
     "unknown model": (["compress", "photo.png", "o.mrdc", "--model", "huge"], "one of: lite. Rec"),
     "damaged model": (
         ["compress", "photo.png", "o.mrdc", "--model", "damaged.keras-codec"],
@@ -283,12 +274,11 @@ BAD_INPUT = {
     "a file as folder": (["compress", "photo.png", "text.txt/o.mrdc"], "text.txt"),
     "a folder as output": (["compress", "photo.png", "folder"], "Received the folder folder"),
     "a folder and a name": (["compress", "folder", "o", "--to", "p"], "with --to FOLDER"),
-    "a folder to nowhere": (["decompress", "folder"], "with --to FOLDER"),
     "a file to a folder": (["compress", "photo.png", "--to", "o"], "--to goes with a folder"),
-    "no such folder": (["compress", "away", "--to", "o"], "away: no such file or folder"),
     "a folder of nothing": (["compress", "folder", "--to", "o"], "no file in folder ends in .png"),
     "names that clash": (["compress", "clash", "--to", "o"], "a.jpg and a.png.* Rename one"),
     "no processes": (["decompress", ".", "--to", "o", "--jobs", "0"], "a whole number from 1"),
+    "a folder in none": (["decompress", ".", "--to", "away/o"], "away/o: "),
     "a file to fill": (["decompress", ".", "--to", "text.txt"], "text.txt: File exists"),
     "a folder, no model": (["compress", ".", "--to", "o", "--model", "huge"], "one of: lite"),
     "a folder, quality": (["compress", ".", "--to", "o", "--quality", "-1"], "quality"),
@@ -304,7 +294,6 @@ BAD_INPUT = {
     "a picture to read": (["decompress", "photo.png", "o.png"], "Received: 89 50 4e 47"),
     "no such level": (["decompress", "photo.mrdc", "o.png", "--level", "4"], "invalid choice: "),
     "a lossy ending": (["decompress", "photo.mrdc", "o.jpg"], "o.jpg: expected an ending of"),
-    "a folder to fill": (["decompress", "photo.mrdc", "folder"], "Received the folder folder"),
     "info on a picture": (["info", "photo.png"], "expected a .mrdc file"),
     "info on nothing": (["info", "none.mrdc"], "none.mrdc: No such file"),
     "nothing to learn": (

@@ -1,8 +1,6 @@
-import copy
 import io
 import json
 import os
-import pickle
 
 import numpy as np
 import pytest
@@ -13,11 +11,10 @@ from mrdcae_lite.codec import Codec
 from mrdcae_lite.coding import bitstream
 from mrdcae_lite.coding.bitstream import BitstreamError
 from mrdcae_lite.coding.metadata import Metadata
-from mrdcae_lite.core import pyramid, tiling
+from mrdcae_lite.core import tiling
 from mrdcae_lite.core.architecture import Architecture
 from mrdcae_lite.core.pyramid import level_masks
 from mrdcae_lite.core.quality import quantisation_step
-from mrdcae_lite.core.rate_distortion import ROUNDING_OFFSET
 from mrdcae_lite.core.tiling import Tiling
 from mrdcae_lite.evaluation import inspection
 from mrdcae_lite.runtime import encoder
@@ -43,22 +40,6 @@ def other_codec(tiny_codec):
 
 
 # --- symbols
-
-
-def test_the_decoder_reads_the_rounded_latents_of_the_encoder(tiny_codec, image):
-    latents = tiny_codec.analyse(image, 60)
-    symbols, routing, header = tiny_codec.read_symbols(tiny_codec.compress(image, 60, rdoq=False))
-    assert set(np.unique(routing)) == {1, 2, 3}
-    np.testing.assert_array_equal(routing, latents.routing)
-    assert (header.height, header.width, header.quality) == (90, 125, 60)
-    gains = inspection.contrast_gains(tiny_codec.model, symbols, 60)
-    parts = zip(symbols, latents.levels, gains, level_masks(routing), strict=True)
-    for found, latent, gain, mask in parts:
-        y = latent * gain
-        expected = np.copysign(np.floor(abs(y) + ROUNDING_OFFSET), y) * mask[..., None]
-        np.testing.assert_array_equal(found, expected)
-        assert found.any()
-        assert found.dtype == np.int16
 
 
 def test_calm_places_are_quantised_more_finely_than_busy_ones(tiny_codec, rng):
@@ -94,14 +75,13 @@ def test_a_symbol_off_by_one_costs_the_distortion_weight_of_its_channel(tiny_cod
 
 
 def test_rdoq_only_moves_symbols_one_step_towards_zero(tiny_codec, image):
-    plain, _, _ = tiny_codec.read_symbols(tiny_codec.compress(image, 10, rdoq=False))
-    cheap, _, _ = tiny_codec.read_symbols(tiny_codec.compress(image, 10))
+    larger, smaller = (tiny_codec.compress(image, 10, rdoq=rdoq) for rdoq in (False, True))
+    plain, cheap = (tiny_codec.read_symbols(data)[0] for data in (larger, smaller))
     moved = [p - c for p, c in zip(plain, cheap, strict=True)]
     steps = [step * np.sign(before) for before, step in zip(plain, moved, strict=True)]
     assert all(set(np.unique(step)) <= {0, 1} for step in steps)
     assert any(step.any() for step in steps)
-    smaller, larger = (len(tiny_codec.compress(image, 10, rdoq=r)) for r in (True, False))
-    assert smaller < larger
+    assert len(smaller) < len(larger)
 
 
 def synthesis(model, codec, data):
@@ -161,10 +141,6 @@ def test_a_codec_of_one_resolution_has_the_same_picture_at_every_level(tiny_mode
         )
 
 
-def test_compressing_twice_gives_the_same_bytes(tiny_codec, image, data):
-    assert tiny_codec.compress(image, quality=60) == data
-
-
 def test_a_flat_picture_whose_patches_all_stay_low_comes_back(tiny_codec):
     image = np.full((70, 40, 3), 128, np.uint8)
     routing = np.ones((3, 2), np.uint8)
@@ -172,17 +148,6 @@ def test_a_flat_picture_whose_patches_all_stay_low_comes_back(tiny_codec):
     np.testing.assert_array_equal(tiny_codec.read_symbols(data)[1], routing)
     assert mr.info(data).lengths[3:] == (0, 0)
     np.testing.assert_array_equal(tiny_codec.decompress(data), tiny_codec.decompress(data, level=1))
-
-
-def test_routing_masks_are_nested_and_each_on_its_grid():
-    routing = np.array([[1, 2], [3, 1]], np.uint8)
-    low, medium, high = level_masks(routing)
-    assert low.all()
-    np.testing.assert_array_equal(medium, np.kron([[0, 1], [1, 0]], np.ones((2, 2))) > 0)
-    np.testing.assert_array_equal(high, np.kron([[0, 0], [1, 0]], np.ones((4, 4))) > 0)
-    (only,) = level_masks(routing, 1)
-    assert only.shape == (8, 8)
-    assert only.all()
 
 
 @pytest.mark.parametrize(("tile", "tiles"), [(1024, 1), (64, 4)])
@@ -203,18 +168,6 @@ def test_the_bits_of_the_symbols_add_up_to_the_file(tiny_codec, image, monkeypat
 
 
 # --- sizes and tiles
-
-
-def test_a_picture_of_several_tiles_comes_back(tiny_codec):
-    wide = np.concatenate([mr.sample("flowers")[:40], mr.sample("waves")[:40]], axis=1)[:, :1100]
-    symbols, routing, header = tiny_codec.read_symbols(tiny_codec.compress(wide, 40, rdoq=False))
-    latents = tiny_codec.analyse(wide, 40)
-    assert header.width > tiling.TILE
-    assert routing.shape == (2, 35)
-    gains = inspection.contrast_gains(tiny_codec.model, symbols, 40)
-    parts = zip(symbols, latents.levels, gains, level_masks(routing), strict=True)
-    for found, y, gain, mask in parts:
-        np.testing.assert_allclose(found, y * gain * mask[..., None], atol=1.0001 - ROUNDING_OFFSET)
 
 
 @pytest.fixture(scope="module")
@@ -284,20 +237,17 @@ def test_a_region_is_that_part_of_the_picture(tiny_codec, large, small_tiles, le
 def test_each_tile_is_decoded_at_most_once_and_only_where_it_is_needed(
     tiny_codec, large, small_tiles, monkeypatch
 ):
-    decoded = []
-    decode = Decoder.decode_tile
+    decoded, decode = [], Decoder.decode_tile
     monkeypatch.setattr(
         Decoder, "decode_tile", lambda self, tile: decoded.append(tile) or decode(self, tile)
     )
-    data = tiny_codec.compress(large, 40)
+    data, tiles = tiny_codec.compress(large, 40), Tiling(250, 315)
     tiny_codec.decompress(data)
-    assert sorted(decoded) == list(Tiling(250, 315))
+    assert sorted(decoded) == list(tiles)
     decoded.clear()
     tiny_codec.decompress(data, region=(0, 0, 9, 9))
-    tiles = Tiling(250, 315)
     wide = tiles.with_halo(next(iter(tiles)), tiny_codec.architecture.decoder_halo)
-    assert decoded == tiles.overlapping(wide)
-    assert len(decoded) < len(list(tiles))
+    assert decoded == tiles.overlapping(wide) != list(tiles)
 
 
 @pytest.mark.parametrize(
@@ -309,12 +259,6 @@ def test_a_region_must_lie_in_the_picture(tiny_codec, data, region):
         tiny_codec.decompress(data, region=region)
 
 
-def test_bits_per_pixel_are_those_of_the_file(image, data):
-    assert mr.bits_per_pixel(data, image.shape) == 8 * len(data) / (90 * 125)
-    header = mr.info(data)
-    assert 0 < len(data) - sum(header.lengths) < 60
-
-
 @pytest.mark.parametrize("shape", [(1, 65536, 3), (65536, 1, 3)])
 def test_a_picture_too_large_for_the_format_is_refused_when_it_is_written(tiny_codec, shape):
     with pytest.raises(ValueError, match="at most 65535 pixels a side"):
@@ -324,18 +268,11 @@ def test_a_picture_too_large_for_the_format_is_refused_when_it_is_written(tiny_c
 # --- levels
 
 
-def test_every_level_needs_no_more_than_its_bytes_and_adds_quality(tiny_codec, image, data):
-    lengths = mr.info(data).lengths
-    assert min(lengths[1:]) > 0
-    scores = []
-    for level in (1, 2, 3):
-        start = data[: len(data) - sum(lengths[level + 2 :])]
-        restored = tiny_codec.decompress(start, level=level)
-        np.testing.assert_array_equal(restored, tiny_codec.decompress(data, level=level))
-        scores.append(mr.psnr(image, restored, data_range=255))
-        with pytest.raises(BitstreamError, match="was cut off"):
-            tiny_codec.decompress(start[:-1], level=level)
-    assert scores == sorted(scores)
+def test_every_level_adds_quality(tiny_codec, image, data):
+    assert min(mr.info(data).lengths[1:]) > 0
+    pictures = [tiny_codec.decompress(data, level=level) for level in (1, 2, 3)]
+    scores = [mr.psnr(image, picture, data_range=255) for picture in pictures]
+    assert scores == sorted(set(scores))
 
 
 def test_a_lower_level_has_no_symbols_above_it(tiny_codec, data):
@@ -385,7 +322,7 @@ def test_a_target_psnr_is_reached_but_hardly_more(tiny_codec, image):
 def test_a_target_psnr_out_of_reach_is_said_with_what_the_best_quality_gives(tiny_codec, image):
     best = tiny_codec.decompress(tiny_codec.compress(image, 100))
     score = mr.psnr(image, best, data_range=255)
-    with pytest.raises(ValueError, match=f"Quality 100 gives {score:.2f} dB"):
+    with pytest.raises(ValueError, match=f"is out of reach .* Quality 100 gives {score:.2f} dB"):
         tiny_codec.compress(image, target_psnr=score + 1)
 
 
@@ -439,14 +376,9 @@ def test_the_levels_of_all_patches_can_be_given(tiny_codec, image, rng):
     ("asked", "message"),
     [
         ({"quality": 101}, "quality must be a whole number from 0 to 100. Received: quality=101"),
-        ({"quality": -1}, "Received: quality=-1"),
         ({"quality": 5, "target_bpp": 1.0}, "one of quality, target_bpp, target_psnr. Rec"),
         ({"target_psnr": 30.0, "target_bpp": 1.0}, "Received: more than one"),
-        (
-            {"target_bpp": 0.01},
-            "target_bpp=0.01 is out of reach .* Quality 0 takes 0.*ask",
-        ),
-        ({"target_psnr": 90.0}, "target_psnr=90.0 dB is out of reach .* ask for less"),
+        ({"target_bpp": 0.01}, "target_bpp=0.01 is out of reach .* Quality 0 takes 0.*ask"),
         ({"target_bpp": float("nan")}, "target_bpp must be a positive number. Received: nan"),
         ({"target_psnr": -3.0}, "target_psnr must be a positive number. Received: -3.0"),
         ({"roi": np.ones((3, 4), bool)}, r"bool array of shape \(90, 125\). Received: bool \(3, 4"),
@@ -525,87 +457,64 @@ def codec_file(tiny_codec, tmp_path_factory):
     return path.read_bytes()
 
 
-def numpy_file(content):
-    return content and numpy_bytes(np.zeros(3))
+def edited(change):
+    """Damage: the same archive after a function has changed its dictionary of arrays."""
 
-
-def numpy_bytes(array):
-    buffer = io.BytesIO()
-    np.save(buffer, array)
-    return buffer.getvalue()
-
-
-def encrypted(content):
-    """The same archive with the bit set that says its first file is encrypted."""
-    directory = content.index(b"PK\x01\x02")
-    changed = bytearray(content)
-    changed[directory + 8] |= 1
-    return bytes(changed)
-
-
-def packed_another_way(content):
-    """An archive whose directory names a compression method that nobody knows."""
-    directory = content.index(b"PK\x01\x02")
-    return content[: directory + 10] + b"\x63\x00" + content[directory + 12 :]
-
-
-def configured(config):
-    def change(content):
-        buffer = io.BytesIO()
+    def damage(content):
         with np.load(io.BytesIO(content)) as archive:
             arrays = dict(archive)
-        np.savez(buffer, **{**arrays, "config": np.frombuffer(config, np.uint8)})
-        return buffer.getvalue()
-
-    return change
-
-
-def without(name):
-    def change(content):
-        with np.load(io.BytesIO(content)) as archive:
-            arrays = {key: value for key, value in archive.items() if key != name}
+        change(arrays)
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
         return buffer.getvalue()
 
-    return change
+    return damage
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda content: b"",
-        lambda content: b"not a codec",
-        lambda content: content[: len(content) // 2],
-        lambda content: content[:5000] + bytes(200) + content[5200:],
-        numpy_file,
-        without("config"),
-        without("tables"),
-        without("prior/start"),
-        without("transforms/attention/spread"),
-        encrypted,
-        packed_another_way,
-        configured(b"[]"),
-        configured(b'{"width": 0}'),
-        configured(b'{"resolutions": 1, "attention": true}'),
-    ],
-    ids=[
-        "empty",
-        "text",
-        "truncated",
-        "zeroed",
-        "npy",
-        "config",
-        "tables",
-        "prior",
-        "transform",
-        "encrypted",
-        "method",
-        "list",
-        "width",
-        "attention",
-    ],
-)
+def without(name):
+    return edited(lambda arrays: arrays.pop(name))
+
+
+def configured(config):
+    return edited(lambda arrays: arrays.update(config=np.frombuffer(config, np.uint8)))
+
+
+def with_byte(place, value):
+    """Damage: another byte in what the archive's directory says of its first file."""
+
+    def damage(content):
+        changed = bytearray(content)
+        changed[content.index(b"PK\x01\x02") + place] = value
+        return bytes(changed)
+
+    return damage
+
+
+def single_array(_content):
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros(3))
+    return buffer.getvalue()
+
+
+DAMAGE = {
+    "empty": lambda content: b"",
+    "text": lambda content: b"not a codec",
+    "truncated": lambda content: content[: len(content) // 2],
+    "zeroed": lambda content: content[:5000] + bytes(200) + content[5200:],
+    "npy": single_array,
+    "no configuration": without("config"),
+    "no tables": without("tables"),
+    "no context model": without("prior/start"),
+    "no transform": without("transforms/attention/spread"),
+    "encrypted": with_byte(8, 1),
+    "unknown compression": with_byte(10, 0x63),
+    "list": configured(b"[]"),
+    "no width": configured(b'{"width": 0}'),
+    "attention to one level": configured(b'{"resolutions": 1, "attention": true}'),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
 def test_a_damaged_codec_file_is_refused(damage, codec_file):
     with pytest.raises(ValueError, match=r"expected a codec file|have no array|other|again"):
         Codec.read(damage(codec_file))
@@ -647,21 +556,6 @@ def test_the_shipped_codec_reads_what_it_wrote_and_beats_a_plain_cosine_codec():
     )
 
 
-@pytest.mark.parametrize("name", ["lite", "tiny"])
-@pytest.mark.parametrize("copied", [lambda c: pickle.loads(pickle.dumps(c)), copy.deepcopy])
-def test_a_codec_goes_to_another_process_even_when_it_was_used(copied, name, tiny_codec, image):
-    own = mr.load(name) if name == "lite" else tiny_codec
-    data = own.compress(image, 30)
-    other = copied(own)
-    assert other.id == own.id
-    assert other.compress(image, 30) == data
-    np.testing.assert_array_equal(other.decompress(data), own.decompress(data))
-
-
-def test_a_shipped_codec_is_pickled_by_its_name(image):
-    assert len(pickle.dumps(mr.load("lite"))) < 200
-
-
 def test_an_unknown_codec_is_refused_and_the_known_ones_are_named():
     with pytest.raises(ValueError, match=r"a codec file or one of: .*lite.* Received: 'huge'"):
         mr.load("huge")
@@ -683,10 +577,6 @@ def test_shipped_weights_that_changed_are_refused(monkeypatch, tmp_path):
         mr.load("x")
 
 
-def test_version_1_has_these_patches_and_tiles():
-    assert (bitstream.VERSION, pyramid.PATCH, tiling.TILE) == (1, 32, 1024)
-
-
 def arrays_of(codec):
     return codec.model.transform_weights | codec.model.context_weights
 
@@ -701,8 +591,7 @@ def test_a_codec_becomes_a_model_to_train_on(tiny_codec):
         np.testing.assert_allclose(after[name], array, atol=unit, rtol=0, err_msg=name)
 
 
-@pytest.mark.parametrize("other", [{"width": 4}, {"blocks": 2}, {"attention": False}])
-def test_a_model_of_another_architecture_is_refused(tiny_codec, other):
-    model = MRDCAE(**{"width": 8, "blocks": 1, "prior_width": 16, **other})
+def test_a_model_of_another_architecture_is_refused(tiny_codec):
+    model = MRDCAE(width=4, blocks=1, prior_width=16)
     with pytest.raises(ValueError, match=r"expected a codec like the model, .*Received: .*width=8"):
         tiny_codec.to_model(model)

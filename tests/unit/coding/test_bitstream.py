@@ -74,57 +74,9 @@ def test_a_number_that_is_too_long_or_cut_off_is_refused():
 # --- damage
 
 
-@pytest.fixture(scope="module")
-def real_file(tiny_codec):
-    data = tiny_codec.compress(mr.sample("flowers")[:20, :40], quality=20)
-    assert len(data) < 2000
-    return data
-
-
-def ends_of_levels(data):
-    """Bytes that the first one, two and three levels need."""
-    lengths = mr.info(data).lengths
-    return [len(data) - sum(lengths[number:]) for number in (3, 4, 5)]
-
-
-@pytest.mark.parametrize("level", [1, 2, 3])
-def test_a_file_cut_anywhere_before_the_end_of_a_level_is_refused(real_file, level):
-    end = ends_of_levels(real_file)[level - 1]
-    for size in range(end):
-        with pytest.raises(BitstreamError, match=r"cut off|expected a \.mrdc file"):
-            bitstream.unpack(real_file[:size], levels=level)
-    for size in range(end, len(real_file) + 1):
-        assert len(bitstream.unpack(real_file[:size], levels=level)[1]) == level + 2
-    assert bitstream.up_to_level(real_file, level) == real_file[:end]
-    assert bitstream.up_to_level(real_file[:end], level) == real_file[:end]
-
-
-def test_every_flipped_bit_is_noticed(real_file):
-    for place in range(len(real_file)):
-        for bit in range(8):
-            damaged = bytearray(real_file)
-            damaged[place] ^= 1 << bit
-            with pytest.raises(BitstreamError, match=r"Received|checksum|fetch it again"):
-                bitstream.unpack(bytes(damaged))
-
-
-def test_damage_in_a_level_that_is_not_asked_for_does_no_harm(real_file):
-    damaged = real_file[:-1] + bytes([real_file[-1] ^ 1])
-    assert bitstream.unpack(damaged, levels=2)[1] == bitstream.unpack(real_file, levels=2)[1]
-    with pytest.raises(BitstreamError, match="the high level section does not match its checksum"):
-        bitstream.unpack(damaged)
-
-
-def test_bytes_after_the_end_are_refused(real_file):
+def test_bytes_after_the_end_are_refused():
     with pytest.raises(BitstreamError, match="3 bytes follow the last section"):
-        bitstream.unpack(real_file + b"abc")
-
-
-def test_sections_that_changed_places_are_noticed():
-    data = small_file()
-    swapped = data.replace(b"map!low level", b"low levelmap!")
-    with pytest.raises(BitstreamError, match="the routing map section does not match"):
-        bitstream.unpack(swapped)
+        bitstream.unpack(small_file() + b"abc")
 
 
 def reseal(data, place, new):

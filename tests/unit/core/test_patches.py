@@ -41,12 +41,6 @@ def test_padding_repeats_the_edge_at_the_bottom_and_right(image, multiple):
     np.testing.assert_array_equal(padded, image[rows][:, cols])
 
 
-def test_a_single_pixel_fills_a_patch():
-    patches = to_patches(np.array([[[1, 2, 3]]], np.uint8), 32)
-    assert patches.shape == (1, 1, 32, 32, 3)
-    assert (patches == [1, 2, 3]).all()
-
-
 def test_patches_and_pictures_own_their_memory(photograph):
     before = photograph.copy()
     patches = to_patches(photograph, 32)

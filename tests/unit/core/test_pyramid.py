@@ -13,12 +13,6 @@ def to_blocks(grid, size):
     return blocks.reshape(rows, columns, -1)
 
 
-def from_blocks(blocks, size):
-    rows, columns, numbers = blocks.shape
-    grid = blocks.reshape(rows, columns, size, size, -1).swapaxes(1, 2)
-    return grid.reshape(rows * size, columns * size, numbers // size**2)
-
-
 def analyse(patch):
     """Low, medium and high level of a 32 x 32 x 3 patch."""
     eighth = to_blocks(patch, 8) @ pyramid.pixel_basis().T
@@ -26,14 +20,6 @@ def analyse(patch):
     sixteenth = to_blocks(eighth[..., :CARRIED], 2) @ half
     low = to_blocks(sixteenth[..., :CARRIED], 2) @ pyramid.merge_basis(coarsest=True).T
     return low, sixteenth[..., CARRIED:], eighth[..., CARRIED:]
-
-
-def synthesise(low, medium, high):
-    carried = from_blocks(low @ pyramid.merge_basis(coarsest=True), 2)
-    sixteenth = np.concatenate([carried, medium], axis=-1)
-    carried = from_blocks(sixteenth @ pyramid.merge_basis(coarsest=False), 2)
-    eighth = np.concatenate([carried, high], axis=-1)
-    return from_blocks(eighth @ pyramid.pixel_basis(), 8)
 
 
 @pytest.mark.parametrize("size", [1, 2, 4, 8])
@@ -74,19 +60,6 @@ def test_a_merge_transforms_the_picture_that_four_neighbours_make(coarsest, rng)
         np.testing.assert_allclose(merged, expected, atol=1e-12)
 
 
-def test_a_patch_comes_back_from_its_three_levels(rng):
-    patch = rng.random((PATCH, PATCH, 3))
-    np.testing.assert_allclose(synthesise(*analyse(patch)), patch, atol=1e-12)
-
-
-def test_three_levels_hold_as_many_numbers_and_as_much_energy_as_the_patch(rng):
-    patch = rng.random((PATCH, PATCH, 3))
-    levels = analyse(patch)
-    assert [level.shape for level in levels] == [(1, 1, 192), (2, 2, 144), (4, 4, 144)]
-    assert sum(level.size for level in levels) == patch.size
-    assert sum((level**2).sum() for level in levels) == pytest.approx((patch**2).sum())
-
-
 @pytest.mark.parametrize("amplitude", [0.0, 0.02, 0.2])
 def test_the_gain_falls_with_the_contrast_that_coarser_levels_show(amplitude):
     """Slow stripes: both levels find the standard deviation of luma, amplitude / sqrt(2)."""
@@ -113,27 +86,6 @@ def test_colour_and_brightness_alone_are_no_contrast(rng):
     np.testing.assert_allclose(flat, expected)
 
 
-def test_a_flat_patch_is_one_number():
-    low, medium, high = analyse(np.full((PATCH, PATCH, 3), 0.5))
-    assert low[0, 0, 0] == pytest.approx(0.5 * PATCH * np.sqrt(3))
-    assert abs(low[0, 0, 1:]).max() < 1e-12
-    assert abs(medium).max() < 1e-12
-    assert abs(high).max() < 1e-12
-
-
-@pytest.mark.parametrize("coarsest", [False, True])
-def test_every_band_has_one_channel(coarsest):
-    bands = pyramid.bands(coarsest=coarsest)
-    expected = {(v, h, c) for v in range(8) for h in range(8) for c in range(3)}
-    assert len(bands) == 192
-    assert set(bands) == expected
-
-
-def test_the_lowest_frequencies_are_carried_to_the_coarser_grid():
-    carried = pyramid.bands(coarsest=False)[:CARRIED]
-    assert list(carried) == [(v, h, c) for v in range(4) for h in range(4) for c in range(3)]
-
-
 @pytest.mark.parametrize(("resolutions", "strides"), [(3, [32, 16, 8]), (1, [8])])
 def test_levels_hold_every_coefficient_of_a_patch_once(resolutions, strides):
     levels = pyramid.levels(resolutions)
@@ -143,26 +95,3 @@ def test_levels_hold_every_coefficient_of_a_patch_once(resolutions, strides):
     assert set(levels[0].bands) == set(pyramid.bands(coarsest=True))
     for level in levels[1:]:
         assert level.bands == pyramid.bands(coarsest=False)[CARRIED:]
-
-
-@pytest.mark.parametrize("level", [*pyramid.levels(3), *pyramid.levels(1)])
-def test_a_group_holds_luma_or_chroma_and_luma_comes_first(level):
-    assert sum(level.groups) == len(level.bands)
-    ends = np.cumsum(level.groups)
-    groups = [level.bands[end - size : end] for end, size in zip(ends, level.groups, strict=True)]
-    is_chroma = [{band.colour > 0 for band in group} for group in groups]
-    assert is_chroma == [{False}] * (len(groups) - 1) + [{True}] or is_chroma == [
-        {False},
-        {False},
-        {True},
-        {True},
-    ]
-
-
-def test_the_typical_size_of_a_band_falls_with_its_frequency():
-    bands = pyramid.bands(coarsest=True)
-    std = dict(zip(bands, pyramid.typical_std(bands, 32), strict=True))
-    along = [std[v, v, 0] for v in range(8)]
-    assert along == sorted(along, reverse=True)
-    assert min(std.values()) > 0
-    assert std[1, 1, 0] > std[1, 1, 1] > std[1, 1, 2]

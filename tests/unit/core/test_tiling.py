@@ -100,9 +100,3 @@ def test_a_halo_stays_inside_the_picture(box, halo):
     np.testing.assert_array_equal(painted(grown), expected)
     assert 0 <= grown.top <= box.top < box.bottom <= grown.bottom <= 9
     assert 0 <= grown.left <= box.left < box.right <= grown.right <= 7
-
-
-def test_the_whole_is_every_patch_of_the_picture():
-    tiles = Tiling(33, 65)
-    assert tiles.shape == (2, 3)
-    assert tiles.whole == Box(0, 0, 2, 3)

@@ -21,7 +21,6 @@ from mrdcae_lite.evaluation.benchmark import (
     measure_point,
     pictures,
 )
-from mrdcae_lite.evaluation.curves import compare
 from mrdcae_lite.evaluation.metrics import ms_ssim, ssim
 from mrdcae_lite.evaluation.report import table, to_json
 from mrdcae_lite.io.images import sample_names, write_image
@@ -105,46 +104,8 @@ def test_region_scores_are_those_of_the_patches_one_by_one(half_textured, rng):
         assert getattr(point, f"ssim_{region}") == pytest.approx(np.mean(similarities))
 
 
-def test_damage_in_textured_patches_leaves_the_score_of_smooth_ones_alone(half_textured):
-    damaged = half_textured.copy()
-    damaged[:, 80:] += 5
-    codec = CodecUnderTest("fake", (1,), lambda *_: b"1", lambda _: damaged)
-    point = measure_point(
-        half_textured, codec, 1, local_complexity(half_textured / 255) > TEXTURE_THRESHOLD
-    )
-    assert point.psnr_smooth == math.inf
-    assert point.ssim_smooth == pytest.approx(1, abs=1e-9)
-    # Three of the four textured columns of patches are off by five grey levels.
-    assert point.psnr_complex == pytest.approx(10 * math.log10(255**2 / (25 * 3 / 4)))
-    assert math.isnan(point.ms_ssim)
-
-
-def test_files_twice_as_long_cost_a_hundred_percent(photograph):
-    jpeg = BASELINES["jpeg"]
-    plain = CodecUnderTest("JPEG", jpeg.sweep[::2], jpeg.encode, jpeg.decode)
-    double = replace(
-        plain,
-        encode=lambda image, quality: jpeg.encode(image, quality) * 2,
-        decode=lambda data: jpeg.decode(data[: len(data) // 2]),
-    )
-    textured = local_complexity(photograph / 255) > TEXTURE_THRESHOLD
-    single, twice = (
-        tuple(measure_point(photograph, e, q, textured) for q in e.qualities)
-        for e in (plain, double)
-    )
-    for quantity in ("psnr", "ssim_db"):
-        found = compare(single, twice, quantity)
-        assert found.bd_rate == pytest.approx(100)
-        assert found.low == getattr(single[0], quantity)
-        assert found.high == getattr(single[-1], quantity)
-        assert found.gain < 0
-
-
 def test_the_report_says_what_it_was_made_of(folder):
     report = evaluate(pictures([folder]), JPEG)
-    text = to_json(report)
-    assert json.loads(text) == report
-    assert all(line.endswith(("]", "],")) for line in text.splitlines() if '"bpp": [' in line)
     assert report["n"] == 3
     assert [p["name"] for p in report["photographs"]] == ["part0.png", "part1.png", "part2.png"]
     first = report["photographs"][0]
@@ -164,27 +125,6 @@ def test_two_processes_find_what_one_finds(folder):
     assert without_times(together) == without_times(alone)
 
 
-def test_a_dead_picture_is_named_and_the_others_are_measured(folder):
-    (folder / "part1.png").write_bytes(b"no picture")
-    write_image(folder / "part2.png", np.zeros((9, 40, 3), np.uint8))
-    said = []
-    report = evaluate(pictures([folder]), JPEG, announce=lambda *words: said.append(words))
-    assert report["n"] == 1
-    assert report["skipped"] == ["part1.png", "part2.png"]
-    assert [(number, path.name) for number, path, _ in said] == [
-        *((1, "part0.png"), (2, "part1.png"), (3, "part2.png"))
-    ]
-    assert said[0][2] is None
-    assert "part1.png: expected a picture" in said[1][2]
-    assert "part2.png: expected 16 x 16 pixels" in said[2][2]
-    assert "\n" not in said[1][2] + said[2][2]
-
-
-def test_nothing_to_read_is_an_error(folder):
-    with pytest.raises(ValueError, match="none of 1 pictures could be measured"):
-        evaluate([folder / "missing.png"], JPEG)
-
-
 def test_an_unknown_codec_is_refused_before_anything_is_measured(folder):
     with pytest.raises(ValueError, match=r"codecs must be jpeg, .*Received: 'gif'"):
         evaluate(pictures([folder]), Settings(codecs=("gif",)))
@@ -202,13 +142,6 @@ def test_points_of_the_other_codecs_are_reused_for_the_same_file(folder):
     assert first[1] != 12.5
     assert first[2] == earlier["photographs"][2]["points"]["jpeg"]["psnr"][0]
     assert report["reused"] is True
-
-
-def test_points_of_pictures_of_another_size_are_not_reused(folder):
-    paths = pictures([folder])
-    earlier = evaluate(paths, JPEG)
-    with pytest.raises(ValueError, match="must come from the same set-up"):
-        evaluate(paths, replace(JPEG, resize=32), earlier=earlier)
 
 
 def test_pictures_are_resized_to_a_standard_square(folder):
@@ -280,19 +213,23 @@ def test_files_cut_off_after_a_level_take_part_like_codecs_of_their_own(photogra
     assert sizes == sorted(set(sizes), reverse=True)
 
 
-@pytest.mark.parametrize("name", ["mrdcae:4", "mrdcae:low"])
-def test_there_are_three_levels_to_cut_off_after(name, tiny_model):
-    with pytest.raises(ValueError, match=f"expected mrdcae:1, .* Received: '{name}'"):
-        codecs_under_test(Settings(codecs=(name,), model=str(tiny_model)))
+def test_there_are_three_levels_to_cut_off_after(tiny_model):
+    with pytest.raises(ValueError, match="expected mrdcae:1, .* Received: 'mrdcae:4'"):
+        codecs_under_test(Settings(codecs=("mrdcae:4",), model=str(tiny_model)))
 
 
 def test_the_command_names_what_it_skips_and_goes_on_while_something_is_left(folder, capsys):
     (folder / "part0.png").write_bytes(b"no picture")
+    write_image(folder / "part2.png", np.zeros((9, 40, 3), np.uint8))
     asked = ["evaluate", "--codecs", "jpeg"]
     assert main([*asked, str(folder)]) == 1
     out, err = capsys.readouterr()
-    assert "1/3 skipped: " in err
-    assert "1 skipped: part0.png" in out
+    dead, measured, small = err.splitlines()
+    assert dead.startswith("1/3 skipped: ")
+    assert "part0.png: expected a picture" in dead
+    assert measured == "2/3 part1.png"
+    assert "part2.png: expected 16 x 16 pixels" in small
+    assert "2 skipped: part0.png, part2.png" in out
     assert main([*asked, str(folder / "part0.png")]) == 2
     assert capsys.readouterr().err.splitlines()[-1] == (
         "mrdcae: none of 1 pictures could be measured. Name others."

@@ -50,14 +50,6 @@ def halved(x):
     return x.reshape(x.shape[0] // 2, 2, x.shape[1] // 2, 2).mean(axis=(1, 3))
 
 
-def test_mse_of_a_constant_difference_is_its_square():
-    assert mse(np.full((4, 5, 3), 10, np.uint8), np.full((4, 5, 3), 13, np.uint8)) == 9
-
-
-def test_unsigned_pictures_do_not_wrap_around():
-    assert mse(np.zeros((2, 2), np.uint8), np.full((2, 2), 255, np.uint8)) == 65025
-
-
 def test_psnr_equals_scikit_image(photograph, noisy):
     expected = peak_signal_noise_ratio(photograph, noisy, data_range=255)
     assert psnr(photograph, noisy, data_range=255) == pytest.approx(expected, abs=1e-12)
@@ -69,28 +61,14 @@ def test_metrics_do_not_depend_on_the_unit(metric, photograph, noisy):
     assert metric(photograph, noisy, data_range=255) == pytest.approx(as_fractions, rel=1e-9)
 
 
-@pytest.mark.parametrize("metric", [psnr, ssim, ms_ssim])
-def test_metrics_do_not_depend_on_which_picture_comes_first(metric, photograph, noisy):
-    there = metric(photograph, noisy, data_range=255)
-    assert there == pytest.approx(metric(noisy, photograph, data_range=255), rel=1e-12)
-
-
 @pytest.mark.parametrize(("metric", "best"), [(psnr, math.inf), (ssim, 1.0), (ms_ssim, 1.0)])
 def test_identical_pictures_get_the_best_score(metric, best, photograph):
     assert metric(photograph, photograph, data_range=255) == pytest.approx(best, abs=1e-12)
 
 
 def test_ssim_equals_the_definition_on_every_channel(photograph, noisy):
-    expected = np.mean(
-        [
-            similarity_by_definition(x, y, 255)[0]
-            for x, y in zip(
-                np.moveaxis(photograph.astype(float), -1, 0),
-                np.moveaxis(noisy.astype(float), -1, 0),
-                strict=True,
-            )
-        ]
-    )
+    channels = zip(*(np.moveaxis(x.astype(float), -1, 0) for x in (photograph, noisy)), strict=True)
+    expected = np.mean([similarity_by_definition(x, y, 255)[0] for x, y in channels])
     assert ssim(photograph, noisy, data_range=255) == pytest.approx(expected, abs=1e-10)
 
 
@@ -196,13 +174,10 @@ def test_the_seams_of_jpeg_stand_on_its_blocks():
     assert seam_ratio(image, restored, on, on) > 1.2 > seam_ratio(image, restored, beside, beside)
 
 
-def test_a_seam_needs_a_border():
-    with pytest.raises(ValueError, match="at least one border"):
-        seam_ratio(np.zeros((8, 8)), np.ones((8, 8)), [], [])
-
-
-def test_borders_outside_the_picture_and_even_errors_have_no_ratio(rng):
+def test_without_borders_in_the_picture_and_uneven_errors_there_is_no_ratio(rng):
     picture = rng.random((8, 8))
+    with pytest.raises(ValueError, match="at least one border"):
+        seam_ratio(picture, np.zeros((8, 8)), [], [])
     with pytest.raises(ValueError, match=r"from 1 to 7, the side less 1. Received: \[0, 4\]"):
         seam_ratio(picture, np.zeros((8, 8)), [4, 0], [])
     with pytest.raises(ValueError, match="from 1 to 7"):

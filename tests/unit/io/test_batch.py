@@ -1,6 +1,5 @@
 import operator
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image, ImageCms
+from PIL import ImageCms
 
 import mrdcae_lite as mr
 from mrdcae_lite.coding import bitstream
@@ -78,30 +77,6 @@ def make_older(path, seconds):
 # --- one file
 
 
-def test_what_belongs_to_a_picture_comes_back_with_it(tmp_path, codec, model, rng):
-    image, alpha = mr.sample("dog")[:20, :30], rng.integers(0, 256, (20, 30), np.uint8)
-    exif = Image.Exif()
-    exif[ExifTags.Base.Make] = "Maker"
-    kept = Metadata(alpha, SRGB, exif.tobytes())
-    mr.write_image(tmp_path / "a.png", image, kept)
-    for keep_exif in (True, False):
-        compress_file(tmp_path / "a.png", tmp_path / "a.mrdc", model=model, keep_exif=keep_exif)
-        decompress_file(tmp_path / "a.mrdc", tmp_path / "b.png", model=model)
-        pixels, metadata = mr.read_picture(tmp_path / "b.png", keep_exif=True)
-        np.testing.assert_array_equal(pixels, codec.decompress(codec.compress(image)))
-        np.testing.assert_array_equal(metadata.alpha, alpha)
-        assert metadata.icc == SRGB
-        assert metadata.exif == (kept.exif if keep_exif else b"")
-
-
-def test_a_grey_picture_comes_back_in_one_channel(tmp_path, model):
-    Image.fromarray(mr.sample("dog")[:20, :30, 0]).save(tmp_path / "a.png")
-    compress_file(tmp_path / "a.png", tmp_path / "a.mrdc", model=model)
-    decompress_file(tmp_path / "a.mrdc", tmp_path / "b.png", model=model)
-    with Image.open(tmp_path / "b.png") as file:
-        assert file.mode == "L"
-
-
 def test_a_coarser_level_keeps_the_transparency(tmp_path, codec, model):
     alpha = np.full((20, 30), 9, np.uint8)
     data = codec.compress(mr.sample("dog")[:20, :30], metadata=Metadata(alpha))
@@ -124,48 +99,7 @@ def test_pictures_of_a_folder_are_planned_in_order(tmp_path):
     assert names == expected
 
 
-def test_two_pictures_that_would_become_one_file_are_refused(tmp_path):
-    for name in ("a.jpg", "a.k.png", "a.png"):
-        (tmp_path / name).touch()
-    with pytest.raises(ValueError, match=r"Received: a\.jpg and a\.png.* out/a\.mrdc\. Rename"):
-        plan(tmp_path, Path("out"), PICTURES, ".mrdc")
-
-
-def test_a_folder_without_pictures_is_named(tmp_path):
-    with pytest.raises(ValueError, match=f"no file in {tmp_path} ends in .png .* another folder"):
-        plan(tmp_path, Path("out"), PICTURES, ".mrdc")
-
-
 # --- all files
-
-
-def test_a_bad_file_does_not_stop_the_others(album, compress, decompress):
-    outcomes = run(compress, album)
-    assert states(outcomes) == ["failed", "written", "written", "written"]
-    assert [o.line for o in outcomes if o.state == "failed"] == [
-        "album/broken.png: expected a picture. Received: a file of a kind that Pillow does not "
-        "know. Convert it to PNG first."
-    ]
-    assert set(contents("out")) == {"bulb.mrdc", "dog.mrdc", "waves.mrdc"}
-    data = Path("out/dog.mrdc").read_bytes()
-    Path("out/dog.mrdc").write_bytes(data[:-1])
-    outcomes = run(decompress, "out", "back")
-    assert states(outcomes) == ["failed", "written", "written"]
-    (line,) = (o.line for o in outcomes if o.state == "failed")
-    assert re.match(r"out/dog\.mrdc: the \w+ level section should end", line)
-    assert set(contents("back")) == {"bulb.png", "waves.png"}
-    assert mr.read_image("back/waves.png").shape == (22, 30, 3)
-
-
-def test_what_is_there_already_is_not_made_again(album, compress):
-    run(compress, album)
-    for path in Path("out").iterdir():
-        path.write_bytes(b"as it was")
-    os.remove("out/dog.mrdc")
-    outcomes = run(compress, album)
-    assert states(outcomes) == ["failed", "there already", "there already", "written"]
-    found = contents("out")
-    assert found["bulb.mrdc"] == found["waves.mrdc"] == b"as it was" != found["dog.mrdc"]
 
 
 def test_a_compressed_file_that_is_older_than_its_picture_is_made_again(album, compress):
@@ -176,15 +110,6 @@ def test_a_compressed_file_that_is_older_than_its_picture_is_made_again(album, c
     assert Path("out/dog.mrdc").read_bytes() != b"as it was"
 
 
-def test_with_force_everything_is_made_again(album, compress):
-    run(compress, album)
-    before = contents("out")
-    for path in Path("out").iterdir():
-        path.write_bytes(b"as it was")
-    assert states(run(compress, album, force=True)) == ["failed", *["written"] * 3]
-    assert contents("out") == before
-
-
 def test_an_original_is_overwritten_by_force_only(album, compress, decompress):
     for path in album.iterdir():
         make_older(path, 3600)
@@ -192,11 +117,8 @@ def test_an_original_is_overwritten_by_force_only(album, compress, decompress):
     before = contents(album)
     outcomes = run(decompress, "out", album)
     assert states(outcomes) == ["failed"] * 3
-    assert {outcome.line.partition(":")[0] for outcome in outcomes} == {
-        "out/bulb.mrdc",
-        "out/dog.mrdc",
-        "out/waves.mrdc",
-    }
+    named = {outcome.line.partition(":")[0] for outcome in outcomes}
+    assert named == {"out/bulb.mrdc", "out/dog.mrdc", "out/waves.mrdc"}
     assert all("exists and is older. Choose another folder" in o.line for o in outcomes)
     assert contents(album) == before
     assert states(run(decompress, "out", album, force=True)) == ["written"] * 3
@@ -210,10 +132,9 @@ def test_several_processes_write_the_same_files_as_one(album, compress):
     assert contents("one") == contents("two")
 
 
-@pytest.mark.parametrize("jobs", [0, -1])
-def test_at_least_one_process_is_needed(jobs, album, compress):
-    with pytest.raises(ValueError, match=f"jobs must be 1 or more. Received: {jobs}"):
-        run(compress, album, jobs=jobs)
+def test_at_least_one_process_is_needed(album, compress):
+    with pytest.raises(ValueError, match="jobs must be 1 or more. Received: 0"):
+        run(compress, album, jobs=0)
     assert not Path("out").exists()
 
 
@@ -231,11 +152,6 @@ def test_a_process_that_is_ended_while_it_writes_leaves_no_part_of_a_file(tmp_pa
     with pytest.raises(MemoryError, match="Run it again with fewer jobs"):
         list(convert(write_a_part_and_die, [(Path("a"), tmp_path / "b.mrdc")], jobs=2))
     assert set(contents(tmp_path)) == {".of_another.part"}
-
-
-def test_a_process_that_the_system_ends_is_one_clear_error():
-    with pytest.raises(MemoryError, match="Run it again with fewer jobs"):
-        list(map_unordered(kill_itself, range(4), 2))
 
 
 def test_an_error_of_a_call_in_another_process_is_raised_here():
@@ -279,18 +195,9 @@ def test_processes_multiply_with_one_thread():
     assert list(map_unordered(os.getenv, names, 2)) == ["1", "1"]
 
 
-def test_without_joblib_one_process_works_and_two_name_the_extra(album, compress, monkeypatch):
+def test_without_joblib_one_process_works(album, compress, monkeypatch):
     monkeypatch.setitem(sys.modules, "joblib", None)
-    with pytest.raises(ImportError, match=r'package joblib.* pip install "mrdcae-lite\[batch\]"'):
-        run(compress, album, jobs=2)
     assert states(run(compress, album)) == ["failed", "written", "written", "written"]
-
-
-def test_a_folder_that_cannot_be_made_is_an_error(album, compress):
-    Path("file").touch()
-    for to in ("file", "away/out"):
-        with pytest.raises(OSError, match=to):
-            run(compress, album, to)
 
 
 # --- interrupted
@@ -306,20 +213,7 @@ def test_what_is_interrupted_leaves_no_part_of_a_file(album, compress, monkeypat
     assert contents("out") == {}
 
 
-def test_a_full_disk_fails_every_file_and_leaves_none(album, compress, monkeypatch):
-    def stop(_file):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", stop)
-    outcomes = run(compress, album)
-    assert states(outcomes) == ["failed"] * 4
-    line = "album/bulb.png: out/bulb.mrdc: No space left on device. Give a path that can be"
-    assert outcomes[1].line.startswith(line)
-    assert contents("out") == {}
-
-
-@pytest.mark.parametrize("finished", [1, 4])
-def test_ctrl_c_ends_all_processes_in_one_line_and_leaves_whole_files(finished, album, model):
+def test_ctrl_c_ends_all_processes_in_one_line_and_leaves_whole_files(album, model):
     rng = np.random.default_rng(1)
     for number in range(30):
         noise = rng.integers(0, 256, (200, 200, 3), np.uint8)
@@ -332,7 +226,7 @@ def test_ctrl_c_ends_all_processes_in_one_line_and_leaves_whole_files(finished, 
         text=True,
         start_new_session=True,
     )
-    lines = [process.stdout.readline() for _ in range(finished)]
+    lines = [process.stdout.readline() for _ in range(4)]
     assert all("/34 out/" in line for line in lines)
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
@@ -340,7 +234,7 @@ def test_ctrl_c_ends_all_processes_in_one_line_and_leaves_whole_files(finished, 
     assert errors.splitlines()[-1] == "mrdcae: interrupted"
     assert "Traceback" not in errors, errors
     found = contents("out")
-    assert finished <= len(found) < 33
+    assert 4 <= len(found) < 33
     for name, data in found.items():
         assert name.endswith(".mrdc")
         bitstream.unpack(data)
@@ -358,4 +252,4 @@ def test_ctrl_c_ends_all_processes_in_one_line_and_leaves_whole_files(finished, 
     ],
 )
 def test_an_error_is_one_line(error, line):
-    assert operator.contains(one_line(error), line)
+    assert line in one_line(error)

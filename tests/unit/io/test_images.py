@@ -12,11 +12,9 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import ExifTags, Image, ImageCms
 
 from mrdcae_lite.coding.metadata import NO_METADATA, Metadata
-from mrdcae_lite.core.files import write_atomically
 from mrdcae_lite.core.pixels import check_rgb
 from mrdcae_lite.io.images import (
     ImageError,
-    from_pillow,
     mode,
     read_image,
     read_picture,
@@ -60,9 +58,10 @@ def png_chunk(kind, body):
     return struct.pack(">I", len(body)) + kind + body + crc
 
 
-def png_with_declared_size(width, height):
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", b""), (b"IEND", b""))
+def png(start, pixels=b""):
+    """A file that claims a width, a height, a depth and a type of colours."""
+    header = struct.pack(">IIBBBBB", *start, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", pixels), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
 
 
@@ -76,48 +75,29 @@ def test_a_written_picture_is_read_back_to_the_last_bit(ending, tmp_path, photog
     np.testing.assert_array_equal(restored, photograph)
 
 
-def test_grey_is_repeated_in_three_channels(tmp_path, photograph):
-    grey = photograph[..., 0]
-    Image.fromarray(grey).save(tmp_path / "grey.png")
-    np.testing.assert_array_equal(
-        read_image(tmp_path / "grey.png"), np.repeat(grey[..., None], 3, axis=2)
-    )
+@pytest.mark.parametrize(
+    ("pillow_mode", "stored", "colour"),
+    [
+        ("L", 7, [7, 7, 7]),
+        ("1", 255, [255, 255, 255]),
+        ("P", 0, [10, 20, 30]),
+        ("RGBA", (1, 2, 3, 255), [1, 2, 3]),
+        ("CMYK", (255, 0, 0, 0), [0, 255, 255]),
+    ],
+)
+def test_every_mode_becomes_three_channels(pillow_mode, stored, colour, tmp_path):
+    picture = Image.new(pillow_mode, (1, 1), stored)
+    if pillow_mode == "P":
+        picture.putpalette([10, 20, 30])
+    path = tmp_path / ("a.tif" if pillow_mode == "CMYK" else "a.png")
+    picture.save(path)
+    assert read_image(path).tolist() == [[colour]]
 
 
-def test_black_and_white_becomes_0_and_255(tmp_path):
-    Image.fromarray(np.array([[True, False]])).save(tmp_path / "bits.png")
-    assert read_image(tmp_path / "bits.png").tolist() == [[[255] * 3, [0] * 3]]
-
-
-def test_a_palette_is_looked_up(tmp_path):
-    picture = Image.fromarray(np.array([[0, 1, 1]], np.uint8), mode="P")
-    picture.putpalette([10, 20, 30, 200, 100, 50])
-    picture.save(tmp_path / "palette.png")
-    expected = [[[10, 20, 30], [200, 100, 50], [200, 100, 50]]]
-    assert read_image(tmp_path / "palette.png").tolist() == expected
-
-
-def test_opaque_alpha_is_dropped(tmp_path, photograph):
-    alpha = np.full((*photograph.shape[:2], 1), 255, np.uint8)
-    Image.fromarray(np.concatenate([photograph, alpha], axis=2)).save(tmp_path / "opaque.png")
-    np.testing.assert_array_equal(read_image(tmp_path / "opaque.png"), photograph)
-
-
-@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
-def test_transparent_pixels_are_refused(mode, tmp_path):
-    picture = Image.new("L", (4, 4), 100).convert(mode)
-    if mode == "P":
-        picture.info["transparency"] = picture.getpixel((0, 0))
-    else:
-        picture.putalpha(Image.new("L", (4, 4), 254))
-    picture.save(tmp_path / "glass.png")
+def test_transparent_pixels_are_refused(tmp_path):
+    Image.new("LA", (4, 4), (100, 254)).save(tmp_path / "glass.png")
     with pytest.raises(ImageError, match=r"glass\.png: expected an opaque picture"):
         read_image(tmp_path / "glass.png")
-
-
-def test_cmyk_is_converted(tmp_path):
-    Image.new("CMYK", (8, 8), (255, 0, 0, 0)).save(tmp_path / "cyan.tif")
-    assert read_image(tmp_path / "cyan.tif")[0, 0].tolist() == [0, 255, 255]
 
 
 @pytest.mark.parametrize("ending", ["png", "tif", "pgm"])
@@ -127,13 +107,6 @@ def test_sixteen_bit_grey_is_rounded_to_eight_bits(ending, tmp_path):
     expected = np.round(values[0] / 257).tolist()
     assert expected == [0, 0, 1, 1, 128, 254, 255, 255]
     assert read_image(tmp_path / f"deep.{ending}")[0, :, 1].tolist() == expected
-
-
-@pytest.mark.parametrize("dtype", [np.int32, np.float32])
-def test_values_beyond_sixteen_bits_are_refused(dtype, tmp_path):
-    Image.fromarray(np.full((4, 4), 70000, dtype)).save(tmp_path / "deep.tif")
-    with pytest.raises(ImageError, match=r"deep\.tif: expected .* Convert it to"):
-        read_image(tmp_path / "deep.tif")
 
 
 UPRIGHT = {
@@ -148,56 +121,27 @@ UPRIGHT = {
 }
 
 
-@pytest.mark.parametrize(("orientation", "upright"), UPRIGHT.items())
-def test_exif_orientation_is_honoured(orientation, upright, tmp_path, photograph):
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    Image.fromarray(photograph).save(tmp_path / "turned.png", exif=exif)
-    np.testing.assert_array_equal(read_image(tmp_path / "turned.png"), upright(photograph))
-
-
 # --- transparency
 
 
-def test_transparency_is_kept_with_the_colours_under_it(tmp_path, photograph, see_through):
-    glass = np.dstack([photograph, see_through])
-    Image.fromarray(glass).save(tmp_path / "glass.png")
-    pixels, metadata = read_picture(tmp_path / "glass.png")
-    np.testing.assert_array_equal(pixels, photograph)
-    np.testing.assert_array_equal(metadata.alpha, see_through)
-    assert (pixels.dtype, metadata.alpha.dtype) == (np.uint8, np.uint8)
-
-
-def test_grey_with_transparency_is_repeated_in_three_channels(tmp_path, see_through):
-    Image.fromarray(np.dstack([see_through // 2, see_through])).save(tmp_path / "glass.png")
-    pixels, metadata = read_picture(tmp_path / "glass.png")
-    np.testing.assert_array_equal(pixels, np.dstack([see_through // 2] * 3))
-    np.testing.assert_array_equal(metadata.alpha, see_through)
-
-
 @pytest.mark.parametrize(
-    ("pillow_mode", "dtype", "transparent", "alpha"),
+    ("pillow_mode", "values", "transparent", "alpha"),
     [
-        ("P", np.uint8, 1, [255, 0]),
-        ("P", np.uint8, b"\x07\xfe", [7, 254]),
-        ("1", bool, 255, [255, 0]),
-        ("L", np.uint8, 1, [255, 0]),
-        ("I;16", np.uint16, 1, [255, 0]),
+        ("P", np.uint8([[0, 1]]), 1, [255, 0]),
+        ("P", np.uint8([[0, 1]]), b"\x07\xfe", [7, 254]),
+        ("1", np.array([[False, True]]), 255, [255, 0]),
+        ("L", np.uint8([[0, 1]]), 1, [255, 0]),
+        ("I;16", np.uint16([[0, 1]]), 1, [255, 0]),
+        ("RGB", np.uint8([[[1, 2, 3], [1, 2, 4]]]), (1, 2, 3), [0, 255]),
     ],
 )
-def test_a_transparent_value_is_understood(pillow_mode, dtype, transparent, alpha, tmp_path):
-    picture = Image.fromarray(np.array([[0, 1]], dtype))
+def test_a_transparent_value_is_understood(pillow_mode, values, transparent, alpha, tmp_path):
+    picture = Image.fromarray(values)
     if pillow_mode == "P":
         picture.putpalette([10, 20, 30, 200, 100, 50])
     assert picture.mode == pillow_mode
     picture.save(tmp_path / "hole.png", transparency=transparent)
     assert read_picture(tmp_path / "hole.png").metadata.alpha.tolist() == [alpha]
-
-
-def test_a_transparent_colour_is_understood(tmp_path):
-    picture = Image.fromarray(np.array([[[1, 2, 3], [1, 2, 4]]], np.uint8))
-    picture.save(tmp_path / "hole.png", transparency=(1, 2, 3))
-    assert read_picture(tmp_path / "hole.png").metadata.alpha.tolist() == [[0, 255]]
 
 
 @pytest.mark.parametrize("pillow_mode", ["RGBA", "LA", "P", "1", "L", "RGB", "CMYK", "I;16"])
@@ -210,7 +154,7 @@ def test_an_opaque_picture_has_no_transparency(pillow_mode, tmp_path):
 
 
 @pytest.mark.parametrize(("orientation", "upright"), UPRIGHT.items())
-def test_transparency_is_turned_with_the_colours(orientation, upright, tmp_path, see_through):
+def test_colours_and_transparency_are_turned_upright(orientation, upright, tmp_path, see_through):
     glass = np.dstack([see_through, see_through])
     path = tmp_path / "turned.png"
     Image.fromarray(glass).save(path, exif=camera_data(orientation))
@@ -224,14 +168,8 @@ def test_transparency_is_turned_with_the_colours(orientation, upright, tmp_path,
 def test_sixteen_bit_colour_keeps_its_upper_byte(depth, tmp_path):
     colour_type = {1: 4, 3: 6}[depth]  # grey or colour, with transparency
     row = struct.pack(f">{depth + 1}H", *[0x12FF] * depth, 0x34FF)
-    body = (
-        struct.pack(">IIBBBBB", 1, 1, 16, colour_type, 0, 0, 0),
-        zlib.compress(b"\0" + row),
-        b"",
-    )
-    chunks = zip((b"IHDR", b"IDAT", b"IEND"), body, strict=True)
-    content = b"".join(png_chunk(*chunk) for chunk in chunks)
-    (tmp_path / "deep.png").write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+    content = png((1, 1, 16, colour_type), zlib.compress(b"\0" + row))
+    (tmp_path / "deep.png").write_bytes(content)
     pixels, metadata = read_picture(tmp_path / "deep.png")
     assert (pixels.tolist(), metadata.alpha.tolist()) == ([[[0x12] * 3]], [[0x34]])
 
@@ -273,11 +211,6 @@ def test_a_profile_that_does_not_fit_is_dropped(pillow_mode, profile, tmp_path):
     assert read_picture(tmp_path / "picture.tif").metadata.icc == b""
 
 
-def test_a_profile_is_not_applied(tmp_path, photograph):
-    Image.fromarray(photograph).save(tmp_path / "picture.png", icc_profile=SRGB)
-    np.testing.assert_array_equal(read_image(tmp_path / "picture.png"), photograph)
-
-
 # --- camera data
 
 
@@ -297,15 +230,12 @@ def test_camera_data_are_kept_only_if_asked_for(ending, orientation, tmp_path):
     assert exif.get_ifd(ExifTags.IFD.GPSInfo) == {ExifTags.GPS.GPSLatitudeRef: "N"}
 
 
-@pytest.mark.parametrize("ending", ["png", "jpg", "bmp"])
-def test_a_picture_without_camera_data_has_none_to_keep(ending, tmp_path):
-    Image.new("RGB", (8, 4)).save(tmp_path / f"picture.{ending}")
-    assert read_picture(tmp_path / f"picture.{ending}", keep_exif=True).metadata == NO_METADATA
-
-
-def test_camera_data_with_an_orientation_only_are_nothing(tmp_path):
+@pytest.mark.parametrize("tags", [{}, {ExifTags.Base.Orientation: 3}])
+def test_a_picture_without_camera_data_or_with_an_orientation_alone_has_none_to_keep(
+    tags, tmp_path
+):
     exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = 3
+    exif.update(tags)
     Image.new("RGB", (8, 4)).save(tmp_path / "picture.png", exif=exif)
     assert read_picture(tmp_path / "picture.png", keep_exif=True).metadata == NO_METADATA
 
@@ -313,40 +243,14 @@ def test_camera_data_with_an_orientation_only_are_nothing(tmp_path):
 # --- other sources
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1)])
-@pytest.mark.parametrize("pillow_mode", ["1", "L", "LA", "RGB", "RGBA", "P", "I;16"])
-def test_thin_pictures_of_every_mode_are_read(size, pillow_mode, tmp_path):
-    Image.new(pillow_mode, size).save(tmp_path / "thin.png")
-    pixels, metadata = read_picture(tmp_path / "thin.png")
-    assert pixels.shape == (size[1], size[0], 3)
-    assert not pixels.any()
-    if pillow_mode.endswith("A"):
-        assert metadata.alpha.shape == (size[1], size[0])
-    else:
-        assert metadata.alpha is None
-
-
-@pytest.mark.parametrize("pillow_mode", ["F", "LAB"])
-def test_modes_that_are_refused_are_named(pillow_mode):
-    with pytest.raises(ImageError, match=f"expected 8 or 16 .* mode {pillow_mode}. Convert"):
-        from_pillow(Image.new(pillow_mode, (2, 2)))
-
-
-def test_the_first_of_several_frames_is_read(tmp_path):
-    first, second = (Image.new("RGB", (4, 4), colour) for colour in ("red", "blue"))
-    first.save(tmp_path / "frames.tif", save_all=True, append_images=[second])
-    assert read_image(tmp_path / "frames.tif")[0, 0].tolist() == [255, 0, 0]
-
-
-@pytest.mark.parametrize(("width", "height"), [(10_001, 10_000), (60_000, 60_000)])
-def test_more_than_a_hundred_megapixels_are_refused_before_decoding(width, height, tmp_path):
-    (tmp_path / "bomb.png").write_bytes(png_with_declared_size(width, height))
+def test_more_than_a_hundred_megapixels_are_refused_before_decoding(tmp_path):
+    (tmp_path / "bomb.png").write_bytes(png((60_000, 60_000, 8, 2)))
     with pytest.raises(ImageError, match=r"bomb\.png: expected at most 100 megapixels"):
         read_image(tmp_path / "bomb.png")
 
 
 def test_a_hundred_megapixels_are_within_the_limit(tmp_path):
-    (tmp_path / "large.png").write_bytes(png_with_declared_size(10_000, 10_000))
+    (tmp_path / "large.png").write_bytes(png((10_000, 10_000, 8, 2)))
     with pytest.raises(ImageError, match="damaged file"):
         read_image(tmp_path / "large.png")
 
@@ -354,27 +258,6 @@ def test_a_hundred_megapixels_are_within_the_limit(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ImageError, match=r"absent\.png: expected a readable picture.*No such file"):
         read_image(tmp_path / "absent.png")
-
-
-def test_a_folder_is_refused(tmp_path):
-    with pytest.raises(ImageError, match="expected a readable picture"):
-        read_image(tmp_path)
-
-
-@pytest.mark.parametrize("content", [b"", b"not a picture\n"])
-def test_what_is_no_picture_is_refused(content, tmp_path):
-    (tmp_path / "note.png").write_bytes(content)
-    with pytest.raises(ImageError, match="of a kind that Pillow does not know"):
-        read_image(tmp_path / "note.png")
-
-
-@pytest.mark.parametrize("pillow_format", ["PNG", "JPEG", "WEBP", "TIFF"])
-def test_a_truncated_picture_is_refused_in_one_line(pillow_format, tmp_path, photograph):
-    Image.fromarray(photograph).save(tmp_path / "whole", pillow_format)
-    content = (tmp_path / "whole").read_bytes()
-    (tmp_path / "part").write_bytes(content[: len(content) // 2])
-    with pytest.raises(ImageError, match=r"part: expected [^\n]*\Z"):
-        read_image(tmp_path / "part")
 
 
 def test_changed_bytes_never_end_in_another_exception(tmp_path, photograph, rng):
@@ -483,10 +366,9 @@ def test_a_picture_that_a_format_cannot_hold_is_one_error(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["picture.jpg", "picture"])
-def test_endings_that_lose_information_are_refused(name, tmp_path, photograph):
+def test_endings_that_lose_information_are_refused(tmp_path, photograph):
     with pytest.raises(ImageError, match=r"expected an ending of \.png"):
-        write_image(tmp_path / name, photograph)
+        write_image(tmp_path / "picture.jpg", photograph)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -507,14 +389,6 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
 def test_writing_into_a_missing_folder_is_refused(tmp_path, photograph):
     with pytest.raises(ImageError, match="No such file or directory"):
         write_image(tmp_path / "absent" / "picture.png", photograph)
-
-
-def test_an_existing_file_is_replaced(tmp_path):
-    path = tmp_path / "data.bin"
-    write_atomically(path, b"a long first content")
-    write_atomically(path, b"second")
-    assert path.read_bytes() == b"second"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_only_bytes_with_three_channels_are_written(tmp_path, photograph):
@@ -555,8 +429,3 @@ def test_a_standard_picture_is_the_resized_centre_square(photograph):
     assert standardise(photograph, 64).shape == (64, 64, 3)
     centre = photograph[:, 13:192]
     np.testing.assert_array_equal(standardise(photograph, 179), centre)
-
-
-def test_a_flat_picture_stays_flat_when_it_is_standardised():
-    flat = np.full((50, 33, 3), 77, np.uint8)
-    np.testing.assert_array_equal(standardise(flat, 64), 77)

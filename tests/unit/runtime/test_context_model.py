@@ -44,15 +44,10 @@ def reference_indices(weights, quality, routing, symbols, resolutions=3):
     arrays = {f"prior/{name}": array for name, array in weights.items()}
     arrays["tables"] = laplace_tables().pack()
     machine = ToldMachine(arrays, resolutions, quality)
-    parts = zip(symbols, masks_of(routing, resolutions), machine.levels, strict=True)
+    parts = zip(symbols, level_masks(routing, resolutions), machine.levels, strict=True)
     coders = [Told(values, mask, groups) for values, mask, (_, groups) in parts]
     machine.run(routing, coders)
     return [coder.found for coder in coders]
-
-
-def masks_of(routing, resolutions=3):
-    """Where each level is on."""
-    return level_masks(routing, resolutions)
 
 
 # --- material
@@ -64,12 +59,6 @@ def architecture_of(width, resolutions=3):
 
 def shapes(width, resolutions=3):
     return {spec.name: spec.shape for spec in architecture_of(width, resolutions).context_arrays()}
-
-
-def steps_of(weights, quality, masks, resolutions=3):
-    width = weights["start"].shape[1]
-    model = IntegerContextModel(architecture_of(width, resolutions), weights)
-    return model.steps(quality, masks)
 
 
 def is_bias(name):
@@ -89,14 +78,6 @@ def random_weights(rng, width, resolutions=3, *, limits):
     return weights
 
 
-def random_routing(rng, rows, columns):
-    return rng.integers(1, 4, (rows, columns), np.uint8)
-
-
-def random_masks(rng, rows, columns, resolutions=3):
-    return masks_of(random_routing(rng, rows, columns), resolutions)
-
-
 def random_symbols(rng, masks, scale):
     symbols = []
     for mask, level in zip(masks, levels(len(masks)), strict=True):
@@ -110,8 +91,8 @@ def random_symbols(rng, masks, scale):
 def run_time_indices(weights, quality, masks, symbols, resolutions=3):
     """Indices by the integer model on dense grids; 255 where there is nothing to code."""
     found = [np.full(values.shape, 255, np.uint8) for values in symbols]
-
-    for step in steps_of(weights, quality, masks, resolutions):
+    architecture = architecture_of(weights["start"].shape[1], resolutions)
+    for step in IntegerContextModel(architecture, weights).steps(quality, masks):
         assert (found[step.level][step.where] == 255).all()
         found[step.level][step.where] = step.indices
         step.symbols = symbols[step.level][step.where]
@@ -129,11 +110,11 @@ def assert_equal_where_on(found, expected, masks):
 
 @pytest.mark.parametrize("limits", [False, True])
 @pytest.mark.parametrize("scale", [0.3, 8, 5000])
-@pytest.mark.parametrize("resolutions", [3, 1])
-def test_the_run_time_form_equals_the_slow_reference(limits, scale, resolutions, rng):
+@pytest.mark.parametrize(("resolutions", "highest"), [(3, 3), (3, 1), (1, 3)])
+def test_the_run_time_form_equals_the_slow_reference(limits, scale, resolutions, highest, rng):
     weights = random_weights(rng, 16, resolutions, limits=limits)
-    routing = random_routing(rng, 3, 5)
-    masks = masks_of(routing, resolutions)
+    routing = rng.integers(1, highest + 1, (3, 5), np.uint8)
+    masks = level_masks(routing, resolutions)
     symbols = random_symbols(rng, masks, scale)
     expected = reference_indices(weights, 70, routing, symbols, resolutions)
     found = run_time_indices(weights, 70, masks, symbols, resolutions)
@@ -149,7 +130,7 @@ def test_the_largest_possible_sums_are_exact(sign, rng):
         elif is_bias(name):
             weights[name] = np.full(shape, 2**18, np.int32)
     routing = np.full((3, 3), 3, np.uint8)
-    masks, grids = masks_of(routing), ((3, 3, 192), (6, 6, 144), (12, 12, 144))
+    masks, grids = level_masks(routing), ((3, 3, 192), (6, 6, 144), (12, 12, 144))
     symbols = [np.full(shape, 4000, np.int32) for shape in grids]
     expected = reference_indices(weights, 0, routing, symbols)
     assert_equal_where_on(run_time_indices(weights, 0, masks, symbols), expected, masks)
@@ -174,7 +155,7 @@ def test_the_training_form_equals_the_run_time_form(quality, resolutions, rng):
     weights = layer.freeze(quality_features(np.arange(101)))
     assert {name: array.shape for name, array in weights.items()} == shapes(16, resolutions)
     assert max(abs(weights["level0_group0_update"].astype(int)).ravel()) == 127
-    masks = random_masks(rng, 2, 3, resolutions)
+    masks = level_masks(rng.integers(1, 4, (2, 3)), resolutions)
     symbols = random_symbols(rng, masks, rng.choice([1, 50, 3000]))
     trained = layer(
         [s[None].astype(np.float32) for s in symbols],
@@ -187,57 +168,6 @@ def test_the_training_form_equals_the_run_time_form(quality, resolutions, rng):
     assert len(np.unique(found[-1])) > 8
 
 
-def test_the_order_of_additions_does_not_matter(rng):
-    weights, masks = random_weights(rng, 16, limits=False), random_masks(rng, 3, 4)
-    symbols = random_symbols(rng, masks, 5)
-    order = rng.permutation(16)
-    fourfold = np.concatenate([16 * child + order for child in range(4)])
-    shuffled = {}
-    for name, array in weights.items():
-        if name.endswith(("_hidden", "_mix")):
-            array = array[..., order, :]
-        if name.endswith("_index"):
-            shuffled[name] = array[order]
-        elif name.endswith("_index_bias"):
-            shuffled[name] = array
-        elif name.endswith("_up"):
-            shuffled[name] = array[order][:, fourfold]
-        else:
-            shuffled[name] = array[..., fourfold if name.endswith("_up_bias") else order]
-    expected = run_time_indices(weights, 40, masks, symbols)
-    assert_equal_where_on(run_time_indices(shuffled, 40, masks, symbols), expected, masks)
-
-
-def test_every_symbol_is_coded_once_coarse_levels_and_anchors_first(rng):
-    weights, masks = random_weights(rng, 4, limits=False), random_masks(rng, 2, 2)
-    order = []
-
-    for step in steps_of(weights, 10, masks):
-        (parity,) = set((step.rows + step.columns) % 2) or {None}
-        order.append((step.level, step.channels.start, parity))
-        assert step.first == (step.channels.start == 0 and parity == 0)
-        step.symbols = np.zeros(step.indices.shape, np.int32)
-    assert order == sorted(order)
-    assert len(order) == len(set(order)) == 2 * sum(len(level.groups) for level in levels(3))
-
-
-def test_fewer_masks_leave_the_indices_of_the_other_levels_as_they_are(rng):
-    weights, masks = random_weights(rng, 8, limits=False), random_masks(rng, 3, 3)
-    symbols = random_symbols(rng, masks, 4)
-    every = run_time_indices(weights, 60, masks, symbols)
-    first = run_time_indices(weights, 60, masks[:2], symbols[:2])
-    assert_equal_where_on(first, every[:2], masks[:2])
-
-
-def test_levels_that_are_off_everywhere_are_passed_over(rng):
-    weights = random_weights(rng, 8, limits=False)
-    routing = np.ones((2, 3), np.uint8)
-    masks = masks_of(routing)
-    symbols = random_symbols(rng, masks, 4)
-    expected = reference_indices(weights, 5, routing, symbols)
-    assert_equal_where_on(run_time_indices(weights, 5, masks, symbols), expected, masks)
-
-
 # --- the logarithm
 
 
@@ -248,10 +178,3 @@ def test_the_logarithm_table_is_far_from_every_rounding_boundary():
     np.testing.assert_array_equal(LOG_FEATURE, np.minimum(np.rint(exact), 127))
     margin = abs(below - np.floor(below) - 0.5).min()
     assert margin > 1e6 * np.spacing(128.0)
-
-
-def test_the_logarithm_table_is_monotonous_and_saturates():
-    assert LOG_FEATURE[0] == 0
-    assert LOG_FEATURE[1] == 11
-    assert (np.diff(LOG_FEATURE) >= 0).all()
-    assert (LOG_FEATURE[2800:] == 127).all()
