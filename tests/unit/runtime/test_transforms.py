@@ -107,7 +107,7 @@ def test_the_arguments_are_not_changed(twins, image, rng):
 
 def test_an_architecture_knows_the_shape_of_every_weight(twins):
     model, transforms = twins
-    trained = {v.path.partition("/")[2]: tuple(v.shape) for v in model.trainable_variables}
+    trained = {v.path: tuple(v.shape) for v in model.trainable_variables}
     transform = {
         name: shape for name, shape in trained.items() if not name.startswith("context_model/")
     }
