@@ -213,7 +213,7 @@ def starting_curve(std: NDArray[np.float64]) -> NDArray[np.float64]:
     steps = np.array([quantisation_step(0), quantisation_step(QUALITIES - 1)])
     scales = np.log(std[None, :] / steps[:, None] / np.sqrt(2))
     first, last = (scales - entropy.LOG_NARROWEST) / entropy.LOG_RATIO / 4
-    return np.stack([(first + last) / 2, (last - first) / 2, 0 * first, 0 * first])
+    return np.stack([(first + last) / 2, (last - first) / 2, *np.zeros((2, std.size))])
 
 
 def _start(levels: tuple[pyramid.Level, ...], n: int) -> Iterator[tuple[str, np.ndarray, float]]:
