@@ -4,7 +4,6 @@ import io
 import stat
 import tarfile
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -12,39 +11,33 @@ from data_scripts import DataError, fetch, kodak
 from data_scripts.fetch import prepare, unpack
 from data_scripts.manifest import load
 
-from .conftest import Files, Server, archive_entry, put, sha, tgz
+from .conftest import archive_entry, put, sha, tgz
 
 Declare = Callable[..., None]
 
 
 @pytest.fixture
-def files() -> Files:
+def files():
     return {f"kodim{i:02d}.png": f"picture {i} ".encode() * 1000 for i in range(1, 5)}
 
 
 @pytest.fixture
-def once(monkeypatch: pytest.MonkeyPatch) -> None:
+def once(monkeypatch):
     """No second attempt, and so no waiting for it."""
     monkeypatch.setattr(fetch, "RETRIES", 0)
 
 
-def held(folder: Path) -> Files:
+def held(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def complaint(capsys: pytest.CaptureFixture[str]) -> str:
+def complaint(capsys):
     shown = capsys.readouterr().err
     assert shown.count("\n") == 1
     return shown
 
 
-def test_files_come_from_their_official_addresses(
-    tmp_path: Path,
-    files: Files,
-    server: Server,
-    declare: Declare,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_files_come_from_their_official_addresses(tmp_path, files, server, declare, capsys):
     declare("kodak", files, addresses={"": f"{server.url}/{{name}}"})
     put(server.folder, files)
     assert kodak.main(["--to", str(tmp_path / "k")]) == 0
@@ -56,9 +49,7 @@ def test_files_come_from_their_official_addresses(
 
 
 @pytest.mark.parametrize("served", [True, False])
-def test_files_come_from_a_mirror(
-    tmp_path: Path, files: Files, server: Server, declare: Declare, served: bool
-) -> None:
+def test_files_come_from_a_mirror(tmp_path, files, server, declare, served):
     declare("kodak", files, addresses={"": "http://127.0.0.1:9/{name}"})
     put(server.folder, files)
     mirror = server.url if served else str(server.folder)
@@ -67,12 +58,8 @@ def test_files_come_from_a_mirror(
 
 
 def test_only_what_is_missing_or_damaged_is_brought_and_a_replacement_is_announced(
-    tmp_path: Path,
-    files: Files,
-    server: Server,
-    declare: Declare,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    tmp_path, files, server, declare, capsys
+):
     declare("kodak", files)
     put(server.folder, files)
     damaged = {"kodim02.png": b"damaged"}
@@ -91,14 +78,7 @@ def test_only_what_is_missing_or_damaged_is_brought_and_a_replacement_is_announc
 
 
 @pytest.mark.parametrize("fault", [503, "cut"])
-def test_a_failed_answer_is_asked_for_again(
-    tmp_path: Path,
-    files: Files,
-    server: Server,
-    declare: Declare,
-    monkeypatch: pytest.MonkeyPatch,
-    fault: int | str,
-) -> None:
+def test_a_failed_answer_is_asked_for_again(tmp_path, files, server, declare, monkeypatch, fault):
     monkeypatch.setattr(fetch, "RETRIES", 1)
     declare("kodak", files)
     put(server.folder, files)
@@ -110,13 +90,8 @@ def test_a_failed_answer_is_asked_for_again(
 
 @pytest.mark.usefixtures("once")
 def test_an_interrupted_download_leaves_whole_files_and_can_be_repeated(
-    tmp_path: Path,
-    files: Files,
-    server: Server,
-    declare: Declare,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    tmp_path, files, server, declare, monkeypatch, capsys
+):
     declare("kodak", files)
     put(server.folder, files)
     server.faults = [None, "cut"]
@@ -135,14 +110,8 @@ def test_an_interrupted_download_leaves_whole_files_and_can_be_repeated(
 @pytest.mark.parametrize("content", [b"damaged", b"<!DOCTYPE html><title>Log in</title>"])
 @pytest.mark.parametrize("served", [True, False])
 def test_another_file_or_a_web_page_is_refused_in_one_line_and_leaves_nothing(
-    tmp_path: Path,
-    files: Files,
-    server: Server,
-    declare: Declare,
-    capsys: pytest.CaptureFixture[str],
-    content: bytes,
-    served: bool,
-) -> None:
+    tmp_path, files, server, declare, capsys, content, served
+):
     declare("kodak", files)
     put(server.folder, files | {"kodim01.png": content})
     mirror = server.url if served else str(server.folder)
@@ -155,9 +124,7 @@ def test_another_file_or_a_web_page_is_refused_in_one_line_and_leaves_nothing(
 
 
 @pytest.mark.usefixtures("once")
-def test_what_a_source_does_not_have_is_named(
-    tmp_path: Path, files: Files, server: Server, declare: Declare
-) -> None:
+def test_what_a_source_does_not_have_is_named(tmp_path, files, server, declare):
     declare("kodak", files)
     with pytest.raises(DataError, match=r"kodim01\.png cannot be read \(404.*--mirror"):
         prepare(load("kodak"), tmp_path / "k", mirror=server.url)
@@ -168,9 +135,7 @@ def test_what_a_source_does_not_have_is_named(
 
 
 @pytest.mark.usefixtures("once")
-def test_a_dead_server_is_one_line_with_the_innermost_cause(
-    tmp_path: Path, files: Files, server: Server, declare: Declare
-) -> None:
+def test_a_dead_server_is_one_line_with_the_innermost_cause(tmp_path, files, server, declare):
     server.shutdown()
     server.server_close()
     entry = archive_entry("https://example.org/a.tgz", b"")
@@ -182,16 +147,14 @@ def test_a_dead_server_is_one_line_with_the_innermost_cause(
 
 @pytest.mark.parametrize("mirror", ["nowhere", "ftp://example.org"])
 def test_a_mirror_that_is_neither_a_folder_nor_an_address_is_refused(
-    tmp_path: Path, files: Files, declare: Declare, mirror: str
-) -> None:
+    tmp_path, files, declare, mirror
+):
     declare("kodak", files)
     with pytest.raises(DataError, match=r"expects a folder or an http\(s\) address, got"):
         prepare(load("kodak"), tmp_path / "k", mirror=mirror)
 
 
-def test_a_data_file_may_be_read_by_everybody(
-    tmp_path: Path, files: Files, server: Server, declare: Declare
-) -> None:
+def test_a_data_file_may_be_read_by_everybody(tmp_path, files, server, declare):
     declare("kodak", files)
     prepare(load("kodak"), tmp_path / "k", mirror=str(put(server.folder, files)))
     mode = (tmp_path / "k" / "kodim01.png").stat().st_mode
@@ -200,8 +163,8 @@ def test_a_data_file_may_be_read_by_everybody(
 
 @pytest.mark.parametrize("source", ["official", "served mirror", "folder"])
 def test_an_archive_is_unpacked_and_only_the_listed_files_are_kept(
-    tmp_path: Path, files: Files, server: Server, declare: Declare, source: str
-) -> None:
+    tmp_path, files, server, declare, source
+):
     packed = tgz(files | {"files.txt": b"a list"})
     put(server.folder, {"set.tgz": packed})
     address = server.url if source == "official" else "http://127.0.0.1:9"
@@ -216,8 +179,8 @@ def test_an_archive_is_unpacked_and_only_the_listed_files_are_kept(
 
 @pytest.mark.parametrize("served", [True, False])
 def test_a_mirror_without_the_archive_may_hold_the_unpacked_files(
-    tmp_path: Path, files: Files, server: Server, declare: Declare, served: bool
-) -> None:
+    tmp_path, files, server, declare, served
+):
     declare("kodak", files, archive=archive_entry("http://127.0.0.1:9/set.tgz", b""))
     put(server.folder, files)
     mirror = server.url if served else str(server.folder)
@@ -233,14 +196,8 @@ def test_a_mirror_without_the_archive_may_hold_the_unpacked_files(
     ],
 )
 def test_an_archive_of_other_content_leaves_nothing(
-    tmp_path: Path,
-    files: Files,
-    server: Server,
-    declare: Declare,
-    changes: Files,
-    limit: int,
-    message: str,
-) -> None:
+    tmp_path, files, server, declare, changes, limit, message
+):
     packed = tgz(files | changes)
     put(server.folder, {"set.tgz": packed})
     declare("kodak", files, archive=archive_entry(f"{server.url}/set.tgz", packed, limit))
@@ -249,7 +206,7 @@ def test_an_archive_of_other_content_leaves_nothing(
     assert held(tmp_path / "k") == {}
 
 
-def member(name: str, kind: bytes = tarfile.REGTYPE, to: str = "", size: int = 0) -> bytes:
+def member(name, kind=tarfile.REGTYPE, to="", size=0):
     """A tar archive of one member, whose content is zeros."""
     info, out = tarfile.TarInfo(name), io.BytesIO()
     info.type, info.linkname, info.size = kind, to, size
@@ -274,16 +231,14 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, to: str = "", size: int = 0
     ],
     ids=lambda value: "" if isinstance(value, bytes) else None,
 )
-def test_a_hostile_or_damaged_archive_is_refused_and_nothing_is_unpacked(
-    tmp_path: Path, packed: bytes, reason: str
-) -> None:
+def test_a_hostile_or_damaged_archive_is_refused_and_nothing_is_unpacked(tmp_path, packed, reason):
     (tmp_path / "a.tgz").write_bytes(packed)
     with pytest.raises(DataError, match=rf"a\.tgz was refused: .*{reason}"):
         unpack(tmp_path / "a.tgz", tmp_path / "out", 2000)
     assert {path.name for path in tmp_path.rglob("*")} - {"out"} == {"a.tgz"}
 
 
-def test_an_absolute_name_is_unpacked_inside_the_folder(tmp_path: Path) -> None:
+def test_an_absolute_name_is_unpacked_inside_the_folder(tmp_path):
     (tmp_path / "a.tgz").write_bytes(member(f"{tmp_path}/outside.jpg"))
     unpack(tmp_path / "a.tgz", tmp_path / "out", 2000)
     assert not (tmp_path / "outside.jpg").exists()

@@ -14,7 +14,7 @@ SETS = ("photos_train", "photos_demo", "kodak", "flowers17")
 
 
 @pytest.fixture
-def train(tmp_path: Path, rng: np.random.Generator) -> Path:
+def train(tmp_path, rng):
     """Six different pictures with structure at all scales."""
     folder = tmp_path / "train"
     folder.mkdir()
@@ -27,7 +27,7 @@ def train(tmp_path: Path, rng: np.random.Generator) -> Path:
     return folder
 
 
-def planted(train: Path, change: str) -> Path:
+def planted(train, change):
     """Put a changed copy of picture 3 into a test folder."""
     folder = train.parent / "test"
     folder.mkdir()
@@ -62,9 +62,7 @@ def planted(train: Path, change: str) -> Path:
         ("lying on its side", "copy"),
     ],
 )
-def test_a_planted_leak_is_found(
-    train: Path, change: str, kind: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_planted_leak_is_found(train, change, kind, capsys):
     test = planted(train, change)
     assert leaks.main([str(train), str(test)]) == 1
     shown = capsys.readouterr().out
@@ -73,7 +71,7 @@ def test_a_planted_leak_is_found(
     assert shown.endswith("1 pairs among 7 pictures\n")
 
 
-def test_different_pictures_are_no_leak(train: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_different_pictures_are_no_leak(train, capsys):
     test = train.parent / "test"
     test.mkdir()
     for name in ("4.png", "5.png"):
@@ -82,7 +80,7 @@ def test_different_pictures_are_no_leak(train: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out == "0 pairs among 6 pictures\n"
 
 
-def test_copies_inside_one_folder_count_only_when_asked_for(train: Path) -> None:
+def test_copies_inside_one_folder_count_only_when_asked_for(train):
     with Image.open(train / "0.png") as picture:
         picture.convert("RGB").save(train / "7.jpg", quality=60)
     assert leaks.main([str(train)]) == 0
@@ -97,16 +95,14 @@ def test_copies_inside_one_folder_count_only_when_asked_for(train: Path) -> None
         (b"\x89PNG\r\n\x1a\n broken", r"a\.png is not a readable picture .*; remove it"),
     ],
 )
-def test_a_folder_that_cannot_be_compared_is_refused(
-    tmp_path: Path, content: bytes | None, message: str
-) -> None:
+def test_a_folder_that_cannot_be_compared_is_refused(tmp_path, content, message):
     if content:
         (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(DataError, match=message):
         leaks.pictures(tmp_path)
 
 
-def test_mirroring_flips_exactly_the_odd_horizontal_frequencies(train: Path) -> None:
+def test_mirroring_flips_exactly_the_odd_horizontal_frequencies(train):
     for path in train.iterdir():
         with Image.open(path) as opened:
             straight = leaks.perceptual_hash(opened)
@@ -115,9 +111,7 @@ def test_mirroring_flips_exactly_the_odd_horizontal_frequencies(train: Path) -> 
         assert (straight ^ mirrored ^ 0xAAAAAAAAAAAAAAAA).bit_count() <= 2
 
 
-def test_the_hashes_printed_are_those_read(
-    train: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_hashes_printed_are_those_read(train, capsys, monkeypatch):
     assert leaks.main([str(train), "--print"]) == 0
     (train.parent / "list.txt").write_text(capsys.readouterr().out)
     monkeypatch.setattr(leaks, "FINGERPRINTS", train.parent / "list.txt")
@@ -125,7 +119,7 @@ def test_the_hashes_printed_are_those_read(
     assert found == {p.name: leaks.picture(p).perceptual for p in train.iterdir()}
 
 
-def test_no_committed_set_shares_a_picture_with_another() -> None:
+def test_no_committed_set_shares_a_picture_with_another():
     known = {name: leaks.fingerprints(name) for name in SETS}
     assert [len(known[name]) for name in SETS] == [242, 8, 24, 1360]
     for one, other in combinations(SETS, 2):
@@ -140,12 +134,12 @@ def test_no_committed_set_shares_a_picture_with_another() -> None:
         assert len(sums) < 2 or not sums[0] & sums[1]
 
 
-def test_every_listed_file_has_a_perceptual_hash() -> None:
+def test_every_listed_file_has_a_perceptual_hash():
     for name in ("photos_train", "kodak", "flowers17"):
         assert set(leaks.fingerprints(name)) == set(manifest.load(name).files)
 
 
-def test_the_bundled_samples_are_in_no_training_or_test_set() -> None:
+def test_the_bundled_samples_are_in_no_training_or_test_set():
     samples = leaks.pictures(ROOT / "mrdcae_lite" / "samples")
     assert len(samples) >= 8
     shown = np.array([sample.perceptual for sample in samples], dtype=np.uint64)
@@ -157,7 +151,7 @@ def test_the_bundled_samples_are_in_no_training_or_test_set() -> None:
         assert not {sample.file for sample in samples} & set(manifest.load(name).files.values())
 
 
-def test_the_flower_set_holds_75_pairs_of_copies() -> None:
+def test_the_flower_set_holds_75_pairs_of_copies():
     twins = leaks.copies("flowers17")
     assert sum(map(len, twins.values())) == 2 * 75
     assert twins["image_0242.jpg"] == {"image_0243.jpg"}  # mirrored
