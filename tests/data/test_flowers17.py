@@ -1,6 +1,5 @@
 """The flower set from a mirror folder of tiny files, and its splits."""
 
-
 import numpy as np
 import pytest
 from scipy.io import savemat

@@ -1,6 +1,5 @@
 """Training photographs, made from their originals byte for byte."""
 
-
 import pytest
 from PIL import Image
 
