@@ -233,7 +233,7 @@ def scaling(size: float) -> dict[str, float]:
     return found
 
 
-def benchmark(sizes: Sequence[float]) -> dict[str, Any]:
+def benchmark() -> dict[str, Any]:
     """All measurements, each said on standard error as it comes."""
     images = {name: mr.sample(name) for name in mr.sample_names()}
     few = list(images.values())[::2]
@@ -253,7 +253,7 @@ def benchmark(sizes: Sequence[float]) -> dict[str, Any]:
         "routing": [_said(row) for row in routing_cost(few)],
         "overhead": [_said(row) for row in overhead(images)],
         "seams": [_said(row) for row in seams()],
-        "scaling": [_said(scaling(size)) for size in sizes],
+        "scaling": [_said(scaling(size)) for size in SIZES],
     }
 
 
@@ -269,22 +269,14 @@ def _against(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str, A
 
 
 def _said(row: dict[str, Any]) -> dict[str, Any]:
-    print(_line(row), file=sys.stderr, flush=True)
+    print(row, file=sys.stderr, flush=True)
     return row
 
 
-def _line(row: Mapping[str, Any]) -> str:
-    return ", ".join(
-        f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
-        for key, value in row.items()
-    )
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print, and write the figures to a file where one is named."""
+    """Measure, and write the figures to a file where one is named, else print them."""
     parser = Parser(prog="book.experiments.bench_codecs")
     parser.add_argument("--out", type=Path, metavar="FILE", help="JSON file to write")
-    parser.add_argument("--largest", type=float, default=max(SIZES), metavar="MEGAPIXELS")
     parser.add_argument("--step", choices=("encode", "decode"), help=argparse.SUPPRESS)
     parser.add_argument("--size", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
@@ -292,15 +284,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.step:
         print(json.dumps(one_step(options.step, options.size, options.file)))
         return 0
-    return guarded(parser.prog, partial(_report, options.largest, options.out))
+    return guarded(parser.prog, partial(_report, options.out))
 
 
-def _report(largest: float, out: Path | None) -> None:
-    report = benchmark([size for size in SIZES if size <= largest])
-    for part in ("speed", "routing", "overhead", "seams", "scaling"):
-        print(f"{part}\n  " + "\n  ".join(map(_line, report[part])))
+def _report(out: Path | None) -> None:
+    report = json.dumps(benchmark(), indent=1) + "\n"
     if out:
-        write_atomically(out, (json.dumps(report, indent=1) + "\n").encode())
+        write_atomically(out, report.encode())
+    else:
+        print(report, end="")
 
 
 if __name__ == "__main__":

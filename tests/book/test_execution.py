@@ -90,11 +90,6 @@ def test_a_solution_without_a_place_is_refused():
         chapters.answered(chapter, new.new_notebook(cells=[lost]))
 
 
-def test_the_terminal_shows_memory_beside_its_target():
-    assert "640 MB (within the target of 1000 MB)" in chapters.Run(1, 640, 2).against_target()
-    assert "1016 MB (above the target of 1000 MB)" in chapters.Run(1, 1016, 2).against_target()
-
-
 def test_the_digest_notices_a_changed_byte_and_a_changed_name(tmp_path):
     path = tmp_path / "a.txt"
     seen = set()

@@ -83,14 +83,6 @@ def test_a_missing_set_is_one_line_and_code_2(tmp_path, capsys):
     assert not (tmp_path / "out.json").exists()
 
 
-def test_a_wrong_picture_is_not_measured(tmp_path):
-    (tmp_path / "flowers17").mkdir()
-    for name in manifest.load("flowers17").files:
-        (tmp_path / "flowers17" / name).write_bytes(b"another picture")
-    with pytest.raises(DataError, match=r"image_0001\.jpg is not the file listed; run python"):
-        jpeg_past.measure(tmp_path / "flowers17", tmp_path / "kodak")
-
-
 def test_the_committed_figures_belong_to_the_listed_files():
     assert COMMITTED["data"] == jpeg_past.provenance("flowers17", "kodak")["data"]
     files, listed = COMMITTED["flowers17"], manifest.entry("flowers17")

@@ -134,7 +134,8 @@ FIGURES = "report-figures.ipynb"
 
 @pytest.mark.parametrize("resolutions", [1, 3])
 def test_the_drawings_show_the_numbers_of_the_model(resolutions):
-    model = Architecture(width=77, encoder_blocks=5, resolutions=resolutions)
+    attention = resolutions > 1
+    model = Architecture(77, encoder_blocks=5, resolutions=resolutions, attention=attention)
     text = diagrams.encoder(model)
     words = ["".join(element.itertext()) for element in ElementTree.fromstring(text)]
     assert any("77 channels" in word for word in words)

@@ -65,13 +65,12 @@ def test_the_fallback_is_the_same_everywhere_and_says_so(folder):
     assert [path.name for path in found.test[:3]] == first
 
 
-@pytest.mark.parametrize("number", [1, 2, 3])
-def test_official_splits_are_used_where_their_file_is(folder, number):
+def test_the_official_split_is_used_where_its_file_is(folder):
     mat(folder)
-    found = splits(folder, number)
-    assert found.source == f"official split {number} (datasplits.mat)"
+    found = splits(folder)
+    assert found.source == "official split 1 (datasplits.mat)"
     assert_apart(found)
-    expected = np.sort(np.random.default_rng(number).permutation(IMAGES)[1020:] + 1)
+    expected = np.sort(np.random.default_rng(1).permutation(IMAGES)[1020:] + 1)
     assert [int(path.stem[-4:]) for path in found.test] == expected.tolist()
 
 
@@ -98,8 +97,6 @@ def test_an_incomplete_folder_is_not_split(folder):
     (folder / "image_0700.jpg").unlink()
     with pytest.raises(DataError, match=r"lacks 1 of 1,360 pictures; run python -m"):
         splits(folder)
-    with pytest.raises(ValueError, match=r"number must be 1, 2 or 3\. Received: number=4\."):
-        splits(folder, 4)
 
 
 def test_flowers_come_from_a_mirror_folder_of_unpacked_files(tmp_path, declare, capsys):

@@ -76,15 +76,8 @@ def test_different_pictures_are_no_leak(train, capsys):
     test.mkdir()
     for name in ("4.png", "5.png"):
         (train / name).rename(test / name)
-    assert leaks.main([str(train), str(test), "--within"]) == 0
+    assert leaks.main([str(train), str(test)]) == 0
     assert capsys.readouterr().out == "0 pairs among 6 pictures\n"
-
-
-def test_copies_inside_one_folder_count_only_when_asked_for(train):
-    with Image.open(train / "0.png") as picture:
-        picture.convert("RGB").save(train / "7.jpg", quality=60)
-    assert leaks.main([str(train)]) == 0
-    assert leaks.main([str(train), "--within"]) == 1
 
 
 @pytest.mark.parametrize(
