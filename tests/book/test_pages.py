@@ -2,6 +2,8 @@ import re
 
 import nbformat
 
+from book.tools import paths
+
 LOADING = ("src", "srcset", "data", "poster")
 LOADING_LINKS = {"stylesheet", "preload", "modulepreload", "prefetch", "icon", "manifest"}
 REMOTE = re.compile(r"^\s*(https?:)?//")
@@ -63,10 +65,10 @@ def test_a_solution_is_nowhere_in_the_built_book(html, solutions):
     assert [(path, line) for line in lines for path in texts if line in texts[path]] == []
 
 
-def test_a_downloaded_chapter_is_complete_and_names_no_path(html, root, chapters):
+def test_a_downloaded_chapter_is_complete_and_names_no_path(html, chapters):
     for name in chapters:
         text = (html / "_sources" / "chapters" / f"{name}.ipynb").read_text(encoding="utf-8")
-        assert str(root) not in text
+        assert str(paths.ROOT) not in text
         code = [c for c in nbformat.reads(text, as_version=4).cells if c.cell_type == "code"]
         assert [cell.execution_count for cell in code] == [*range(1, len(code) + 1)], name
 

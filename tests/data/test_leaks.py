@@ -27,45 +27,33 @@ def train(tmp_path, rng):
     return folder
 
 
-def planted(train, change):
-    """Put a changed copy of picture 3 into a test folder."""
-    folder = train.parent / "test"
-    folder.mkdir()
-    with Image.open(train / "3.png") as opened:
-        picture = opened.convert("RGB")
-    small = (picture.width // 2 + 7, picture.height // 2)
-    if change == "same bytes":
-        (folder / "x.png").write_bytes((train / "3.png").read_bytes())
-    elif change == "same pixels":
-        picture.save(folder / "x.bmp")
-    elif change == "re-encoded and resized":
-        picture.resize(small, Image.Resampling.BICUBIC).save(folder / "x.jpg", quality=40)
-    elif change == "brighter":
-        ImageEnhance.Brightness(picture).enhance(1.2).save(folder / "x.jpg", quality=80)
-    elif change == "mirrored, re-encoded and resized":
-        ImageOps.mirror(picture).resize(small).save(folder / "x.webp", quality=50)
-    elif change == "lying on its side":
-        exif = Image.Exif()
-        exif[0x0112] = 6  # to be shown turned by 90 degrees
-        picture.rotate(90, expand=True).save(folder / "x.jpg", exif=exif, quality=90)
-    return folder
+def turned(picture, path):
+    """Save a picture lying on its side, with a note that it is to be shown turned."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.rotate(90, expand=True).save(path.with_suffix(".jpg"), exif=exif, quality=90)
 
 
-@pytest.mark.parametrize(
-    ("change", "kind"),
-    [
-        ("same bytes", "same file"),
-        ("same pixels", "same pixels"),
-        ("re-encoded and resized", "copy"),
-        ("brighter", "copy"),
-        ("mirrored, re-encoded and resized", "mirrored copy"),
-        ("lying on its side", "copy"),
-    ],
-)
-def test_a_planted_leak_is_found(train, change, kind, capsys):
-    test = planted(train, change)
+SMALL = (103, 96)
+CHANGES = {
+    "same file": lambda p, to: p.save(to.with_suffix(".png")),
+    "same pixels": lambda p, to: p.save(to.with_suffix(".bmp")),
+    "copy resized": lambda p, to: p.resize(SMALL).save(to.with_suffix(".jpg"), quality=40),
+    "copy brighter": lambda p, to: ImageEnhance.Brightness(p).enhance(1.2).save(f"{to}.jpg"),
+    "mirrored copy": lambda p, to: ImageOps.mirror(p).resize(SMALL).save(f"{to}.webp", quality=50),
+    "copy turned": turned,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_planted_leak_is_found(train, change, capsys):
+    test = train.parent / "test"
+    test.mkdir()
+    with Image.open(train / "3.png") as picture:
+        CHANGES[change](picture, test / "x")
     assert leaks.main([str(train), str(test)]) == 1
     shown = capsys.readouterr().out
+    kind = change.rsplit(" ", 1)[0] if change.startswith("copy") else change
     assert shown.startswith(f"{kind} (")
     assert str(train / "3.png") in shown
     assert shown.endswith("1 pairs among 7 pictures\n")
@@ -93,15 +81,6 @@ def test_a_folder_that_cannot_be_compared_is_refused(tmp_path, content, message)
         (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(DataError, match=message):
         leaks.pictures(tmp_path)
-
-
-def test_mirroring_flips_exactly_the_odd_horizontal_frequencies(train):
-    for path in train.iterdir():
-        with Image.open(path) as opened:
-            straight = leaks.perceptual_hash(opened)
-            mirrored = leaks.perceptual_hash(ImageOps.mirror(opened))
-        assert (straight ^ mirrored).bit_count() in range(30, 35)
-        assert (straight ^ mirrored ^ 0xAAAAAAAAAAAAAAAA).bit_count() <= 2
 
 
 def test_the_hashes_printed_are_those_read(train, capsys, monkeypatch):
@@ -132,15 +111,11 @@ def test_every_listed_file_has_a_perceptual_hash():
         assert set(leaks.fingerprints(name)) == set(manifest.load(name).files)
 
 
-def test_the_bundled_samples_are_in_no_training_or_test_set():
+def test_the_bundled_samples_are_the_demonstration_set_and_in_no_other():
     samples = leaks.pictures(ROOT / "mrdcae_lite" / "samples")
-    assert len(samples) >= 8
-    shown = np.array([sample.perceptual for sample in samples], dtype=np.uint64)
+    known = leaks.fingerprints("photos_demo")
+    assert sorted(sample.perceptual for sample in samples) == sorted(known.values())
     for name in ("photos_train", "kodak", "flowers17"):
-        known = leaks.fingerprints(name)
-        near = leaks.nearest(shown, np.array(list(known.values()), dtype=np.uint64))
-        found = [(samples[i].name, list(known)[j]) for i, j in np.argwhere(near <= leaks.THRESHOLD)]
-        assert found == []
         assert not {sample.file for sample in samples} & set(manifest.load(name).files.values())
 
 
