@@ -9,7 +9,7 @@ mirroring. A deep crop, a rotation or a collage is not found.
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
@@ -97,19 +97,15 @@ def find(sets: Sequence[Sequence[Picture]]) -> list[Pair]:
 def _between(left: Sequence[Picture], right: Sequence[Picture]) -> Iterable[Pair]:
     a, b = (np.array([p.perceptual for p in side], dtype=np.uint64) for side in (left, right))
     straight, mirrored = distances(a, b), distances(a, b ^ _MIRROR)
-    close = np.minimum(straight, mirrored) <= THRESHOLD
-    same = {p.pixels for p in left} & {p.pixels for p in right}
-    for i, one in enumerate(left):
-        for j, other in enumerate(right):
-            if not (close[i, j] or one.pixels in same):
-                continue
-            if one.file == other.file:
-                yield Pair(one.name, other.name, "same file", 0)
-            elif one.pixels == other.pixels:
-                yield Pair(one.name, other.name, "same pixels", 0)
-            elif close[i, j]:
-                kind = "mirrored copy" if mirrored[i, j] < straight[i, j] else "copy"
-                yield Pair(one.name, other.name, kind, int(min(straight[i, j], mirrored[i, j])))
+    closest = np.minimum(straight, mirrored)
+    for (i, one), (j, other) in product(enumerate(left), enumerate(right)):
+        if one.file == other.file:
+            yield Pair(one.name, other.name, "same file", 0)
+        elif one.pixels == other.pixels:
+            yield Pair(one.name, other.name, "same pixels", 0)
+        elif closest[i, j] <= THRESHOLD:
+            kind = "mirrored copy" if mirrored[i, j] < straight[i, j] else "copy"
+            yield Pair(one.name, other.name, kind, int(closest[i, j]))
 
 
 def distances(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> NDArray[np.uint8]:

@@ -6,18 +6,18 @@ run: compare them with each other, not with those of another day.
     python -m book.experiments.bench_codecs [--out FILE.json]
 """
 
-import argparse
 import json
 import os
 import platform
 import resource
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +201,7 @@ def peak_mb() -> float:
 
 
 def one_step(step: str, size: float, path: Path) -> dict[str, float]:
-    """Encode a large picture to `path` or decode it, in a process of its own: time and memory."""
+    """Time and memory of encoding a large picture to `path` or of decoding it, in a new process."""
     codec = mr.load()
     codec.decompress(codec.compress(mr.sample("dog")[:64, :64]))
     picture = large_picture(size) if step == "encode" else np.empty(0, np.uint8)
@@ -226,10 +226,9 @@ def scaling(size: float) -> dict[str, float]:
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         for step in ("encode", "decode"):
-            command = [sys.executable, "-m", __spec__.name, "--step", step]
-            command += ["--size", str(size), "--file", str(Path(folder) / "large.mrdc")]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-            found |= json.loads(done.stdout)
+            with ProcessPoolExecutor(1, get_context("spawn")) as process:
+                task = process.submit(one_step, step, size, Path(folder, "large.mrdc"))
+                found |= task.result()
     return found
 
 
@@ -277,13 +276,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure, and write the figures to a file where one is named, else print them."""
     parser = Parser(prog="book.experiments.bench_codecs")
     parser.add_argument("--out", type=Path, metavar="FILE", help="JSON file to write")
-    parser.add_argument("--step", choices=("encode", "decode"), help=argparse.SUPPRESS)
-    parser.add_argument("--size", type=float, help=argparse.SUPPRESS)
-    parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
-    if options.step:
-        print(json.dumps(one_step(options.step, options.size, options.file)))
-        return 0
     return guarded(parser.prog, partial(_report, options.out))
 
 

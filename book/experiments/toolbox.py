@@ -43,7 +43,6 @@ COLOURS = {
     "jpeg2000": "#8c6d31",
     "webp": "#3182bd",
     "avif": "#31a354",
-    "jpegxl": "#756bb1",
     OURS: "#d62728",
     "standard": "#e7969c",
 }

@@ -27,8 +27,8 @@ def write_notebook(folder, name, code=SHOW, prose="Prose."):
     new = nbformat.v4
     parameters = new.new_code_cell("start = 1\nseed = 0", metadata={"tags": ["parameters"]})
     cells = [new.new_markdown_cell(prose), parameters, new.new_code_cell(code)]
-    notebook = new.new_notebook(cells=cells)
-    notebook.metadata["kernelspec"] = dict.fromkeys(("name", "display_name"), "python3")
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = new.new_notebook(cells=cells, metadata={"kernelspec": kernel})
     nbformat.write(notebook, folder / f"{name}.ipynb")
     return folder / f"{name}.ipynb"
 
