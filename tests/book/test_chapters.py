@@ -52,24 +52,25 @@ def test_a_code_cell_is_short(chapters):
     assert long == {}
 
 
-def test_the_first_code_cell_holds_the_parameters(chapters):
+def test_a_chapter_opens_with_its_only_title_and_its_only_cell_of_parameters(chapters):
     for name, notebook in chapters.items():
         assert "parameters" in tags(code_cells(notebook)[0]), name
         assert sum("parameters" in tags(cell) for cell in notebook.cells) == 1, name
-
-
-def test_a_chapter_opens_with_its_only_title(chapters):
-    for name, notebook in chapters.items():
         assert notebook.cells[0].source.startswith("# "), name
         titles = [c for c in notebook.cells if c.cell_type == "markdown" and c.source[:2] == "# "]
         assert len(titles) == 1, name
 
 
-def test_a_chapter_names_no_person_machine_or_kernel_of_its_own(chapters):
-    for name, notebook in chapters.items():
+def test_no_notebook_names_a_person_machine_or_kernel_and_no_solution_has_outputs(
+    chapters, solutions
+):
+    for name, notebook in (*chapters.items(), *solutions.items()):
         assert notebook.metadata.kernelspec.name == "python3", name
         assert notebook.metadata.kernelspec.display_name == "Python 3", name
         assert set(notebook.metadata) <= {"kernelspec", "language_info"}, name
+    for name, notebook in solutions.items():
+        for cell in code_cells(notebook):
+            assert (cell.outputs, cell.execution_count) == ([], None), (name, cell.source)
 
 
 def test_a_chapter_holds_no_cell_of_its_solutions(chapters, solutions):
@@ -88,13 +89,6 @@ def test_every_chapter_passed_as_it_is_now_with_its_solutions(solutions):
     keys = {source: runs.key_of(source, shared) for source in runs.sources()}
     assert {*solutions} <= {source.stem for source in keys}
     assert [s.stem for s in keys if runs.run_of(s, keys[s]) is None] == [], "run make book"
-
-
-def test_a_solution_is_committed_without_outputs(solutions):
-    for name, notebook in solutions.items():
-        assert set(notebook.metadata) <= {"kernelspec", "language_info"}, name
-        for cell in code_cells(notebook):
-            assert (cell.outputs, cell.execution_count) == ([], None), (name, cell.source)
 
 
 def test_the_bibliography_holds_only_what_is_cited(chapters):

@@ -73,15 +73,12 @@ def test_a_downloaded_chapter_is_complete_and_names_no_path(html, chapters):
         assert [cell.execution_count for cell in code] == [*range(1, len(code) + 1)], name
 
 
-def test_every_chapter_says_what_it_took(pages, chapters):
+def test_every_chapter_says_what_it_took_and_its_buttons_open_it_in_the_repository(pages, chapters):
     for name in chapters:
-        text = pages[f"chapters/{name}.html"].find("article").get_text()
+        page = pages[f"chapters/{name}.html"]
+        text = page.find("article").get_text()
         assert re.search(r"Measured when this page was built: \d+ s, \d+ MB on \d+ cores", text)
-
-
-def test_launch_buttons_open_the_notebook_in_the_repository(pages, chapters):
-    for name in chapters:
-        links = [tag["href"] for tag in pages[f"chapters/{name}.html"].find_all("a", href=True)]
+        links = [tag["href"] for tag in page.find_all("a", href=True)]
         for host in ("mybinder.org", "colab.research.google.com"):
             button = next(link for link in links if host in link)
             assert button.endswith(f"book/chapters/{name}.ipynb")
