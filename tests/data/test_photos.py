@@ -1,6 +1,5 @@
 """Training photographs, made from their originals byte for byte."""
 
-import pytest
 from PIL import Image
 
 from data_scripts import fetch, photos
@@ -8,9 +7,8 @@ from data_scripts import fetch, photos
 from .conftest import put
 
 
-@pytest.mark.parametrize("served", [True, False])
 def test_a_photograph_is_made_from_its_original_and_the_others_come_from_a_mirror(
-    tmp_path, server, declare, capsys, served
+    tmp_path, server, declare, capsys
 ):
     wanted, to = tmp_path / "wanted.jpg", tmp_path / "p"
     Image.linear_gradient("L").resize((2000, 1500)).save(server.folder / "1.png")
@@ -21,8 +19,7 @@ def test_a_photograph_is_made_from_its_original_and_the_others_come_from_a_mirro
     assert (to / "cid22_1.jpg").read_bytes() == wanted.read_bytes()
     assert "1 more files have no address" in capsys.readouterr().out
     put(server.folder, {"mate_2.jpg": b"of a package"})
-    mirror = server.url if served else str(server.folder)
-    assert photos.main(["--to", str(to), "--mirror", mirror]) == 0
+    assert photos.main(["--to", str(to), "--mirror", server.url]) == 0
     assert {path.name: path.read_bytes() for path in to.iterdir()} == listed
 
 
