@@ -1,22 +1,17 @@
 """The command line of a script: complaints of one line, and exit codes."""
 
-import argparse
 import errno
 import sys
 from collections.abc import Callable
-from typing import NoReturn
 
 from data_scripts import DataError
+from mrdcae_lite.cli import _Parser
 
 _DISK_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints take one line, as all others here."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print the complaint and leave with code 2."""
-        self.exit(2, f"{self.prog}: {message}; see --help\n")
+Parser = _Parser
+"""An argument parser whose complaints take one line, as all others here."""
 
 
 def guarded(program: str, work: Callable[[], int | None]) -> int:

@@ -31,15 +31,10 @@ def prepare(
 ) -> list[Path]:
     """Make `to` hold every file of the data set that can be had, verified; returns their paths.
 
-    Files that are there already and right are left alone.
-
-    Parameters
-    ----------
-    mirror
-        A folder or an address with the archive or the unpacked files, read instead of the
-        official addresses and verified in the same way.
-    downloader
-        Makes a listed file from the one at its official address; not used with a mirror.
+    Files that are there already and right are left alone. A `mirror` is a folder or an address with
+    the archive or the unpacked files, read instead of the official addresses and verified in the
+    same way. A `downloader` makes a listed file from the one at its official address, not from a
+    mirror.
     """
     if mirror and not _is_url(mirror) and not Path(mirror).is_dir():
         raise DataError(f"--mirror expects a folder or an http(s) address, got {mirror!r}")
@@ -78,10 +73,7 @@ def bring(
 ) -> Path:
     """Make the folder of a pooch hold one of its files, verified; returns its path.
 
-    Raises
-    ------
-    DataError
-        When the file cannot be read or is another one. What was in its place before is kept.
+    A file that cannot be read or is another one is a `DataError`; what was in its place is kept.
     """
     url, path, digest = pup.get_url(name), Path(pup.abspath, name), pup.registry[name]
     if path.exists() and not matches(path, digest):
@@ -106,13 +98,8 @@ def bring(
 def unpack(packed: Path, folder: Path, limit: int) -> None:
     """Unpack a tar archive of at most `limit` bytes, of plain files and folders, into a folder.
 
-    pooch.Untar is not used because it leaves out the filter before Python 3.12.
-
-    Raises
-    ------
-    DataError
-        For links, devices, names that lead out of the folder, more bytes than allowed, and
-        damaged archives.
+    Links, devices, names that lead out of the folder, more bytes, and damaged archives are a
+    `DataError`. pooch.Untar is not used because it leaves out the filter before Python 3.12.
     """
     try:
         with tarfile.open(packed) as tar:

@@ -36,14 +36,12 @@ class Splits:
     source: str
 
 
-def splits(folder: Path, number: int = 1) -> Splits:
-    """Return the official split `number` (1, 2 or 3), or the fallback where its file is missing.
+def splits(folder: Path) -> Splits:
+    """Return the first of the official splits, or the fallback where their file is missing.
 
     The fallback takes of each class, in the order of the SHA-256 of the file name, 40 pictures to
     train, 20 to validate and 20 to test: the proportions of the official splits.
     """
-    if not 1 <= number <= 3:
-        raise ValueError(f"number must be 1, 2 or 3. Received: number={number}.")
     missing = sum(not (folder / _name(i)).is_file() for i in range(1, IMAGES + 1))
     if missing:
         raise DataError(
@@ -51,8 +49,8 @@ def splits(folder: Path, number: int = 1) -> Splits:
             f"run python -m data_scripts.flowers17 --to {folder}"
         )
     if (folder / SPLITS_FILE).is_file():
-        train, validation, test = _official(folder / SPLITS_FILE, number)
-        source = f"official split {number} ({SPLITS_FILE})"
+        train, validation, test = _official(folder / SPLITS_FILE)
+        source = f"official split 1 ({SPLITS_FILE})"
     else:
         train, validation, test = _fallback()
         source = f"fallback: 40/20/20 of each class by hash order ({SPLITS_FILE} is not there)"
@@ -76,17 +74,14 @@ def _names(numbers: Iterable[int]) -> set[str]:
     return {_name(number) for number in numbers}
 
 
-def _official(path: Path, number: int) -> list[list[int]]:
+def _official(path: Path) -> list[list[int]]:
     try:
         content = loadmat(path)
-        parts = [
-            sorted(int(i) for i in np.ravel(content[f"{key}{number}"]))
-            for key in ("trn", "val", "tst")
-        ]
+        parts = [sorted(map(int, np.ravel(content[key]))) for key in ("trn1", "val1", "tst1")]
     except (KeyError, ValueError, NotImplementedError, OSError) as error:
         raise DataError(f"{path} is not the splits file ({error!r}); delete it") from error
     if sorted(i for part in parts for i in part) != list(range(1, IMAGES + 1)):
-        raise DataError(f"{path}: split {number} is no partition of 1..{IMAGES}; delete the file")
+        raise DataError(f"{path}: split 1 is no partition of 1..{IMAGES}; delete the file")
     return parts
 
 

@@ -1,16 +1,15 @@
 """Find photographs that are in two sets: no test picture may be learned from.
 
 ``python -m data_scripts.leaks FOLDER_A FOLDER_B ...`` compares every picture of every folder with
-those of all other folders (``--within``: also of its own), prints the pairs, and exits with 1 if
-there are any. Three comparisons: bytes, decoded pixels, and a perceptual hash that survives
-re-encoding, resizing, brightness and mirroring. A deep crop, a rotation or a collage is not
-found.
+those of all other folders, prints the pairs, and exits with 1 if there are any. Three comparisons:
+bytes, decoded pixels, and a perceptual hash that survives re-encoding, resizing, brightness and
+mirroring. A deep crop, a rotation or a collage is not found.
 """
 
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
@@ -90,28 +89,23 @@ def pictures(folder: Path) -> list[Picture]:
     return [picture(p) for p in tqdm(paths, desc=folder.name, leave=False, disable=None)]
 
 
-def find(sets: Sequence[Sequence[Picture]], *, within: bool = False) -> list[Pair]:
-    """Return the pairs found between the sets and, if `within`, also inside each of them."""
-    jobs = [(a, b) for a, b in combinations(sets, 2)] + [(s, s) for s in sets if within]
-    return [pair for a, b in jobs for pair in _between(a, b)]
+def find(sets: Sequence[Sequence[Picture]]) -> list[Pair]:
+    """Return the pairs found between the sets."""
+    return [pair for a, b in combinations(sets, 2) for pair in _between(a, b)]
 
 
 def _between(left: Sequence[Picture], right: Sequence[Picture]) -> Iterable[Pair]:
     a, b = (np.array([p.perceptual for p in side], dtype=np.uint64) for side in (left, right))
     straight, mirrored = distances(a, b), distances(a, b ^ _MIRROR)
-    close = np.minimum(straight, mirrored) <= THRESHOLD
-    same = {p.pixels for p in left} & {p.pixels for p in right}
-    for i, one in enumerate(left):
-        for j, other in enumerate(right):
-            if (left is right and j <= i) or not (close[i, j] or one.pixels in same):
-                continue
-            if one.file == other.file:
-                yield Pair(one.name, other.name, "same file", 0)
-            elif one.pixels == other.pixels:
-                yield Pair(one.name, other.name, "same pixels", 0)
-            elif close[i, j]:
-                kind = "mirrored copy" if mirrored[i, j] < straight[i, j] else "copy"
-                yield Pair(one.name, other.name, kind, int(min(straight[i, j], mirrored[i, j])))
+    closest = np.minimum(straight, mirrored)
+    for (i, one), (j, other) in product(enumerate(left), enumerate(right)):
+        if one.file == other.file:
+            yield Pair(one.name, other.name, "same file", 0)
+        elif one.pixels == other.pixels:
+            yield Pair(one.name, other.name, "same pixels", 0)
+        elif closest[i, j] <= THRESHOLD:
+            kind = "mirrored copy" if mirrored[i, j] < straight[i, j] else "copy"
+            yield Pair(one.name, other.name, kind, int(closest[i, j]))
 
 
 def distances(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> NDArray[np.uint8]:
@@ -146,7 +140,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Compare folders and print the pairs."""
     parser = Parser(prog="data_scripts.leaks")
     parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER")
-    parser.add_argument("--within", action="store_true", help="also compare inside each folder")
     parser.add_argument("--print", action="store_true", help="print the perceptual hashes only")
     arguments = parser.parse_args(argv)
 
@@ -156,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for one in (one for found in sets for one in found):
                 print(f"{one.perceptual:016x}  {'/'.join(Path(one.name).parts[-2:])}")
             return 0
-        pairs = find(sets, within=arguments.within)
+        pairs = find(sets)
         for pair in pairs:
             print(f"{pair.kind} ({pair.distance} of 64 bits): {pair.first}  {pair.second}")
         print(f"{len(pairs)} pairs among {sum(map(len, sets)):,} pictures")

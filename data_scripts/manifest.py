@@ -80,10 +80,7 @@ def matches(path: Path, digest: str) -> bool:
 def verify(name: str, paths: Iterable[Path]) -> list[Path]:
     """The same paths, after each file was compared with the list of checksums of a data set.
 
-    Raises
-    ------
-    DataError
-        Names the first file that is missing or is not the one listed under its name.
+    The first that is missing or is not the one listed under its name is a `DataError`.
     """
     files, found = load(name).files, list(paths)
     for path in found:

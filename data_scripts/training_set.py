@@ -11,10 +11,10 @@ the bundled samples or of the flowers held out is left out and named.
 import hashlib
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -30,8 +30,7 @@ from mrdcae_lite.io.images import ImageError, pictures_in, read_image
 VALIDATE_ONE_IN = 12
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """One picture to gather: where from, where to, and by how much its sides are divided."""
 
     source: Path
@@ -39,8 +38,7 @@ class Job:
     divisor: int = 1
 
 
-@dataclass(frozen=True)
-class Gathered:
+class Gathered(NamedTuple):
     """Numbers of pictures, and what was left out: file to the held-out picture it looks like."""
 
     train: int
@@ -59,7 +57,10 @@ def gather(photos: Path, flowers: Path | None, to: Path) -> Gathered:
     if not found:
         raise DataError(f"no picture in {photos}: run `python -m data_scripts.photos`")
     learned = splits(flowers).train if flowers is not None else ()
-    jobs = [Job(path, to / _part(path) / f"{path.stem}.png") for path in found]
+    jobs = [
+        Job(path, to / ("validation" if validates(path.name) else "train") / f"{path.stem}.png")
+        for path in found
+    ]
     jobs += [Job(path, to / "train" / f"flower_{path.stem}.png", 2) for path in learned]
     _refuse_strangers(to, {job.target for job in jobs})
     like = _finder({path.name for path in learned})
@@ -71,10 +72,6 @@ def gather(photos: Path, flowers: Path | None, to: Path) -> Gathered:
     kept = [job.target for job in jobs if job.source not in left_out]
     train = sum(target.parent.name == "train" for target in kept)
     return Gathered(train, len(kept) - train, left_out)
-
-
-def _part(path: Path) -> str:
-    return "validation" if validates(path.name) else "train"
 
 
 def _refuse_strangers(to: Path, targets: set[Path]) -> None:
@@ -117,8 +114,7 @@ def _convert(job: Job, like: Callable[[Image.Image], str | None]) -> str | None:
     if not job.target.exists():
         job.target.parent.mkdir(parents=True, exist_ok=True)
         size = picture.width // job.divisor, picture.height // job.divisor
-        if job.divisor > 1:
-            picture = picture.resize(size, Image.Resampling.LANCZOS)
+        picture = picture.resize(size, Image.Resampling.LANCZOS)
         written = BytesIO()
         picture.save(written, "PNG", compress_level=1)
         write_atomically(job.target, written.getvalue())

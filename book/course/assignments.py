@@ -173,11 +173,7 @@ def table_of_mistakes(master: Path) -> list[str]:
 
 
 def pages(made: dict[Path, Path]) -> dict[str, bytes]:
-    """What the book shows of the course, by file name: archives for students, and three tables.
-
-    Args:
-        made: the folder that `make` returned for each master.
-    """
+    """What the book shows of the course, by file name: archives for students, and three tables."""
     about = {master: Assignment.read(folder.name, folder.parent) for master, folder in made.items()}
     offers = ["| assignment | minutes | points | |", "|---|---|---|---|"]
     offers += [offered(assignment, master) for master, assignment in about.items()]

@@ -262,12 +262,6 @@ def arguments_of(argv: list[str] | None) -> argparse.Namespace:
     add("--megabytes", type=int, default=Limits.megabytes, help="for one (default %(default)s)")
     add("--jobs", type=int, default=1, help="how many at a time (default %(default)s)")
     add("--again", action="store_true", help="grade also what has a row")
-    add(
-        "--course",
-        type=Path,
-        default=paths.COURSE,
-        help="what make course made (default _build/course)",
-    )
     return parser.parse_args(argv)
 
 
@@ -278,7 +272,7 @@ def grade_as_asked(options: argparse.Namespace) -> None:
     try:
         rows = grade_folder(
             options.submissions,
-            Assignment.read(options.assignment, options.course),
+            Assignment.read(options.assignment),
             options.out,
             limits=Limits(options.seconds, options.megabytes),
             jobs=options.jobs,

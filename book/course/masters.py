@@ -32,11 +32,8 @@ def mistakes(master: Path) -> dict[str, Any]:
 def title_of(master: Path) -> str:
     """The heading of an assignment."""
     cells = nbformat.read(master, as_version=4).cells
-    source = next(
-        cell.source
-        for cell in cells
-        if cell.source.startswith("# ") and cell.cell_type == "markdown"
-    )
+    prose = (cell.source for cell in cells if cell.cell_type == "markdown")
+    source = next(text for text in prose if text.startswith("# "))
     return source.partition("\n")[0].removeprefix("# ")
 
 

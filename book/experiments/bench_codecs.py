@@ -6,18 +6,18 @@ run: compare them with each other, not with those of another day.
     python -m book.experiments.bench_codecs [--out FILE.json]
 """
 
-import argparse
 import json
 import os
 import platform
 import resource
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +201,7 @@ def peak_mb() -> float:
 
 
 def one_step(step: str, size: float, path: Path) -> dict[str, float]:
-    """Encode a large picture to `path` or decode it, in a process of its own: time and memory."""
+    """Time and memory of encoding a large picture to `path` or of decoding it, in a new process."""
     codec = mr.load()
     codec.decompress(codec.compress(mr.sample("dog")[:64, :64]))
     picture = large_picture(size) if step == "encode" else np.empty(0, np.uint8)
@@ -226,14 +226,13 @@ def scaling(size: float) -> dict[str, float]:
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         for step in ("encode", "decode"):
-            command = [sys.executable, "-m", __spec__.name, "--step", step]
-            command += ["--size", str(size), "--file", str(Path(folder) / "large.mrdc")]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-            found |= json.loads(done.stdout)
+            with ProcessPoolExecutor(1, get_context("spawn")) as process:
+                task = process.submit(one_step, step, size, Path(folder, "large.mrdc"))
+                found |= task.result()
     return found
 
 
-def benchmark(sizes: Sequence[float]) -> dict[str, Any]:
+def benchmark() -> dict[str, Any]:
     """All measurements, each said on standard error as it comes."""
     images = {name: mr.sample(name) for name in mr.sample_names()}
     few = list(images.values())[::2]
@@ -253,7 +252,7 @@ def benchmark(sizes: Sequence[float]) -> dict[str, Any]:
         "routing": [_said(row) for row in routing_cost(few)],
         "overhead": [_said(row) for row in overhead(images)],
         "seams": [_said(row) for row in seams()],
-        "scaling": [_said(scaling(size)) for size in sizes],
+        "scaling": [_said(scaling(size)) for size in SIZES],
     }
 
 
@@ -269,38 +268,24 @@ def _against(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str, A
 
 
 def _said(row: dict[str, Any]) -> dict[str, Any]:
-    print(_line(row), file=sys.stderr, flush=True)
+    print(row, file=sys.stderr, flush=True)
     return row
 
 
-def _line(row: Mapping[str, Any]) -> str:
-    return ", ".join(
-        f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
-        for key, value in row.items()
-    )
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print, and write the figures to a file where one is named."""
+    """Measure, and write the figures to a file where one is named, else print them."""
     parser = Parser(prog="book.experiments.bench_codecs")
     parser.add_argument("--out", type=Path, metavar="FILE", help="JSON file to write")
-    parser.add_argument("--largest", type=float, default=max(SIZES), metavar="MEGAPIXELS")
-    parser.add_argument("--step", choices=("encode", "decode"), help=argparse.SUPPRESS)
-    parser.add_argument("--size", type=float, help=argparse.SUPPRESS)
-    parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
-    if options.step:
-        print(json.dumps(one_step(options.step, options.size, options.file)))
-        return 0
-    return guarded(parser.prog, partial(_report, options.largest, options.out))
+    return guarded(parser.prog, partial(_report, options.out))
 
 
-def _report(largest: float, out: Path | None) -> None:
-    report = benchmark([size for size in SIZES if size <= largest])
-    for part in ("speed", "routing", "overhead", "seams", "scaling"):
-        print(f"{part}\n  " + "\n  ".join(map(_line, report[part])))
+def _report(out: Path | None) -> None:
+    report = json.dumps(benchmark(), indent=1) + "\n"
     if out:
-        write_atomically(out, (json.dumps(report, indent=1) + "\n").encode())
+        write_atomically(out, report.encode())
+    else:
+        print(report, end="")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from PIL import Image
 import mrdcae_lite as mr
 from book.experiments import bench_codecs, toolbox, twins
 from book.experiments.inputs import Numbers, weights_file
-from book.experiments.measured import plain
 from mrdcae_lite.core.pixels import RGB
 from mrdcae_lite.evaluation import benchmark, inspection, report
 from mrdcae_lite.evaluation.baselines import BASELINES, encode_to_size
@@ -185,7 +184,7 @@ PARTS: dict[str, Callable[[], Numbers]] = {
 
 def measure(part: str) -> Numbers:
     """The numbers of a part now, with six digits."""
-    return plain(PARTS[part]())
+    return report.rounded(PARTS[part]())
 
 
 def named(numbers: Numbers) -> str:

@@ -22,17 +22,16 @@ import PIL
 from PIL import Image, JpegImagePlugin, features
 from tqdm import tqdm
 
-from book.experiments.measured import plain
-from book.experiments.toolbox import verified
 from data_scripts import DataError
 from data_scripts.command import Parser, guarded
 from data_scripts.flowers17 import IMAGES, splits
 from data_scripts.leaks import copies
-from data_scripts.manifest import load
+from data_scripts.manifest import load, verify
 from mrdcae_lite.core.distortion import psnr
 from mrdcae_lite.core.pixels import RGB
 from mrdcae_lite.evaluation.baselines import BASELINES, encode_to_size
 from mrdcae_lite.evaluation.curves import at_rate
+from mrdcae_lite.evaluation.report import rounded
 from mrdcae_lite.io.images import read_image, standardise
 
 RATIO = 42  # the largest compression ratio that the report states
@@ -154,7 +153,7 @@ def split_sizes(folder: Path) -> Facts:
 def measure(flowers: Path, kodak: Path) -> Facts:
     """All of the chapter's figures."""
     paths, lossless = (
-        verified(name, [folder / file for file in sorted(load(name).files)])
+        verify(name, [folder / file for file in sorted(load(name).files)])
         for name, folder in (("flowers17", flowers), ("kodak", kodak))
     )
     spread, least = [paths[i] for i in SPREAD], [paths[i] for i in LEAST_SPREAD]
@@ -199,7 +198,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _write(flowers: Path, kodak: Path, out: Path) -> None:
     found = {"command": "python -m book.experiments.jpeg_past"} | provenance("flowers17", "kodak")
-    text = json.dumps(plain(found | measure(flowers, kodak)), indent=1)
+    text = json.dumps(rounded(found | measure(flowers, kodak)), indent=1)
     out.write_text(text + "\n", encoding="utf-8")
     print(text)
 

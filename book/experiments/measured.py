@@ -1,11 +1,12 @@
 """The measurements of an experiment: what its notebook shows last, and what becomes its result."""
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+from mrdcae_lite.evaluation.report import rounded
 
 MEASURED = "application/vnd.mrdcae.measured+json"
 """The MIME type by which measurements are found among the outputs of a notebook."""
@@ -28,19 +29,19 @@ class Measured:
         """
         several = np.atleast_1d(np.asarray(values, np.float64))
         finite = several[np.isfinite(several)]
-        mean = plain(finite.mean()) if len(finite) else None
+        mean = rounded(finite.mean()) if len(finite) else None
         self.values[name] = {
             "value": mean,
             "unit": unit,
             "n": len(finite),
-            "spread": plain(finite.std(ddof=1)) if len(finite) > 1 else None,
-            "tolerance": plain(abs(mean or 0) / 100 if tolerance is None else tolerance),
+            "spread": rounded(finite.std(ddof=1)) if len(finite) > 1 else None,
+            "tolerance": rounded(abs(mean or 0) / 100 if tolerance is None else tolerance),
         }
 
     def columns(self, name: str, /, **columns: Iterable[Any]) -> None:
         """Note columns of numbers or words for a figure."""
         self.series[name] = {
-            key: [plain(v if isinstance(v, str) else float(v)) for v in values]
+            key: [rounded(v if isinstance(v, str) else float(v)) for v in values]
             for key, values in columns.items()
         }
 
@@ -48,14 +49,3 @@ class Measured:
         lines = [f"{key}: {v['value']} {v['unit']}, n = {v['n']}" for key, v in self.values.items()]
         content = {"values": self.values, "series": self.series}
         return {MEASURED: content, "text/plain": "\n".join(lines)}
-
-
-def plain(value: Any) -> Any:
-    """The same nest of mappings and lists: numbers to six digits, None for what is not finite."""
-    if isinstance(value, Mapping):
-        return {key: plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
-    if value is None or isinstance(value, str | int):
-        return value
-    return float(f"{value:.6g}") if math.isfinite(value) else None

@@ -11,14 +11,13 @@ fingerprint of its behaviour, so that a later change of any of them shows.
 
 import argparse
 import json
-import math
 import os
 import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from book.experiments import inputs
 from book.experiments.measured import MEASURED
+from book.tools.command import UserError, exit_status
 from mrdcae_lite.core.files import write_atomically
 
 HERE = Path(__file__).resolve().parent
@@ -40,10 +40,6 @@ RESULTS = BOOK / "results" / "experiments"
 PROFILES = ("smoke", "full")
 GIVEN = ("data", "folder", "seed")  # parameters that a notebook gets if it declares them
 PACKAGES = ("keras", "numpy", "pillow", "scikit-image", "scipy", "constriction")
-
-
-class ExperimentError(Exception):
-    """The grid or a run is wrong; the message says which and why."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +98,10 @@ def declared(notebook: Path) -> frozenset[str]:
 
 def _check_declared(run: Run) -> None:
     if not run.notebook.is_file():
-        raise ExperimentError(f"{run.name}: expected the notebook {run.notebook.name}, not there")
+        raise UserError(f"{run.name}: expected the notebook {run.notebook.name}, not there")
     unknown = {*run.parameters} - declared(run.notebook)
     if unknown:
-        raise ExperimentError(
+        raise UserError(
             f"{run.name}: {run.notebook.name} declares no parameter {', '.join(sorted(unknown))}. "
             f"It declares {', '.join(sorted(declared(run.notebook)))}: mend grid.yml or the cell "
             "tagged parameters."
@@ -166,7 +162,7 @@ def execute(run: Run, to: Path, data: Path) -> dict[str, Any]:
             progress_bar=False,
         )
     except PapermillExecutionError as error:
-        raise ExperimentError(
+        raise UserError(
             f"{run.name} failed in cell In [{error.exec_count}]: {error.ename}: {error.evalue}. "
             f"The executed notebook is kept: {executed}"
         ) from error
@@ -199,20 +195,20 @@ def collected(notebook: NotebookNode, name: str) -> dict[str, Any]:
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     found = [o["data"][MEASURED] for o in outputs if MEASURED in o.get("data", {})]
     if len(found) != 1:
-        raise ExperimentError(
+        raise UserError(
             f"{name}: expected one cell that ends with the measurements, found {len(found)}"
         )
     return found[0]
 
 
 def check(result: Mapping[str, Any]) -> None:
-    """Raise `ExperimentError` if a result does not follow result.schema.json."""
+    """Raise `UserError` if a result does not follow result.schema.json."""
     schema = json.loads((HERE / "result.schema.json").read_text())
     error = jsonschema.exceptions.best_match(
         jsonschema.Draft202012Validator(schema).iter_errors(result)
     )
     if error:
-        raise ExperimentError(f"{result.get('run')}: {error.json_path}: {error.message}")
+        raise UserError(f"{result.get('run')}: {error.json_path}: {error.message}")
 
 
 def to_text(result: Mapping[str, Any]) -> str:
@@ -225,17 +221,6 @@ def to_text(result: Mapping[str, Any]) -> str:
         else:
             parts.append(f" {json.dumps(key)}: {json.dumps(value)}")
     return "{\n" + ",\n".join(parts) + "\n}\n"
-
-
-def progress(profile: str, to: Path, jobs: int) -> str:
-    """How many runs are done, and about how long the others take."""
-    names, done, known = grid(profile), read_results(to / "results"), read_results(RESULTS)
-    left = [name for name in names if name not in done]
-    mean = sum(r["seconds"] for r in done.values()) / max(len(done), 1)
-    usable = known if profile == "full" else {}
-    seconds = sum(usable[n]["seconds"] if n in usable else mean for n in left) / jobs
-    about = f"; about {math.ceil(seconds / 60)} min left" if left else ""
-    return f"{len(names) - len(left)} of {len(names)} runs done{about}"
 
 
 # --- the report -----------------------------------------------------------------------------
@@ -264,12 +249,10 @@ def _table_row(cells: Sequence[str]) -> str:
 
 def _introduction(profile: str, runs: Mapping[str, Run], found: Mapping[str, Any]) -> str:
     missing = [name for name in runs if name not in found]
-    kind = (
+    tiny = (
         "**Smoke values: tiny pictures that stand in for the data sets; they show that everything "
-        "runs, nothing else.** "
-        if profile == "smoke"
-        else ""
     )
+    kind = f"{tiny}runs, nothing else.** " if profile == "smoke" else ""
     without = f" Without a result: {', '.join(missing)}." if missing else ""
     return f"{kind}Profile {profile}: {len(found)} of {len(runs)} runs have a result.{without}"
 
@@ -334,9 +317,8 @@ def _one(options: argparse.Namespace) -> None:
     result = execute(run, options.to.resolve(), options.data.resolve())
     out = options.to / "results" / f"{run.name}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(out, to_text(result).encode())  # others read it to estimate what is left
-    state = progress(options.profile, options.to, options.jobs)
-    print(f"{run.name}: {result['seconds']} s; {state}", file=sys.stderr, flush=True)
+    write_atomically(out, to_text(result).encode())
+    print(f"{run.name}: {result['seconds']} s", file=sys.stderr, flush=True)
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -357,7 +339,7 @@ def _keep(options: argparse.Namespace) -> None:
         result = json.loads(path.read_text())
         check(result)
         if result["profile"] != "full":
-            raise ExperimentError(f"{path.name} is of profile {result['profile']}; keep only full")
+            raise UserError(f"{path.name} is of profile {result['profile']}; keep only full")
         RESULTS.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, RESULTS / path.name)
         made = options.to / "files" / path.stem
@@ -371,7 +353,7 @@ def _keep(options: argparse.Namespace) -> None:
             named.setdefault(part, set()).add(name)
     lost = inputs.keep_fingerprints(named)
     if lost:
-        raise ExperimentError(
+        raise UserError(
             f"code has changed since the results were made with {', '.join(lost)}: "
             "run make experiments PROFILE=full again"
         )
@@ -395,14 +377,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name == "one":
             command.add_argument("run")
             command.add_argument("--data", type=Path, required=True)
-            command.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args(argv)
-    try:
-        options.step(options)
-    except ExperimentError as error:
-        print(f"experiments: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_status("experiments", partial(options.step, options))
 
 
 if __name__ == "__main__":

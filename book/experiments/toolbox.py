@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pooch
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -27,7 +26,7 @@ from skimage.filters import sobel
 import mrdcae_lite as mr
 from book.experiments.measured import Measured as Measured
 from data_scripts import DataError, flowers17
-from data_scripts.manifest import load as listed
+from data_scripts.manifest import verify
 from mrdcae_lite.evaluation import benchmark, curves
 from mrdcae_lite.evaluation.baselines import BASELINES, encode_to_size
 from mrdcae_lite.evaluation.metrics import ssim_db
@@ -44,7 +43,6 @@ COLOURS = {
     "jpeg2000": "#8c6d31",
     "webp": "#3182bd",
     "avif": "#31a354",
-    "jpegxl": "#756bb1",
     OURS: "#d62728",
     "standard": "#e7969c",
 }
@@ -76,21 +74,9 @@ def paths(name: str, data: str, limit: int | None = None) -> list[Path]:
     if not folder.is_dir():
         raise DataError(f"expected pictures in {folder}, found none; run make data, or give DATA=")
     if name == "kodak":
-        return verified("kodak", benchmark.pictures([folder], limit))
+        return verify("kodak", benchmark.pictures([folder], limit))
     test = flowers17.splits(folder).test[::EVERY]
-    return verified("flowers17", benchmark.pictures(test, limit))
-
-
-def verified(name: str, found: Sequence[Path]) -> list[Path]:
-    """Files of a data set, each compared with its listed checksum."""
-    sums = listed(name).files
-    for path in found:
-        state = "missing" if not path.is_file() else "not the file listed"
-        if state == "missing" or pooch.file_hash(str(path)) != sums.get(path.name):
-            raise DataError(
-                f"{path} is {state}; run python -m data_scripts.{name} --to {path.parent}"
-            )
-    return list(found)
+    return verify("flowers17", benchmark.pictures(test, limit))
 
 
 def pictures(name: str, data: str, limit: int | None = None) -> dict[str, Pixels]:

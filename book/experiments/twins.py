@@ -42,13 +42,9 @@ ROUTED_AT = (5, 20, 35, 50, 65, 80)
 def trained(name: str, training: Path, folder: Path, **options: Any) -> Path:
     """The codec file of a twin, trained as `mrdcae train` trains.
 
-    A twin that is in `folder` already is not trained again.
-
-    Args:
-        name: a key of `TWINS`.
-        training: the folder that `data_scripts.training_set` made.
-        folder: receives a folder of the twin, with its codec, best weights and `log.csv`.
-        options: further options of `training.run.TrainingRun`.
+    `training` is the folder that `data_scripts.training_set` made. `folder` receives one of the
+    twin, with its codec, best weights and `log.csv`; if that is there already, nothing is trained.
+    `options` are further ones of `training.run.TrainingRun`.
     """
     from mrdcae_lite.training.run import TrainingRun
 

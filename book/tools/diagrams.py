@@ -75,14 +75,6 @@ def chain(boxes: Sequence[Box]) -> list[str]:
     return [*(box.draw() for box in boxes), *arrows]
 
 
-def _encoder_blocks(model: Architecture) -> list[str]:
-    return _blocks(model.encoder_blocks, model.width)
-
-
-def _decoder_blocks(model: Architecture) -> list[str]:
-    return _blocks(model.blocks, model.width)
-
-
 def _blocks(count: int, width: int) -> list[str]:
     """What corrects a grid, in two short lines."""
     return [f"{count} blocks of", f"{width} channels"] if count else ["strided", "convolutions"]
@@ -91,16 +83,20 @@ def _blocks(count: int, width: int) -> list[str]:
 def system(model: Architecture) -> str:
     """The whole way of a picture: prepared, scored, encoded, written, and back."""
     levels = pyramid.levels(model.resolutions)
-    corrected = f"each grid corrected by {' '.join(_decoder_blocks(model))}"
+    decoder = " ".join(_blocks(model.blocks, model.width))
+    encoder = " ".join(_blocks(model.encoder_blocks, model.width))
     steps: list[tuple[str, list[str]]] = [
         ("data", ["picture", "8 bits, any size"]),
         ("step", ["preparation", f"pad to multiples of {pyramid.PATCH}, scale to 0 to 1"]),
-        ("step", ["encoder", f"{len(levels)} levels, {' '.join(_encoder_blocks(model))}"]),
+        ("step", ["encoder", f"{len(levels)} levels, {encoder}"]),
         ("step", ["patch attention", f"a score for each {pyramid.PATCH} x {pyramid.PATCH} patch"]),
         ("step", ["routing", "one, two or three levels a patch"]),
         ("step", ["quantisation and range coding", f"context model, {model.prior_width} channels"]),
         ("file", ["file", "header, routing map, one section a level"]),
-        ("step", ["decoder", "the encoder's steps backwards,", corrected]),
+        (
+            "step",
+            ["decoder", "the encoder's steps backwards,", f"each grid corrected by {decoder}"],
+        ),
         ("step", ["deblocking", f"{model.width} channels"]),
         ("data", ["restored picture", "back to 8 bits"]),
     ]
@@ -120,7 +116,7 @@ def encoder(model: Architecture) -> str:
     for step, (level, name) in enumerate(zip(reversed(levels), reversed(NAMES), strict=False)):
         y = 110 + 120 * step
         words = "block transform" if step == 0 else "merge 2 x 2 neighbours"
-        corrected = " ".join(_encoder_blocks(model))
+        corrected = " ".join(_blocks(model.encoder_blocks, model.width))
         box = Box(20, y, 200, [f"grid at 1/{level.stride}", words, corrected])
         kept = [f"{name} level", f"{len(level.bands)} channels", f"every {level.stride} pixels"]
         parts += [box.draw(), Box(284, y + 8, 146, kept, "level").draw()]
@@ -135,6 +131,8 @@ def mirrored(model: Architecture) -> str:
     """Encoder and decoder face to face, the levels between them."""
     levels = list(reversed(pyramid.levels(model.resolutions)))
     deblocking = ["deblocking", f"{model.width} channels"]
+    analysis = _blocks(model.encoder_blocks, model.width)
+    synthesis = _blocks(model.blocks, model.width)
     parts = [
         Box(10, 20, 125, ["picture"], "data").draw(),
         Box(305, 20, 125, ["restored picture"], "data").draw(),
@@ -146,9 +144,9 @@ def mirrored(model: Architecture) -> str:
         above = y - 30 if step else 126  # where the box above ends, in the decoder
         kept = [name, f"{len(level.bands)} channels", f"at 1/{level.stride}"]
         parts += [
-            Box(10, y, 125, [f"analysis 1/{level.stride}", *_encoder_blocks(model)]).draw(),
+            Box(10, y, 125, [f"analysis 1/{level.stride}", *analysis]).draw(),
             Box(165, y, 110, kept, "level").draw(),
-            Box(305, y, 125, [f"synthesis 1/{level.stride}", *_decoder_blocks(model)]).draw(),
+            Box(305, y, 125, [f"synthesis 1/{level.stride}", *synthesis]).draw(),
             arrow(135, y + 31, 165, y + 31),
             arrow(275, y + 31, 305, y + 31),
             arrow(72, above if step else 50, 72, y),

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from book.experiments import run as experiments
-from book.experiments.run import ExperimentError, shown
+from book.experiments.run import shown
 from book.tools import paths
 from book.tools.command import UserError
 
@@ -141,10 +141,7 @@ def _filled(text: str, results: Results) -> str:
 def pages() -> dict[str, bytes]:
     """The pages that follow from the committed results, by their path in the book."""
     results = experiments.read_results(experiments.RESULTS)
-    try:
-        runs = experiments.report("full", experiments.RESULTS)
-    except ExperimentError as error:
-        raise UserError(str(error)) from error
+    runs = experiments.report("full", experiments.RESULTS)
     return {"ledger.md": page(results).encode(), "runs.md": runs.encode()}
 
 

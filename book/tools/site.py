@@ -57,8 +57,6 @@ def readable(notebook: NotebookNode, run: Run) -> NotebookNode:
         for output in cell.get("outputs", []):
             output.get("data", {}).pop(LIVE, None)
     title, _, rest = notebook.cells[0].source.partition("\n")
-    if not title.startswith("# "):
-        raise UserError(f"expected a chapter to begin with a '# Title' cell, found {title!r}")
     notebook.cells[0].source = f"{title}\n\n{run.line()}\n{rest}"
     return notebook
 

@@ -8,8 +8,8 @@ import pytest
 from bs4 import BeautifulSoup
 from nbformat import NotebookNode
 
-ROOT = Path(__file__).resolve().parents[2]
-HTML = ROOT / "_build" / "html"
+from book.tools import paths
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
@@ -22,29 +22,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def root() -> Path:
-    return ROOT
-
-
-@pytest.fixture(scope="session")
 def html() -> Path:
     """The folder of the built book."""
-    if not (ROOT / "_build" / "html.json").exists():
+    if not (paths.BUILD / "html.json").exists():
         pytest.fail("expected the built book in _build/html; run make book")
-    return HTML
+    return paths.HTML
 
 
 @pytest.fixture(scope="session")
 def chapters() -> dict[str, NotebookNode]:
     """Every chapter as it is committed, by name."""
-    sources = sorted((ROOT / "book" / "chapters").glob("*.ipynb"))
+    sources = sorted(paths.CHAPTERS.glob("*.ipynb"))
     return {path.stem: nbformat.read(path, as_version=4) for path in sources}
 
 
 @pytest.fixture(scope="session")
 def solutions() -> dict[str, NotebookNode]:
     """The solutions of every chapter that has exercises, by its name."""
-    sources = sorted((ROOT / "book" / "solutions").glob("*.ipynb"))
+    sources = sorted(paths.SOLUTIONS.glob("*.ipynb"))
     return {path.stem: nbformat.read(path, as_version=4) for path in sources}
 
 

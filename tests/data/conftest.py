@@ -5,7 +5,6 @@ import io
 import json
 import tarfile
 import threading
-from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -25,7 +24,7 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder):
         super().__init__(("127.0.0.1", 0), partial(_Handler, directory=str(folder)))
         self.folder = folder
         self.asked: list[str] = []
@@ -36,10 +35,10 @@ class Server(ThreadingHTTPServer):
 class _Handler(SimpleHTTPRequestHandler):
     server: Server
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format, *args):
         """Stay silent."""
 
-    def do_GET(self) -> None:
+    def do_GET(self):
         self.server.asked.append(self.path.removeprefix("/"))
         fault = self.server.faults.pop(0) if self.server.faults else None
         if isinstance(fault, int):
@@ -55,7 +54,7 @@ class _Handler(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
+def server(tmp_path):
     folder = tmp_path / "served"
     folder.mkdir()
     with Server(folder) as running:
@@ -67,10 +66,10 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def declare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def declare(tmp_path, monkeypatch):
     """Write a manifest with one data set, whose files have the checksums of `files`."""
 
-    def write(name: str, files: Files, **entry: object) -> None:
+    def write(name, files, **entry):
         folder = tmp_path / "declared"
         folder.mkdir(exist_ok=True)
         lines = (f"{sha(content)}  {file}\n" for file, content in files.items())
@@ -82,11 +81,11 @@ def declare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
     return write
 
 
-def sha(content: bytes) -> str:
+def sha(content):
     return hashlib.sha256(content).hexdigest()
 
 
-def put(folder: Path, files: Files) -> Path:
+def put(folder, files):
     """Write files into a folder, which is made."""
     folder.mkdir(exist_ok=True)
     for name, content in files.items():
@@ -94,7 +93,7 @@ def put(folder: Path, files: Files) -> Path:
     return folder
 
 
-def tgz(files: Files) -> bytes:
+def tgz(files):
     """A tar archive with the files in its folder jpg."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w:gz") as archive:
@@ -105,6 +104,6 @@ def tgz(files: Files) -> bytes:
     return out.getvalue()
 
 
-def archive_entry(url: str, packed: bytes, limit: int = 1_000_000) -> dict[str, object]:
+def archive_entry(url, packed, limit=1_000_000):
     """The entry of an archive in a manifest."""
     return {"url": url, "hash": f"sha256:{sha(packed)}", "folder": "jpg", "unpacked_limit": limit}

@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from data_scripts import DataError
-from data_scripts.command import Parser, guarded
+from data_scripts.command import guarded
 
 
 @pytest.mark.parametrize(
@@ -17,10 +17,8 @@ from data_scripts.command import Parser, guarded
         (PermissionError(errno.EACCES, "denied", "a.png"), 2, "denied: 'a.png'; mend that and"),
     ],
 )
-def test_a_failure_is_one_line_and_a_code(
-    failure: BaseException, code: int, message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def work() -> None:
+def test_a_failure_is_one_line_and_a_code(failure, code, message, capsys):
+    def work():
         raise failure
 
     assert guarded("program", work) == code
@@ -31,14 +29,5 @@ def test_a_failure_is_one_line_and_a_code(
 
 
 @pytest.mark.parametrize(("result", "code"), [(None, 0), (0, 0), (1, 1)])
-def test_what_the_work_returns_is_the_code(result: int | None, code: int) -> None:
+def test_what_the_work_returns_is_the_code(result, code):
     assert guarded("program", lambda: result) == code
-
-
-def test_a_wrong_argument_is_one_line_and_code_2(capsys: pytest.CaptureFixture[str]) -> None:
-    parser = Parser(prog="program")
-    parser.add_argument("--to", required=True)
-    with pytest.raises(SystemExit, match="2"):
-        parser.parse_args([])
-    expected = "program: the following arguments are required: --to; see --help\n"
-    assert capsys.readouterr().err == expected

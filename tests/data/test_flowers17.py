@@ -1,23 +1,20 @@
 """The flower set from a mirror folder of tiny files, and its splits."""
 
-from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
 import pytest
 from scipy.io import savemat
 
-from data_scripts import DataError, flowers17
+from data_scripts import DataError, fetch, flowers17
 from data_scripts.flowers17 import IMAGES, splits
 from data_scripts.leaks import copies
 
-from .conftest import Server, archive_entry, put, sha, tgz
+from .conftest import archive_entry, put, sha, tgz
 
 NAMES = [f"image_{i:04d}.jpg" for i in range(1, IMAGES + 1)]
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path):
     found = tmp_path / "flowers"
     found.mkdir()
     for name in NAMES:
@@ -25,7 +22,7 @@ def folder(tmp_path: Path) -> Path:
     return found
 
 
-def mat(folder: Path, **changes: object) -> Path:
+def mat(folder, **changes):
     """Write a splits file of the official form, by another rule than the fallback's."""
     content: dict[str, object] = {}
     for number in (1, 2, 3):
@@ -39,11 +36,11 @@ def mat(folder: Path, **changes: object) -> Path:
     return path
 
 
-def labels(paths: tuple[Path, ...]) -> list[int]:
+def labels(paths):
     return [(int(path.stem[-4:]) - 1) // 80 for path in paths]
 
 
-def assert_apart(found: flowers17.Splits) -> None:
+def assert_apart(found):
     """No picture in two lists, no copy of a held-out picture in a list that must not know it."""
     parts = [found.train, found.validation, found.test, found.dropped]
     everything = [path.name for part in parts for path in part]
@@ -56,7 +53,7 @@ def assert_apart(found: flowers17.Splits) -> None:
         assert not twins.get(path.name, set()) & test, path
 
 
-def test_the_fallback_is_the_same_everywhere_and_says_so(folder: Path) -> None:
+def test_the_fallback_is_the_same_everywhere_and_says_so(folder):
     found = splits(folder)
     assert found.source.startswith("fallback: 40/20/20 of each class by hash order")
     assert_apart(found)
@@ -68,17 +65,16 @@ def test_the_fallback_is_the_same_everywhere_and_says_so(folder: Path) -> None:
     assert [path.name for path in found.test[:3]] == first
 
 
-@pytest.mark.parametrize("number", [1, 2, 3])
-def test_official_splits_are_used_where_their_file_is(folder: Path, number: int) -> None:
+def test_the_official_split_is_used_where_its_file_is(folder):
     mat(folder)
-    found = splits(folder, number)
-    assert found.source == f"official split {number} (datasplits.mat)"
+    found = splits(folder)
+    assert found.source == "official split 1 (datasplits.mat)"
     assert_apart(found)
-    expected = np.sort(np.random.default_rng(number).permutation(IMAGES)[1020:] + 1)
+    expected = np.sort(np.random.default_rng(1).permutation(IMAGES)[1020:] + 1)
     assert [int(path.stem[-4:]) for path in found.test] == expected.tolist()
 
 
-def test_copies_of_held_out_pictures_are_dropped_and_listed(folder: Path) -> None:
+def test_copies_of_held_out_pictures_are_dropped_and_listed(folder):
     ids = set(range(1, IMAGES + 1))
     held = {2, 243}  # 42 is another size of 2, 242 the mirror image of 243
     parts = {"trn1": sorted(ids - held - {5}), "val1": [5], "tst1": sorted(held)}
@@ -88,7 +84,7 @@ def test_copies_of_held_out_pictures_are_dropped_and_listed(folder: Path) -> Non
     assert len(found.train) == IMAGES - 5
 
 
-def test_a_damaged_splits_file_is_named(folder: Path) -> None:
+def test_a_damaged_splits_file_is_named(folder):
     (folder / "datasplits.mat").write_bytes(b"<html>not found</html>" * 20)
     with pytest.raises(DataError, match=r"datasplits\.mat is not the splits file .*delete it"):
         splits(folder)
@@ -97,52 +93,30 @@ def test_a_damaged_splits_file_is_named(folder: Path) -> None:
         splits(folder)
 
 
-def test_an_incomplete_folder_is_not_split(folder: Path) -> None:
+def test_an_incomplete_folder_is_not_split(folder):
     (folder / "image_0700.jpg").unlink()
     with pytest.raises(DataError, match=r"lacks 1 of 1,360 pictures; run python -m"):
         splits(folder)
-    with pytest.raises(ValueError, match=r"number must be 1, 2 or 3\. Received: number=4\."):
-        splits(folder, 4)
 
 
-def test_flowers_come_from_a_mirror_folder_of_unpacked_files(
-    tmp_path: Path, declare: Callable[..., None], capsys: pytest.CaptureFixture[str]
-) -> None:
-    files = {name: f"tiny {name}".encode() for name in NAMES}
-    official = mat(tmp_path).read_bytes()
-    declare(
-        "flowers17",
-        files,
-        archive=archive_entry("https://example.org/17flowers.tgz", b""),
-        splits={"url": "https://example.org/datasplits.mat", "hash": sha(official)},
-    )
-    mirror = put(tmp_path / "mirror", files)
-    arguments = ["--to", str(tmp_path / "f"), "--mirror", str(mirror)]
-    assert flowers17.main(arguments) == 0
-    shown = capsys.readouterr().out
-    assert "1,360 files" in shown
-    assert "no official splits: " in shown
-    assert "fallback: 40/20/20" in shown
-    put(mirror, {"datasplits.mat": official})
-    assert flowers17.main(arguments) == 0
-    assert "official split 1 (datasplits.mat)" in capsys.readouterr().out
-
-
-def test_flowers_come_from_the_official_archive(
-    tmp_path: Path,
-    server: Server,
-    declare: Callable[..., None],
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_flowers_come_from_the_official_archive(tmp_path, server, declare, monkeypatch, capsys):
+    monkeypatch.setattr(fetch, "RETRIES", 0)
     files = {name: f"tiny {name}".encode() for name in NAMES}
     packed, official = tgz(files), mat(tmp_path).read_bytes()
-    put(server.folder, {"17flowers.tgz": packed, "datasplits.mat": official})
+    put(server.folder, {"17flowers.tgz": packed})
     declare(
         "flowers17",
         files,
         archive=archive_entry(f"{server.url}/17flowers.tgz", packed),
         splits={"url": f"{server.url}/datasplits.mat", "hash": sha(official)},
     )
-    assert flowers17.main(["--to", str(tmp_path / "f")]) == 0
-    assert "official split 1" in capsys.readouterr().out
+    arguments = ["--to", str(tmp_path / "f")]
+    assert flowers17.main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "1,360 files" in shown
+    assert "no official splits: " in shown
+    assert "fallback: 40/20/20" in shown
+    put(server.folder, {"datasplits.mat": official})
+    assert flowers17.main(arguments) == 0
+    assert "official split 1 (datasplits.mat)" in capsys.readouterr().out
     assert sorted(p.name for p in (tmp_path / "f").glob("*.jpg")) == NAMES

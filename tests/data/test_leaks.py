@@ -14,7 +14,7 @@ SETS = ("photos_train", "photos_demo", "kodak", "flowers17")
 
 
 @pytest.fixture
-def train(tmp_path: Path, rng: np.random.Generator) -> Path:
+def train(tmp_path, rng):
     """Six different pictures with structure at all scales."""
     folder = tmp_path / "train"
     folder.mkdir()
@@ -27,66 +27,45 @@ def train(tmp_path: Path, rng: np.random.Generator) -> Path:
     return folder
 
 
-def planted(train: Path, change: str) -> Path:
-    """Put a changed copy of picture 3 into a test folder."""
-    folder = train.parent / "test"
-    folder.mkdir()
-    with Image.open(train / "3.png") as opened:
-        picture = opened.convert("RGB")
-    small = (picture.width // 2 + 7, picture.height // 2)
-    if change == "same bytes":
-        (folder / "x.png").write_bytes((train / "3.png").read_bytes())
-    elif change == "same pixels":
-        picture.save(folder / "x.bmp")
-    elif change == "re-encoded and resized":
-        picture.resize(small, Image.Resampling.BICUBIC).save(folder / "x.jpg", quality=40)
-    elif change == "brighter":
-        ImageEnhance.Brightness(picture).enhance(1.2).save(folder / "x.jpg", quality=80)
-    elif change == "mirrored, re-encoded and resized":
-        ImageOps.mirror(picture).resize(small).save(folder / "x.webp", quality=50)
-    elif change == "lying on its side":
-        exif = Image.Exif()
-        exif[0x0112] = 6  # to be shown turned by 90 degrees
-        picture.rotate(90, expand=True).save(folder / "x.jpg", exif=exif, quality=90)
-    return folder
+def turned(picture, path):
+    """Save a picture lying on its side, with a note that it is to be shown turned."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.rotate(90, expand=True).save(path.with_suffix(".jpg"), exif=exif, quality=90)
 
 
-@pytest.mark.parametrize(
-    ("change", "kind"),
-    [
-        ("same bytes", "same file"),
-        ("same pixels", "same pixels"),
-        ("re-encoded and resized", "copy"),
-        ("brighter", "copy"),
-        ("mirrored, re-encoded and resized", "mirrored copy"),
-        ("lying on its side", "copy"),
-    ],
-)
-def test_a_planted_leak_is_found(
-    train: Path, change: str, kind: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    test = planted(train, change)
+SMALL = (103, 96)
+CHANGES = {
+    "same file": lambda p, to: p.save(to.with_suffix(".png")),
+    "same pixels": lambda p, to: p.save(to.with_suffix(".bmp")),
+    "copy resized": lambda p, to: p.resize(SMALL).save(to.with_suffix(".jpg"), quality=40),
+    "copy brighter": lambda p, to: ImageEnhance.Brightness(p).enhance(1.2).save(f"{to}.jpg"),
+    "mirrored copy": lambda p, to: ImageOps.mirror(p).resize(SMALL).save(f"{to}.webp", quality=50),
+    "copy turned": turned,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_planted_leak_is_found(train, change, capsys):
+    test = train.parent / "test"
+    test.mkdir()
+    with Image.open(train / "3.png") as picture:
+        CHANGES[change](picture, test / "x")
     assert leaks.main([str(train), str(test)]) == 1
     shown = capsys.readouterr().out
+    kind = change.rsplit(" ", 1)[0] if change.startswith("copy") else change
     assert shown.startswith(f"{kind} (")
     assert str(train / "3.png") in shown
     assert shown.endswith("1 pairs among 7 pictures\n")
 
 
-def test_different_pictures_are_no_leak(train: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_different_pictures_are_no_leak(train, capsys):
     test = train.parent / "test"
     test.mkdir()
     for name in ("4.png", "5.png"):
         (train / name).rename(test / name)
-    assert leaks.main([str(train), str(test), "--within"]) == 0
+    assert leaks.main([str(train), str(test)]) == 0
     assert capsys.readouterr().out == "0 pairs among 6 pictures\n"
-
-
-def test_copies_inside_one_folder_count_only_when_asked_for(train: Path) -> None:
-    with Image.open(train / "0.png") as picture:
-        picture.convert("RGB").save(train / "7.jpg", quality=60)
-    assert leaks.main([str(train)]) == 0
-    assert leaks.main([str(train), "--within"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -97,27 +76,14 @@ def test_copies_inside_one_folder_count_only_when_asked_for(train: Path) -> None
         (b"\x89PNG\r\n\x1a\n broken", r"a\.png is not a readable picture .*; remove it"),
     ],
 )
-def test_a_folder_that_cannot_be_compared_is_refused(
-    tmp_path: Path, content: bytes | None, message: str
-) -> None:
+def test_a_folder_that_cannot_be_compared_is_refused(tmp_path, content, message):
     if content:
         (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(DataError, match=message):
         leaks.pictures(tmp_path)
 
 
-def test_mirroring_flips_exactly_the_odd_horizontal_frequencies(train: Path) -> None:
-    for path in train.iterdir():
-        with Image.open(path) as opened:
-            straight = leaks.perceptual_hash(opened)
-            mirrored = leaks.perceptual_hash(ImageOps.mirror(opened))
-        assert (straight ^ mirrored).bit_count() in range(30, 35)
-        assert (straight ^ mirrored ^ 0xAAAAAAAAAAAAAAAA).bit_count() <= 2
-
-
-def test_the_hashes_printed_are_those_read(
-    train: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_hashes_printed_are_those_read(train, capsys, monkeypatch):
     assert leaks.main([str(train), "--print"]) == 0
     (train.parent / "list.txt").write_text(capsys.readouterr().out)
     monkeypatch.setattr(leaks, "FINGERPRINTS", train.parent / "list.txt")
@@ -125,7 +91,7 @@ def test_the_hashes_printed_are_those_read(
     assert found == {p.name: leaks.picture(p).perceptual for p in train.iterdir()}
 
 
-def test_no_committed_set_shares_a_picture_with_another() -> None:
+def test_no_committed_set_shares_a_picture_with_another():
     known = {name: leaks.fingerprints(name) for name in SETS}
     assert [len(known[name]) for name in SETS] == [242, 8, 24, 1360]
     for one, other in combinations(SETS, 2):
@@ -140,24 +106,20 @@ def test_no_committed_set_shares_a_picture_with_another() -> None:
         assert len(sums) < 2 or not sums[0] & sums[1]
 
 
-def test_every_listed_file_has_a_perceptual_hash() -> None:
+def test_every_listed_file_has_a_perceptual_hash():
     for name in ("photos_train", "kodak", "flowers17"):
         assert set(leaks.fingerprints(name)) == set(manifest.load(name).files)
 
 
-def test_the_bundled_samples_are_in_no_training_or_test_set() -> None:
+def test_the_bundled_samples_are_the_demonstration_set_and_in_no_other():
     samples = leaks.pictures(ROOT / "mrdcae_lite" / "samples")
-    assert len(samples) >= 8
-    shown = np.array([sample.perceptual for sample in samples], dtype=np.uint64)
+    known = leaks.fingerprints("photos_demo")
+    assert sorted(sample.perceptual for sample in samples) == sorted(known.values())
     for name in ("photos_train", "kodak", "flowers17"):
-        known = leaks.fingerprints(name)
-        near = leaks.nearest(shown, np.array(list(known.values()), dtype=np.uint64))
-        found = [(samples[i].name, list(known)[j]) for i, j in np.argwhere(near <= leaks.THRESHOLD)]
-        assert found == []
         assert not {sample.file for sample in samples} & set(manifest.load(name).files.values())
 
 
-def test_the_flower_set_holds_75_pairs_of_copies() -> None:
+def test_the_flower_set_holds_75_pairs_of_copies():
     twins = leaks.copies("flowers17")
     assert sum(map(len, twins.values())) == 2 * 75
     assert twins["image_0242.jpg"] == {"image_0243.jpg"}  # mirrored

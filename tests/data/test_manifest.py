@@ -1,8 +1,6 @@
 """The committed list of data sets, and the comparison of files with it."""
 
 import json
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -10,7 +8,7 @@ from data_scripts import DataError, manifest
 from data_scripts.manifest import entry, load, verify
 
 
-def test_the_committed_manifest_is_complete() -> None:
+def test_the_committed_manifest_is_complete():
     names = list(json.loads(manifest.MANIFEST.read_text("utf-8")))
     assert names == ["flowers17", "kodak", "photos_train"]
     for name in names:
@@ -24,16 +22,14 @@ def test_the_committed_manifest_is_complete() -> None:
         assert all(address.startswith("https://") for address in addresses)
 
 
-def test_addresses_are_made_from_file_names() -> None:
+def test_addresses_are_made_from_file_names():
     assert load("kodak").urls["kodim07.png"] == "https://r0k.us/graphics/kodak/kodak/kodim07.png"
     train, packages = load("photos_train"), entry("photos_train")["packages"].values()
     assert train.urls["cid22_1001682.jpg"].endswith("/CID22/CID22-512/training/1001682.png")
     assert len(train.files) - len(train.urls) == sum(package["files"] for package in packages)
 
 
-def test_a_file_that_is_missing_or_another_is_named_with_its_script(
-    tmp_path: Path, declare: Callable[..., None]
-) -> None:
+def test_a_file_that_is_missing_or_another_is_named_with_its_script(tmp_path, declare):
     declare("photos_train", {"a.jpg": b"a", "b.jpg": b"b"})
     first, second = tmp_path / "a.jpg", tmp_path / "b.jpg"
     first.write_bytes(b"a")

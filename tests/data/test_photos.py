@@ -1,24 +1,15 @@
 """Training photographs, made from their originals byte for byte."""
 
-from collections.abc import Callable
-from pathlib import Path
-
-import pytest
 from PIL import Image
 
 from data_scripts import fetch, photos
 
-from .conftest import Server, put
+from .conftest import put
 
 
-@pytest.mark.parametrize("served", [True, False])
 def test_a_photograph_is_made_from_its_original_and_the_others_come_from_a_mirror(
-    tmp_path: Path,
-    server: Server,
-    declare: Callable[..., None],
-    capsys: pytest.CaptureFixture[str],
-    served: bool,
-) -> None:
+    tmp_path, server, declare, capsys
+):
     wanted, to = tmp_path / "wanted.jpg", tmp_path / "p"
     Image.linear_gradient("L").resize((2000, 1500)).save(server.folder / "1.png")
     photos.training_jpeg(server.folder / "1.png", wanted)
@@ -28,18 +19,13 @@ def test_a_photograph_is_made_from_its_original_and_the_others_come_from_a_mirro
     assert (to / "cid22_1.jpg").read_bytes() == wanted.read_bytes()
     assert "1 more files have no address" in capsys.readouterr().out
     put(server.folder, {"mate_2.jpg": b"of a package"})
-    mirror = server.url if served else str(server.folder)
-    assert photos.main(["--to", str(to), "--mirror", mirror]) == 0
+    assert photos.main(["--to", str(to), "--mirror", server.url]) == 0
     assert {path.name: path.read_bytes() for path in to.iterdir()} == listed
 
 
 def test_a_web_page_instead_of_an_original_is_one_line_and_code_2(
-    tmp_path: Path,
-    server: Server,
-    declare: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    tmp_path, server, declare, monkeypatch, capsys
+):
     monkeypatch.setattr(fetch, "RETRIES", 0)
     put(server.folder, {"1.png": b"<html>log in</html>"})
     declare(
@@ -50,9 +36,7 @@ def test_a_web_page_instead_of_an_original_is_one_line_and_code_2(
     assert shown.count("\n") == 1
 
 
-def test_a_training_photograph_has_two_megapixels_full_colour_and_no_comment(
-    tmp_path: Path,
-) -> None:
+def test_a_training_photograph_has_two_megapixels_full_colour_and_no_comment(tmp_path):
     original = Image.radial_gradient("L").resize((2560, 1600)).convert("RGB")
     original.save(tmp_path / "o.jpg", comment=b"made by a camera", dpi=(300, 300))
     photos.training_jpeg(tmp_path / "o.jpg", tmp_path / "t.jpg")

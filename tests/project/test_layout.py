@@ -35,12 +35,3 @@ def test_version_and_licence_are_the_same_everywhere(root, project):
     assert citation["version"] == project["project"]["version"]
     assert citation["license"][0] == project["project"]["license"] == "MIT"
     assert f"## {citation['version']}" in (root / "CHANGELOG.md").read_text()
-
-
-def test_ci_runs_exactly_what_a_reader_runs(root):
-    script = (root / ".ci" / "run").read_text().splitlines()
-    assert [line for line in script if line.startswith("make")] == [
-        "make test",
-        "make book",
-    ]
-    assert (root / ".ci" / "run").stat().st_mode & 0o111
