@@ -5,13 +5,9 @@ import sys
 from collections.abc import Callable
 
 from data_scripts import DataError
-from mrdcae_lite.cli import _Parser
+from mrdcae_lite.cli import Parser as Parser  # complaints of one line, as all others here
 
 _DISK_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
-
-
-Parser = _Parser
-"""An argument parser whose complaints take one line, as all others here."""
 
 
 def guarded(program: str, work: Callable[[], int | None]) -> int:

@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line instead of printing the usage."""
 
     def error(self, message: str) -> NoReturn:
@@ -56,9 +56,9 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="mrdcae", description="Learned image compression, MR-DCAE.")
+    parser = Parser(prog="mrdcae", description="Learned image compression, MR-DCAE.")
     parser.add_argument("--version", action="version", version=f"mrdcae-lite {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
     for name, run, add_options, text in (
         ("compress", _compress, _add_compress, "write a picture as a .mrdc file"),
         ("decompress", _decompress, _add_decompress, "write a .mrdc file as a picture"),

@@ -28,12 +28,12 @@ import nbformat
 import yaml
 from nbformat import NotebookNode
 
+from book.command import UserError, exit_status
 from book.course import grading
 from book.course.leaks import LEADERBOARD, leaks, secrets
 from book.course.masters import masters, mistakes, questions, title_of
 from book.course.submission import GRADED, STATUSES, Assignment, Limits
 from book.tools import paths
-from book.tools.command import UserError, exit_status
 from book.tools.records import CACHES, digest, remember, remembered
 
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # equal files make equal archives

@@ -35,10 +35,10 @@ from typing import Any
 
 import psutil
 
+from book.command import UserError, exit_status
 from book.course import submission as child
 from book.course.submission import STATUSES, Assignment, Limits, refusal
 from book.tools import paths
-from book.tools.command import UserError, exit_status
 from mrdcae_lite.core.files import write_atomically
 
 TOKEN = "COURSE_SUBMISSION"  # in the environment of all that a submission starts

@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from book.tools.command import UserError
+from book.command import UserError
 from book.tools.paths import COURSE
 
 MEGABYTE = 2**20

@@ -28,9 +28,9 @@ import yaml
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
+from book.command import UserError, exit_status
 from book.experiments import inputs
 from book.experiments.measured import MEASURED
-from book.tools.command import UserError, exit_status
 from mrdcae_lite.core.files import write_atomically
 
 HERE = Path(__file__).resolve().parent

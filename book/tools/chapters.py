@@ -18,8 +18,8 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
+from book.command import UserError
 from book.tools import nbval_outputs, paths
-from book.tools.command import UserError
 from book.tools.records import digest, files_under, remember, remembered
 
 TARGET_MEGABYTES = 1000

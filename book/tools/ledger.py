@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from book.command import UserError
 from book.experiments import run as experiments
 from book.experiments.run import shown
 from book.tools import paths
-from book.tools.command import UserError
 
 CLAIMS = paths.BOOK / "claims.yml"
 COMPARISONS: dict[str, Callable[[float, float], bool]] = {

@@ -22,9 +22,9 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
+from book.command import UserError, exit_status
 from book.tools import chapters, diagrams, ledger, paths
 from book.tools.chapters import Run
-from book.tools.command import UserError, exit_status
 from book.tools.records import digest, files_under, remember, remembered
 from mrdcae_lite.notebook.widgets import LIVE
 

@@ -17,8 +17,8 @@ from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 from traitlets.config import Config
 
+from book.command import UserError, exit_status
 from book.tools import chapters, paths, site
-from book.tools.command import UserError, exit_status
 
 STYLE = """
 html { scroll-snap-type: y proximity; font: 1.5rem/1.45 system-ui, sans-serif; }

@@ -7,9 +7,9 @@ opened from disk, without a kernel and without a request:
 - the pictures are lossless WebP files inside the page: exactly the pixels that were passed, at
   about three quarters of the size of PNG;
 - a native range input does the moving, so that mouse, touch and arrow keys work alike;
-- the script is in the input's own event handler (see the templates beside this file) and finds its pictures
-  from there. No element needs an id, so two widgets on a page cannot clash and the same call always
-  gives the same bytes;
+- the script is in the input's own event handler (see the templates beside this file) and finds its
+  pictures from there. No element needs an id, so two widgets on a page cannot clash and the same
+  call always gives the same bytes;
 - what the pictures show is said in visible text as well: `caption` is the finding over all of them,
   for those who see them and those who do not. `zoom` is how many pixels of the screen a pixel gets,
   where there is room.

@@ -3,8 +3,8 @@
 import nbformat
 import pytest
 
+from book.command import UserError
 from book.tools import chapters, paths
-from book.tools.command import UserError
 from book.tools.records import digest, remember, remembered
 
 new = nbformat.v4

@@ -10,9 +10,9 @@ import nbformat
 import pytest
 import yaml
 
+from book.command import UserError
 from book.experiments import inputs
 from book.experiments import run as experiments
-from book.tools.command import UserError
 
 GOOD = {"value": 2.5, "unit": "dB", "n": 3, "spread": 0.1, "tolerance": 0.2}
 SHOW = (

@@ -6,9 +6,9 @@ import xml.etree.ElementTree as ElementTree
 import nbformat
 import pytest
 
+from book.command import UserError
 from book.experiments import run as experiments
 from book.tools import diagrams, ledger, paths
-from book.tools.command import UserError
 from mrdcae_lite.core import pyramid
 from mrdcae_lite.core.architecture import Architecture
 

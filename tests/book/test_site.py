@@ -5,9 +5,9 @@ import zipfile
 
 import nbformat
 
+from book.command import UserError, exit_status
 from book.tools import paths, site
 from book.tools.chapters import Run
-from book.tools.command import UserError, exit_status
 from book.tools.records import CACHES
 
 new = nbformat.v4

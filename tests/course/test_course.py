@@ -5,11 +5,11 @@ import shutil
 import nbformat
 import pytest
 
+from book.command import UserError
 from book.course import assignments as course
 from book.course import grading
 from book.course.leaks import squeezed
 from book.course.masters import mistakes
-from book.tools.command import UserError
 from book.tools.paths import BOOK, MASTERS
 from tests.course.submissions import NAMES, blank
 

@@ -9,12 +9,12 @@ import nbformat
 import psutil
 import pytest
 
+from book.command import UserError
 from book.course import grading
 from book.course import submission as child
 from book.course.leaks import leaks, secrets
 from book.course.masters import mistakes
 from book.course.submission import Limits, RefusedError
-from book.tools.command import UserError
 from book.tools.paths import MASTERS
 from tests.course.submissions import blank, submission
 

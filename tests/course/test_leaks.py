@@ -7,10 +7,10 @@ import zipfile
 import nbformat
 import pytest
 
+from book.command import UserError
 from book.course import assignments as course
 from book.course.leaks import leaks, secrets
 from book.tools import paths
-from book.tools.command import UserError
 from tests.course.submissions import NAMES
 
 
