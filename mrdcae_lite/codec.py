@@ -195,9 +195,7 @@ class Codec:
 
     @classmethod
     def from_model(cls, model: "MRDCAE") -> "Codec":
-        """The codec of a built model; `training.tables` can fit its coding tables."""
-        if not model.built:
-            raise ValueError("the model has no weights yet. Call model.build() or fit it first.")
+        """The codec of a model as it is now; `training.tables` can fit its coding tables."""
         return cls(model.freeze())
 
     def to_model(self, model: "MRDCAE") -> None:
