@@ -83,6 +83,13 @@ def data_hash(name: str) -> str:
 
 
 @cache
+def programs_hash() -> str:
+    """The hash of the package's and the experiments' programs, eight digits."""
+    files = sorted([*PACKAGE.rglob("*.py"), *(BOOK / "experiments").glob("*.py")])
+    return sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:8]
+
+
+@cache
 def measured(part: str) -> Numbers:
     """The numbers of a part of `fingerprint` now, measured once in a process."""
     from book.experiments import fingerprint  # loads all that is measured with

@@ -60,12 +60,18 @@ class Run:
         return HERE / f"{self.experiment}.ipynb"
 
     def inputs(self) -> dict[str, Any]:
-        """Hashes and fingerprints of all that would make the result another one."""
+        """Hashes and fingerprints of all that would make the result another one.
+
+        A try-out, which is not kept, goes by the text of all programs instead of their behaviour.
+        """
+        smoke = self.profile == "smoke"
         return {
             "notebook": inputs.code_hash(self.notebook),
             "weights": {name: inputs.weights_hash(name) for name in self.weights},
             "data": {name: inputs.data_hash(name) for name in self.data},
-            "behaviour": {part: inputs.behaviour(part) for part in self.parts},
+            "behaviour": {"programs": inputs.programs_hash()}
+            if smoke
+            else {part: inputs.behaviour(part) for part in self.parts},
         }
 
 
