@@ -238,8 +238,8 @@ def test_snakemake_goes_on_after_a_failure_and_repeats_only_what_failed(tmp_path
     folder.mkdir(parents=True)
     for name in ("run.py", "inputs.py", "measured.py", "Snakefile", "result.schema.json"):
         shutil.copy(experiments.HERE / name, folder)
-    (tmp_path / "book" / "tools").mkdir()
-    shutil.copy(experiments.BOOK / "tools" / "command.py", tmp_path / "book" / "tools")
+    for name in ("__init__.py", "command.py"):
+        shutil.copy(experiments.BOOK / name, tmp_path / "book")
     write_notebook(folder, "broken", "1 / 0")
     write_notebook(folder, "whole")
     write_grid(folder, broken={"runs": {"a": {}}}, whole={"runs": {"a": {}}})
