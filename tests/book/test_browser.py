@@ -133,11 +133,11 @@ def test_the_divider_moves_on_a_page_opened_from_disk(page, unpacked):
     page.goto((unpacked / "index.html").as_uri())
     stage = page.locator(".mr-divider .mr-stage").first
     control = stage.locator("input")
-    assert stage.evaluate("e => e.style.getPropertyValue('--cut')").strip() == "50%"
+    assert stage.evaluate("e => getComputedStyle(e).getPropertyValue('--cut')").strip() == "50%"
     control.focus()
     for _ in range(5):
         page.keyboard.press("ArrowRight")
-    assert stage.evaluate("e => e.style.getPropertyValue('--cut')").strip() == "55%"
+    assert stage.evaluate("e => getComputedStyle(e).getPropertyValue('--cut')").strip() == "55%"
     assert control.get_attribute("aria-valuetext") == "55 % from the left"
     assert [url for url in page.asked if not url.startswith(("file:///", "data:"))] == []
 
