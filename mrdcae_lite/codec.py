@@ -407,11 +407,9 @@ class Codec:
         wide = picture.tiling.grown(tile, self.architecture.decoder_reach)
         inner = tile.within(wide)
         masks = self._masks(picture.routing[wide.cells(1)])
-        margins = self.architecture.margins()
-        for mask, level, margin in zip(masks, self._levels, margins, strict=True):
-            needed = np.zeros_like(mask)
-            needed[inner.cells(level.scale, margin)] = True
-            mask &= needed
+        needed = np.zeros_like(masks[-1])
+        needed[inner.cells(self._levels[-1].scale, self.architecture.margin)] = True
+        masks[-1] &= needed
         quality = picture.header.quality
         restored = self._transforms.synthesise(picture.symbols(wide), masks, quality)
         near = picture.tiling.grown(tile, 1)  # deblocking looks less far than a patch

@@ -61,9 +61,9 @@ def depth_to_space(x: Tensor, factor: int) -> Tensor:
 class BlockTransform(keras.layers.Layer):
     """One step of the pyramid: a linear map of non-overlapping blocks, started as a DCT.
 
-    It is a convolution whose stride equals its kernel. The forward transform goes to the coarser
-    grid, the inverse back; both have a kernel of their own, and the inverse starts as the
-    transpose. The kernel is `basis + pace * offset` with a trained `offset`. Adam moves every
+    It is a convolution whose stride equals its kernel. `call` goes to the coarser grid; `invert`
+    goes back, by the inverse of the kernel, which is computed and not learned: what is not rounded
+    comes back as it was. The kernel is `basis + pace * offset` with a trained `offset`. Adam moves every
     weight by the same amount; a strong input, such as a mean, would so be smeared over all outputs
     by a single update and drown the finest quantisation step. The stronger an input, the slower
     its weights go: `pace` is 0.001 over its typical size, and at most a tenth.
@@ -71,28 +71,22 @@ class BlockTransform(keras.layers.Layer):
     Args:
         step: 0 for pixels to 1/8, 1 for 1/8 to 1/16, 2 for 1/16 to 1/32.
         coarsest: it is the last step, and orders its channels accordingly.
-        inverse: build the inverse transform.
 
     Call arguments:
-        x: (batch, h, w, 3 or 48), or (batch, h, w, 192) for the inverse.
+        x: (batch, h, w, 3 or 48).
     """
 
-    def __init__(
-        self, step: int, coarsest: bool = False, inverse: bool = False, **kwargs: Any
-    ) -> None:
+    def __init__(self, step: int, coarsest: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if step not in (0, 1, 2):
             raise ValueError(f"step must be 0, 1 or 2. Received: step={step!r}.")
-        self.step, self.coarsest, self.inverse = step, coarsest, inverse
+        self.step, self.coarsest = step, coarsest
         self.factor = 8 if step == 0 else 2
-        basis = pyramid.basis(step, coarsest=coarsest)
-        self.basis = (basis if inverse else basis.T).astype(np.float32)
+        self.basis = pyramid.basis(step, coarsest=coarsest).T.astype(np.float32)
         self.pace = np.minimum(0.1, 0.001 / self._input_std()).astype(np.float32)[:, None]
 
     def _input_std(self) -> np.ndarray:
         """Typical standard deviation of the 192 inputs, in image units."""
-        if self.inverse:
-            return pyramid.typical_std(pyramid.bands(coarsest=self.coarsest), 8 * 2**self.step)
         if self.step == 0:
             return np.full(192, 0.25)  # pixels
         finer = pyramid.typical_std(pyramid.bands(coarsest=False), 4 * 2**self.step)
@@ -101,11 +95,16 @@ class BlockTransform(keras.layers.Layer):
     def build(self, input_shape: Shape) -> None:
         self.offset = self.add_weight(name="offset", shape=(192, 192), initializer="zeros")
 
+    def kernel(self) -> Tensor:
+        """(192, 192): columns are the functions that the input is correlated with."""
+        return ops.cast(self.basis, self.compute_dtype) + self.offset * self.pace
+
     def call(self, x: Tensor) -> Tensor:
-        kernel = ops.cast(self.basis, self.compute_dtype) + self.offset * self.pace
-        if self.inverse:
-            return depth_to_space(ops.matmul(x, kernel), self.factor)
-        return ops.matmul(space_to_depth(x, self.factor), kernel)
+        return ops.matmul(space_to_depth(x, self.factor), self.kernel())
+
+    def invert(self, x: Tensor) -> Tensor:
+        """(batch, h, w, 192) back to what `call` made it of."""
+        return depth_to_space(ops.matmul(x, ops.linalg.inv(self.kernel())), self.factor)
 
     @property
     def frozen_scale(self) -> dict[str, Any]:
@@ -115,12 +114,10 @@ class BlockTransform(keras.layers.Layer):
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch, height, width, channels = input_shape
         f = self.factor
-        if self.inverse:
-            return batch, height and height * f, width and width * f, channels and channels // f**2
         return batch, height and height // f, width and width // f, 192
 
     def get_config(self) -> dict[str, Any]:
-        own = {"step": self.step, "coarsest": self.coarsest, "inverse": self.inverse}
+        own = {"step": self.step, "coarsest": self.coarsest}
         return {**super().get_config(), **own}
 
 
@@ -150,11 +147,56 @@ class Gain(keras.layers.Layer):
     def call(self, x: Tensor, condition: Tensor) -> Tensor:
         return x * ops.exp(ops.matmul(condition, self.curve))[:, None, None, :]
 
+    def invert(self, x: Tensor, condition: Tensor) -> Tensor:
+        """What `call` makes x of."""
+        return x * ops.exp(-ops.matmul(condition, self.curve))[:, None, None, :]
+
     def compute_output_shape(self, x_shape: Shape, condition_shape: Shape | None = None) -> Shape:
         return x_shape
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "start": self.start}
+
+
+@register
+class Reconstruction(keras.layers.Layer):
+    """Reconstruction points: a symbol k that is not zero stands for k - d sign(k).
+
+    The latents that are rounded to one symbol crowd toward zero, and rounding itself is not
+    symmetrical (`quality.ROUNDING`); d says by how much their mean differs from the symbol
+    (reconstruction offsets; Sullivan, 1996). A shift, where a factor would spoil large symbols.
+
+    Args:
+        channels: of the level; each has its curve of d over the quality.
+
+    Call arguments:
+        symbols: (batch, h, w, channels), whole numbers.
+        condition: (batch, 4).
+    """
+
+    PACE: ClassVar = 0.1
+
+    def __init__(self, channels: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.channels = channels
+
+    def build(self, x_shape: Shape, condition_shape: Shape | None = None) -> None:
+        self.curve = self.add_weight(name="curve", shape=(4, self.channels), initializer="zeros")
+
+    def call(self, symbols: Tensor, condition: Tensor) -> Tensor:
+        shift = self.PACE * ops.matmul(condition, self.curve)[:, None, None, :]
+        return symbols - ops.stop_gradient(ops.sign(symbols)) * shift
+
+    @property
+    def frozen_scale(self) -> dict[str, Any]:
+        """Factors to the form of a codec file, which holds the pace."""
+        return {"curve": self.PACE}
+
+    def compute_output_shape(self, x_shape: Shape, condition_shape: Shape | None = None) -> Shape:
+        return x_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "channels": self.channels}
 
 
 def contrast_gain(coarser: list[Tensor], step: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from mrdcae_lite.layers import (
     Deblocking,
     Gain,
     PatchAttention,
+    Reconstruction,
     ResidualBlock,
     Shape,
     Tensor,
@@ -87,7 +88,8 @@ class MRDCAE(keras.Model):
 
     Args:
         width: channels of the residual blocks and of deblocking.
-        blocks: residual blocks per grid of the decoder.
+        blocks: residual blocks on the finest grid of the decoder; on coarser ones they are worth
+            nothing.
         prior_width: channels of the prior's state, at most 96 (larger sums would not be exact).
         resolutions: 3, or 1 for a single pathway at 1/8 without attention (the ablation).
         attention: whether patches are routed; without, each gets all levels (the ablation).
@@ -155,14 +157,12 @@ class MRDCAE(keras.Model):
         last = self.resolutions - 1
         steps = [(n, n == last) for n in range(self.resolutions)]
         self.analysis = [BlockTransform(n, end, name=f"analysis{n}") for n, end in steps]
-        self.synthesis = [
-            BlockTransform(n, end, inverse=True, name=f"synthesis{n}") for n, end in steps
-        ]
         self.attention = PatchAttention(name="attention") if self.routes else None
         gains = [[1 / CHROMA_STEP if b.colour else 1 for b in lv.bands] for lv in self.levels]
         self.gains = [Gain(g, name=f"gain{n}") for n, g in enumerate(gains)]
-        inverse = [[1 / factor for factor in g] for g in gains]
-        self.inverse_gains = [Gain(g, name=f"inverse_gain{n}") for n, g in enumerate(inverse)]
+        self.reconstruction = [
+            Reconstruction(len(g), name=f"reconstruction{n}") for n, g in enumerate(gains)
+        ]
         self.deblocking = [
             Deblocking(*border, self.width, name=f"deblocking{n}")
             for n, border in enumerate(pyramid.borders(self.resolutions))
@@ -170,10 +170,10 @@ class MRDCAE(keras.Model):
         self.prior = ContextPrior(self.prior_width, self.resolutions, name="prior")
         bands = [pyramid.bands(coarsest=end) for _, end in steps]
         typical = [list(pyramid.typical_std(b, 8 * 2**n)) for n, b in enumerate(bands)]
-        self.analysis_blocks, self.synthesis_blocks = (
-            [self._blocks(f"{side}{n}", count, t) for n, t in enumerate(typical)]
-            for side, count in (("analysis", self.encoder_blocks), ("synthesis", self.blocks))
-        )
+        self.analysis_blocks = [
+            self._blocks(f"analysis{n}", self.encoder_blocks, t) for n, t in enumerate(typical)
+        ]
+        self.synthesis_blocks = self._blocks("synthesis0", self.blocks, typical[0])
 
     def _blocks(self, name: str, count: int, typical: Sequence[float]) -> list[ResidualBlock]:
         return [
@@ -186,13 +186,15 @@ class MRDCAE(keras.Model):
         for step in range(self.resolutions):
             grid = (batch, 16 // 2**step, 16 // 2**step, 192)
             self.analysis[step].build(grid)
-            self.synthesis[step].build(grid)
-            for block in self.analysis_blocks[step] + self.synthesis_blocks[step]:
+            for block in self.analysis_blocks[step]:
                 block.build(grid)
+        for block in self.synthesis_blocks:
+            block.build((batch, 16, 16, 192))
         if self.attention:
             self.attention.build((batch, 16, 16, 192))
-        for gain in self.gains + self.inverse_gains:
+        for gain, points in zip(self.gains, self.reconstruction, strict=True):
             gain.build((batch, 4, 4, len(gain.start)))
+            points.build((batch, 4, 4, len(gain.start)))
         for layer in self.deblocking:
             layer.build((batch, 128, 128, 3))
         self.prior.build()
@@ -211,8 +213,8 @@ class MRDCAE(keras.Model):
     def _transforms(self) -> Iterator[tuple[str, Any, Any]]:
         """Weights but the prior's: name, variable, and its factor to the form of a codec file."""
         scales: dict[str, Any] = {}
-        transforms = (self.analysis, self.synthesis, self.analysis_blocks, self.synthesis_blocks)
-        for layer in keras.tree.flatten([*transforms, self.deblocking]):
+        transforms = (self.analysis, self.analysis_blocks, self.synthesis_blocks)
+        for layer in keras.tree.flatten([*transforms, self.reconstruction, self.deblocking]):
             scales |= {f"{layer.name}/{name}": s for name, s in layer.frozen_scale.items()}
         for weight in self.trainable_variables:
             name = weight.path.partition("/")[2]
@@ -265,7 +267,8 @@ class MRDCAE(keras.Model):
     def _dequantise(self, symbols: Tensor, coarser: list[Tensor], quality: Tensor) -> Tensor:
         """A level in quantisation steps, from its symbols and the levels before it."""
         _, condition = quality_condition(quality)
-        y = self.inverse_gains[len(coarser)](symbols, condition)
+        level = len(coarser)
+        y = self.gains[level].invert(self.reconstruction[level](symbols, condition), condition)
         return y / self._contrast_gain(coarser, quality)
 
     @staticmethod
@@ -283,21 +286,24 @@ class MRDCAE(keras.Model):
         residual blocks of its grid leave that place alone: hence no hole, and no work to do.
         """
         step, condition = quality_condition(quality)
-        levels: list[Tensor] = []
-        for k in symbols:
-            levels.append(self._dequantise(k, levels, quality))
-        grid, masks = levels[0], [1.0, *masks]
-        for level, scale in enumerate(reversed(range(self.resolutions))):
-            for block in self.synthesis_blocks[scale]:
-                correction = ops.cast(block(grid, step, condition), "float32")
-                grid = grid + correction * masks[level]
-            if scale > 0:
-                carried = self.synthesis[scale](grid)
-                grid = ops.concatenate([carried, levels[level + 1]], axis=-1)
-        image = self.synthesis[0](grid * step) + 0.5
+        grid = self._finest(symbols, quality)
+        for block in self.synthesis_blocks:
+            correction = ops.cast(block(grid, step, condition), "float32")
+            grid = grid + correction * (masks[-1] if masks else 1.0)
+        image = self.analysis[0].invert(grid * step) + 0.5
         for deblock in self.deblocking:
             image = deblock(image, step, condition)
         return image
+
+    def _finest(self, symbols: list[Tensor], quality: Tensor) -> Tensor:
+        """The finest grid (batch, h/8, w/8, 192), in quantisation steps, as the symbols say."""
+        levels: list[Tensor] = []
+        for k in symbols:
+            levels.append(self._dequantise(k, levels, quality))
+        grid = levels[0]
+        for scale, detail in zip(reversed(range(1, self.resolutions)), levels[1:], strict=True):
+            grid = ops.concatenate([self.analysis[scale].invert(grid), detail], axis=-1)
+        return grid
 
     def masks(self, latents: list[Tensor], logits: Tensor | None) -> list[Tensor]:
         """Where the medium and the high level are on: (batch, h/16, w/16, 1), (batch, h/8, ...)."""
@@ -324,10 +330,9 @@ class MRDCAE(keras.Model):
         bits = [symbol_bits(s, j) * m for s, j, m in zip(known, indices, ones, strict=True)]
         restored = self.synthesise(symbols, masks, quality)
         if training and self.attention is not None and logits is not None:
-            pictures = [images[::2], restored[::2]]
             shown = [[x[::2] for x in group] for group in (symbols, bits)]
             attention_loss = self._attention_loss(
-                pictures, shown[0], shown[1], logits[::2], self.attention.spread, quality[::2]
+                images[::2], shown[0], shown[1], logits[::2], self.attention.spread, quality[::2]
             )
         else:
             attention_loss = ops.zeros(())
@@ -363,7 +368,7 @@ class MRDCAE(keras.Model):
 
     def _attention_loss(
         self,
-        pictures: list[Tensor],
+        images: Tensor,
         symbols: list[Tensor],
         bits: list[Tensor],
         logits: Tensor,
@@ -372,24 +377,24 @@ class MRDCAE(keras.Model):
     ) -> Tensor:
         """Cross-entropy of the routing against the best one, found by trying all three.
 
-        Each image is decoded with the low level alone, with two levels and with all, and each
+        Each image is decoded with the low level alone, with two levels and with all, by the
+        transforms alone, without the networks that correct what they give, and each
         patch votes for the least `bits + E / (0.14 q**2)`, with `WORK` added for either upper
         level. What is at stake, beside other patches of the image, weighs the vote: a patch that
         looks and costs the same either way has little to teach.
 
         Args:
-            pictures: originals and their reconstructions from all levels.
+            images: the originals.
             symbols, bits: of all levels, nothing switched off.
             logits, quality: of the same images.
             spread: what lies between zero and the logit of either threshold.
         """
-        images, restored = pictures
-        low, medium, high = symbols
-        grids = [ops.ones_like(medium[..., :1]), ops.ones_like(high[..., :1])]
-        without = self.synthesise([low, 0 * medium, 0 * high], [0 * g for g in grids], quality)
-        partly = self.synthesise([low, medium, 0 * high], [grids[0], 0 * grids[1]], quality)
+        low, medium, high = (ops.stop_gradient(k) for k in symbols)
         step, _ = quality_condition(quality)
-        errors = [self._patch_errors(images, x, step) for x in (without, partly, restored)]
+        errors = []
+        for kept in ([low, 0 * medium, 0 * high], [low, medium, 0 * high], [low, medium, high]):
+            plain = self.analysis[0].invert(self._finest(kept, quality) * step) + 0.5
+            errors.append(self._patch_errors(images, ops.stop_gradient(plain), step))
         e_low, e_medium, e_high = (
             ops.average_pool(e[..., None], 2, 2)[..., 0] / (LAGRANGE * step[..., 0] ** 2)
             for e in errors

@@ -61,20 +61,16 @@ class Architecture(NamedTuple):
     @property
     def decoder_reach(self) -> int:
         """Patches around a place that its pixels depend on."""
-        pixels = (self.margins()[0] + 1) * 8 * 2 ** (self.resolutions - 1)
-        return -(-pixels // pyramid.PATCH)
+        return -(-(self.margin + 1) * 8 // pyramid.PATCH)
 
-    def margins(self) -> list[int]:
-        """Cells around a place that must be corrected with it, for each level, coarse to fine.
+    @property
+    def margin(self) -> int:
+        """Cells of the finest grid around a place that must be corrected with it.
 
-        Every block looks one cell further than the one after it, and deblocking further still.
+        Every block looks one cell further than the one after it, and deblocking further still: 7
+        pixels across and 1 along each kind of border.
         """
-        margins: list[int] = []
-        needed = self.resolutions  # deblocking: 7 pixels across and 1 along each kind of border
-        for _ in range(self.resolutions):
-            margins.insert(0, needed + self.blocks - 1)
-            needed = -(-(needed + self.blocks) // 2)
-        return margins
+        return self.resolutions + max(self.blocks - 1, 0)
 
     def multiplications(self) -> float:
         """Multiply-accumulates a pixel to decode all levels where all are on.
@@ -91,10 +87,11 @@ class Architecture(NamedTuple):
         for name, shape in self.shapes().items():
             side, kind = name.split("/", 1)
             if side.startswith("synthesis") and not kind.endswith("bias") and "film" not in kind:
-                total += np.prod(shape) / (8 << int(side[len("synthesis")])) ** 2
+                total += np.prod(shape) / 8**2
             elif side.startswith("deblocking") and kind.endswith("kernel") and "film" not in kind:
                 period, _ = pyramid.borders(self.resolutions)[int(side[len("deblocking")])]
                 total += np.prod(shape) * 2 / period
+        total += sum(192**2 / (8 << step) ** 2 for step in range(self.resolutions))  # synthesis
         for level in range(1, self.resolutions):  # contrast gains: all coarser levels taken apart
             total += sum(192**2 / (coarsest >> above) ** 2 for above in range(level))
         return float(total)
@@ -112,15 +109,16 @@ class Architecture(NamedTuple):
             "film/bias": (2 * self.width,),
         }
         shapes: dict[str, tuple[int, ...]] = {}
-        for side, blocks in (("analysis", self.encoder_blocks), ("synthesis", self.blocks)):
-            for step in range(self.resolutions):
-                shapes[f"{side}{step}/offset"] = (192, 192)
-                for number in range(blocks):
-                    path = f"{side}{step}_block{number}"
-                    shapes |= {f"{path}/{name}": shape for name, shape in block.items()}
+        grids = [f"analysis{step}" for step in range(self.resolutions)]
+        shapes |= {f"{grid}/offset": (192, 192) for grid in grids}
+        counts = [*((grid, self.encoder_blocks) for grid in grids), ("synthesis0", self.blocks)]
+        for grid, blocks in counts:
+            for number in range(blocks):
+                path = f"{grid}_block{number}"
+                shapes |= {f"{path}/{name}": shape for name, shape in block.items()}
         for number, level in enumerate(pyramid.levels(self.resolutions)):
-            for gain in ("gain", "inverse_gain"):
-                shapes[f"{gain}{number}/curve"] = (4, len(level.bands))
+            for curve in ("gain", "reconstruction"):
+                shapes[f"{curve}{number}/curve"] = (4, len(level.bands))
         beside, width = 6 * pyramid.BESIDE, self.width
         border = {
             "enter/kernel": (1, 3, beside, width),
@@ -161,14 +159,25 @@ class Transforms:
         self.architecture = architecture
         self._weights = {name: array.astype(np.float32) for name, array in weights.items()}
         steps = range(architecture.resolutions)
-        self._forward = [self._kernel("analysis", n, inverse=False) for n in steps]
-        self._backward = [self._kernel("synthesis", n, inverse=True) for n in steps]
+        self._forward = [self._kernel(n) for n in steps]
+        self._backward = [_inverse(kernel) for kernel in self._forward]
+        self._energy = self._energies()
         self._at = lru_cache(maxsize=4)(self._at_quality)
 
-    def _kernel(self, side: str, step: int, *, inverse: bool) -> Grid:
+    def _kernel(self, step: int) -> Grid:
         basis = pyramid.basis(step, coarsest=step == self.architecture.resolutions - 1)
-        basis = (basis if inverse else basis.T).astype(np.float32)
-        return basis + np.float32(0.1) * self._weights[f"{side}{step}/offset"]
+        return basis.T.astype(np.float32) + np.float32(0.1) * self._weights[f"analysis{step}/offset"]
+
+    def _energies(self) -> list[Grid]:
+        """Squared norm of what one of each channel adds to the picture, coarse to fine."""
+        gram, energies = np.eye(192), []  # products of what two inputs of a step add
+        for step, backward in enumerate(self._backward):
+            gram = backward @ gram @ backward.T
+            coarsest = step == len(self._backward) - 1
+            own = np.diag(gram)[0 if coarsest else pyramid.CARRIED :]
+            energies.insert(0, own.astype(np.float32))
+            gram = np.kron(np.eye(4), gram[: pyramid.CARRIED, : pyramid.CARRIED])
+        return energies
 
     def _at_quality(self, quality: int) -> "_Settings":
         return _Settings(self.architecture, self._weights, quality)
@@ -228,15 +237,17 @@ class Transforms:
 
     def dequantise(self, symbols: NDArray, coarser: list[Grid], quality: int) -> Grid:
         """A level in quantisation steps, from its symbols and the levels before it."""
-        gain = self._at(quality).inverse_gains[len(coarser)]
-        return symbols * gain / self.contrast_gain(coarser, quality)
+        at, level = self._at(quality), len(coarser)
+        restored = symbols - np.sign(symbols) * at.shifts[level]
+        return restored / at.gains[level] / self.contrast_gain(coarser, quality)
 
     def worth(self, quality: int) -> list[Grid]:
         """Squared error in the picture, in steps, of an error of one in each channel of a level.
 
         Where the usual contrast is; elsewhere it counts as the contrast lets it count.
         """
-        return [gain**2 for gain in self._at(quality).inverse_gains]
+        pairs = zip(self._energy, self._at(quality).gains, strict=True)
+        return [energy / gain**2 for energy, gain in pairs]
 
     # --- decoder ----------------------------------------------------------------------------
 
@@ -245,8 +256,8 @@ class Transforms:
 
         Args:
             symbols: of all levels, coarse to fine, zero where switched off.
-            masks: (height/stride, width/stride) of each level: where it is on. Elsewhere the
-                blocks of its scale are not computed.
+            masks: (height/stride, width/stride) of each level: where it is on. Where the finest
+                is not, the residual blocks are not computed.
             quality: 0 to 100.
         """
         at = self._at(quality)
@@ -254,12 +265,9 @@ class Transforms:
         for k in symbols:
             scaled.append(self.dequantise(k, scaled, quality))
         grid = scaled[0]
-        for scale in reversed(range(self.architecture.resolutions)):
-            number = self.architecture.resolutions - 1 - scale
-            self._correct(grid, masks[number], at.blocks["synthesis", scale])
-            if scale > 0:
-                carried = depth_to_space(grid @ self._backward[scale], 2)
-                grid = np.concatenate([carried, scaled[number + 1]], axis=-1)
+        for backward, detail in zip(self._backward[:0:-1], scaled[1:], strict=True):
+            grid = np.concatenate([depth_to_space(grid @ backward, 2), detail], axis=-1)
+        self._correct(grid, masks[-1], at.blocks["synthesis", 0])
         return depth_to_space(grid @ (self._backward[0] * at.step), 8) + np.float32(0.5)
 
     def deblock(self, image: Grid, quality: int) -> None:
@@ -351,15 +359,14 @@ class _Settings:
                 )
                 for number in range(blocks)
             ]
-            for side, blocks in (
-                ("analysis", architecture.encoder_blocks),
-                ("synthesis", architecture.blocks),
+            for side, scale, blocks in (
+                *(("analysis", n, architecture.encoder_blocks) for n in range(last + 1)),
+                ("synthesis", 0, architecture.blocks),
             )
-            for scale in range(architecture.resolutions)
         }
         numbers = range(architecture.resolutions)
         self.gains = [self._gain(f"gain{n}") for n in numbers]
-        self.inverse_gains = [self._gain(f"inverse_gain{n}") for n in numbers]
+        self.shifts = [self._features @ weights[f"reconstruction{n}/curve"] for n in numbers]
         if architecture.attention:
             self.attention_bias = weights["attention/enter/bias"] + self.film("attention/film")
 
@@ -384,6 +391,10 @@ class _Settings:
             self._weights[f"{name}/leave/kernel"],
             self._weights[f"{name}/leave/bias"],
         )
+
+
+def _inverse(kernel: Grid) -> Grid:
+    return np.linalg.inv(kernel.astype(np.float64)).astype(np.float32)
 
 
 def _grown(mask: Mask) -> Mask:
