@@ -146,6 +146,12 @@ def _add_train(commands: Any) -> None:
         kind = _whole(0 if name in ("seed", "encoder-blocks") else 1)
         train.add_argument(f"--{name}", type=kind, default=value, help=f"{text} ({value})")
     train.add_argument("--learning-rate", type=_positive, default=3e-3, help="its peak (0.003)")
+    train.add_argument(
+        "--hold",
+        type=float,
+        default=0.0,
+        help="share of the run at the peak; an epoch more or less then changes only its end (0)",
+    )
     train.add_argument("--start", metavar="CODEC", help="a codec to go on from: lite, or a file")
     train.add_argument("--mixed", action="store_true", help="bfloat16 in the residual blocks")
     train.add_argument(
@@ -350,6 +356,7 @@ def _train(options: argparse.Namespace) -> None:
         batch=options.batch,
         size=options.size,
         learning_rate=options.learning_rate,
+        hold=options.hold,
         augment="augmentation" not in without,
         seed=options.seed,
     )

@@ -88,16 +88,47 @@ class Photographs(keras.utils.PyDataset):
         return illuminate(piece, rng) if rng.random() < 0.5 else piece
 
 
-def make_optimizer(steps: int, learning_rate: float) -> keras.optimizers.Optimizer:
-    """Adam with warm-up, cosine decay to 2 %, clipped gradients and averaged weights."""
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=learning_rate / 50,
-        decay_steps=max(steps - 100, 1),
-        alpha=0.02,
-        warmup_target=learning_rate,
-        warmup_steps=100,
-    )
-    return keras.optimizers.Adam(schedule, global_clipnorm=1.0, use_ema=True, ema_momentum=0.99)
+@keras.saving.register_keras_serializable(package="mrdcae_lite")
+class Schedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Learning rate by step: up to the peak in 100 steps, held there, down a cosine to 2 % of it.
+
+    What was learned while the rate was held does not depend on how long the run is to be: a run
+    can be cut short or extended by giving its checkpoint another number of steps (Hägele et al.,
+    2024).
+
+    Args:
+        peak: the highest rate.
+        steps: of the whole run.
+        hold: share of the steps before the rate falls.
+    """
+
+    WARMUP, END = 100, 0.02
+
+    def __init__(self, peak: float, steps: int, hold: float = 0.0) -> None:
+        self.peak, self.steps, self.hold = peak, steps, hold
+
+    def __call__(self, step: Any) -> Any:
+        ops = keras.ops
+        step = ops.cast(step, "float32")
+        falls = max(self.hold * self.steps, self.WARMUP)
+        done = ops.clip((step - falls) / max(self.steps - falls, 1.0), 0.0, 1.0)
+        cosine = self.END + (1 - self.END) * 0.5 * (1 + ops.cos(math.pi * done))
+        return self.peak * ops.minimum((step + 2) / (self.WARMUP + 2), cosine)
+
+    def get_config(self) -> dict[str, float]:
+        return {"peak": self.peak, "steps": self.steps, "hold": self.hold}
+
+
+def make_optimizer(
+    steps: int, learning_rate: float, hold: float = 0.0
+) -> keras.optimizers.Optimizer:
+    """Adam with `Schedule`, clipped gradients and averaged weights.
+
+    The average goes over the last hundredth of the steps, but over 100 to 1,000 of them.
+    """
+    momentum = 1 - 1 / min(max(steps / 100, 100), 1000)
+    schedule = Schedule(learning_rate, steps, hold)
+    return keras.optimizers.Adam(schedule, global_clipnorm=1.0, use_ema=True, ema_momentum=momentum)
 
 
 class KeepBest(keras.callbacks.Callback):
@@ -115,10 +146,13 @@ class KeepBest(keras.callbacks.Callback):
         super().__init__()
         self.weights_path, self.log_path = folder / "best.weights.h5", folder / "log.csv"
         self.crops, self.judged = crops, judged
-        self.started = time.process_time()
+        self.started: float | None = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.crops.epoch = epoch
+        if self.started is None:  # a run that goes on counts on from where it stopped
+            spent = [float(row["cpu_seconds"]) for row in self._rows_before(epoch)]
+            self.started = time.process_time() - max(spent, default=0.0)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         scores = self._judge_averaged(epoch)
@@ -127,7 +161,8 @@ class KeepBest(keras.callbacks.Callback):
                 f"the training diverged in epoch {epoch + 1}: its objective is "
                 f"{scores['lagrangian']}. Start in another folder with a lower learning rate."
             )
-        row = {"epoch": epoch + 1, "cpu_seconds": round(time.process_time() - self.started, 1)}
+        spent = time.process_time() - (self.started or 0.0)
+        row = {"epoch": epoch + 1, "cpu_seconds": round(spent, 1)}
         row |= {name: round(float(v), 5) for name, v in sorted((logs or {}).items())}
         row |= {f"val_{name}": round(float(v), 5) for name, v in sorted(scores.items())}
         text = io.StringIO()
@@ -168,6 +203,7 @@ def train(
     batch: int = 4,
     size: int = 128,
     learning_rate: float = 3e-3,
+    hold: float = 0.0,
     augment: bool = True,
     seed: int = 0,
 ) -> MRDCAE:
@@ -179,6 +215,7 @@ def train(
         folder: receives `best.weights.h5`, `log.csv` and a checkpoint to go on from.
         epochs, steps, batch, size: epochs, batches an epoch, crops a batch, pixels a side.
         learning_rate: its peak.
+        hold: share of the steps before the learning rate falls from its peak.
         augment: rotate, flip and change the illumination of the crops to learn from.
         seed: of the crops.
 
@@ -187,7 +224,8 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     if not model.built:
         model.build()
-    model.compile(optimizer=make_optimizer(epochs * steps, learning_rate), jit_compile=False)
+    optimizer = make_optimizer(epochs * steps, learning_rate, hold)
+    model.compile(optimizer=optimizer, jit_compile=False)
     model.optimizer.build(model.trainable_variables)
     crops = Photographs(
         photographs, size=size, batch=batch, steps=steps, augment=augment, seed=seed
