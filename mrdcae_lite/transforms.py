@@ -40,11 +40,12 @@ class Architecture(NamedTuple):
     def of(cls, config: Mapping[str, Any]) -> "Architecture":
         """From what a codec file says; raises `ValueError` if that is impossible."""
         found = cls(**config)
-        sizes, encoder_blocks = found[:4], found.encoder_blocks
-        whole = all(type(number) is int for number in (*sizes, encoder_blocks))
+        sizes = found.width, found.prior_width, found.resolutions
+        blocks = found.blocks, found.encoder_blocks
+        whole = all(type(number) is int for number in (*sizes, *blocks))
         if (
             not whole
-            or min(*sizes, encoder_blocks + 1) < 1
+            or min(*sizes, *(count + 1 for count in blocks)) < 1
             or found.prior_width > WIDEST
             or found.resolutions not in (1, 3)
             or type(found.attention) is not bool
@@ -65,7 +66,7 @@ class Architecture(NamedTuple):
 
     @property
     def margin(self) -> int:
-        """Cells of the finest grid around a place that must be corrected with it.
+        """Cells of the finest grid around a place that must be corrected, or known, with it.
 
         Every block looks one cell further than the one after it, and deblocking further still: 7
         pixels across and 1 along each kind of border.
@@ -166,7 +167,9 @@ class Transforms:
 
     def _kernel(self, step: int) -> Grid:
         basis = pyramid.basis(step, coarsest=step == self.architecture.resolutions - 1)
-        return basis.T.astype(np.float32) + np.float32(0.1) * self._weights[f"analysis{step}/offset"]
+        return (
+            basis.T.astype(np.float32) + np.float32(0.1) * self._weights[f"analysis{step}/offset"]
+        )
 
     def _energies(self) -> list[Grid]:
         """Squared norm of what one of each channel adds to the picture, coarse to fine."""

@@ -6,6 +6,7 @@ from keras import ops
 
 from mrdcae_lite import pyramid
 from mrdcae_lite.codec import level_masks
+from mrdcae_lite.quality import quantisation_step
 from mrdcae_lite.transforms import Architecture, Transforms
 
 TWINS = {
@@ -117,7 +118,7 @@ def test_an_architecture_knows_the_shape_of_every_weight(twins):
 
 @pytest.mark.parametrize("share", [0.02, 0.5, 1.0])
 def test_a_block_corrects_the_places_of_its_mask_and_no_other(tiny_model, share, rng):
-    (block,) = transforms_of(tiny_model)._at(60).blocks["synthesis", 1]
+    (block,) = transforms_of(tiny_model)._at(60).blocks["synthesis", 0]
     grid = rng.normal(0, 3, (30, 26, 192)).astype(np.float32)  # more places than in one portion
     mask = rng.random(grid.shape[:2]) < share
     mask[0, 0] = mask[-1, -1] = True
@@ -127,6 +128,49 @@ def test_a_block_corrects_the_places_of_its_mask_and_no_other(tiny_model, share,
     np.testing.assert_array_equal(sparse[~mask], grid[~mask])
     np.testing.assert_allclose(sparse[mask], dense[mask], atol=1e-5)
     assert abs(dense - grid).max(axis=-1).min() > 1e-3
+
+
+@pytest.mark.parametrize("quality", [0, 50, 100])
+def test_what_is_not_rounded_comes_back(twins, image, quality):
+    """Without residual blocks and reconstruction points, synthesis undoes the analysis."""
+    _, transforms = twins
+    architecture = transforms.architecture._replace(blocks=0, encoder_blocks=0)
+    weights = {
+        name: 0 * array if "reconstruction" in name else array
+        for name, array in transforms._weights.items()
+    }
+    plain = Transforms(architecture, {name: weights[name] for name in architecture.shapes()})
+    levels, _ = plain.analyse(image, quality)
+    known: list = []
+    for y in levels:
+        gain = plain.contrast_gain(known, quality)
+        known.append(plain.dequantise(y * gain, known, quality))
+    scaled = [y * plain.contrast_gain(known[:n], quality) for n, y in enumerate(levels)]
+    masks = [np.ones(y.shape[:2], bool) for y in levels]
+    np.testing.assert_allclose(plain.synthesise(scaled, masks, quality), image, atol=1e-3)
+
+
+def test_the_worth_of_an_error_is_what_it_adds_to_the_picture(twins):
+    """Squared error, in squared steps, that one more in a symbol brings without corrections."""
+    _, transforms = twins
+    quality, step = 60, quantisation_step(60)
+    levels, worth = levels_of(transforms), transforms.worth(60)
+    off = [np.zeros((level.scale * 3, level.scale * 3), bool) for level in levels]
+    for number, level in enumerate(levels):
+        zero = [np.zeros((*mask.shape, len(lv.bands)), np.float32) for mask, lv in zip(off, levels)]
+        grey = transforms.synthesise(zero, off, quality)
+        for channel in (0, len(level.bands) - 1):
+            one = [y.copy() for y in zero]
+            shift = transforms._at(quality).shifts[number][channel]
+            one[number][level.scale, level.scale, channel] = 1
+            change = transforms.synthesise(one, off, quality) - grey
+            contrast = (
+                1
+                if number == 0
+                else float(transforms.contrast_gain(zero[:number], quality)[0, 0, 0])
+            )
+            found = (change**2).sum() / step**2 * (contrast / (1 - shift)) ** 2
+            assert found == pytest.approx(worth[number][channel], rel=1e-3)
 
 
 def test_an_empty_mask_changes_nothing(tiny_model, rng):
@@ -177,11 +221,10 @@ def test_corrections_beyond_the_margins_change_no_pixel(twins, rng):
     latents, _ = random_latents(levels, side, side, rng)
     whole = [np.ones(y.shape[:2], bool) for y in latents]
     expected = restored(transforms, latents, whole, 40)
-    needed = []
-    for mask, level, margin in zip(whole, levels, transforms.architecture.margins(), strict=True):
-        cells = slice(place * level.scale - margin, (place + 1) * level.scale + margin)
-        needed.append(np.zeros_like(mask))
-        needed[-1][cells, cells] = True
+    margin, scale = transforms.architecture.margin, levels[-1].scale
+    cells = slice(place * scale - margin, (place + 1) * scale + margin)
+    needed = [np.zeros_like(mask) for mask in whole]
+    needed[-1][cells, cells] = True
     inner = np.s_[32 * place : 32 * (place + 1), 32 * place : 32 * (place + 1)]
     for y, level in zip(latents, levels, strict=True):  # nor do latents beyond the reach
         y[: level.scale] = y[:, -level.scale :] = 99
@@ -191,18 +234,19 @@ def test_corrections_beyond_the_margins_change_no_pixel(twins, rng):
 
 
 @pytest.mark.parametrize(
-    ("architecture", "margins", "decoder", "encoder"),
+    ("architecture", "margin", "decoder", "encoder"),
     [
-        (Architecture(), [4, 4, 4], 5, 3),
-        (Architecture(blocks=1), [2, 2, 3], 3, 3),
-        (Architecture(encoder_blocks=2), [4, 4, 4], 5, 4),
-        (Architecture(encoder_blocks=2, attention=False), [4, 4, 4], 5, 4),
-        (Architecture(attention=False), [4, 4, 4], 5, 0),
-        (Architecture(resolutions=1, attention=False, encoder_blocks=1), [2], 1, 1),
+        (Architecture(), 4, 2, 3),
+        (Architecture(blocks=0), 3, 1, 3),
+        (Architecture(blocks=1), 3, 1, 3),
+        (Architecture(encoder_blocks=2), 4, 2, 4),
+        (Architecture(encoder_blocks=2, attention=False), 4, 2, 4),
+        (Architecture(attention=False), 4, 2, 0),
+        (Architecture(resolutions=1, attention=False, encoder_blocks=1), 2, 1, 1),
     ],
 )
-def test_margins_and_reach_are_no_wider_than_they_must_be(architecture, margins, decoder, encoder):
-    assert architecture.margins() == margins
+def test_margin_and_reach_are_no_wider_than_they_must_be(architecture, margin, decoder, encoder):
+    assert architecture.margin == margin
     assert (architecture.decoder_reach, architecture.encoder_reach) == (decoder, encoder)
 
 
@@ -210,10 +254,11 @@ def test_multiplications_are_those_of_all_matrices_at_their_grids():
     """Counted by hand for the sizes of the shipped codec."""
     block = 384 * 128 + 9 * 128 * 128 + 128 * 192
     grids = 1 / 64 + 1 / 256 + 1 / 1024
+    blocks = 2 * block / 64
     context = (9 * 192 * 96 + 4 * 96 * 96 + 96 * 192) / 1024
     context += (9 * 144 * 96 + 3 * 96 * 96 + 96 * 144) * (1 / 64 + 1 / 256)
     context += (9 * 96 * 96 + 96 * 4 * 96) * (1 / 256 + 1 / 1024)
     borders = (72 * 128 + 128 * 128 + 128 * 24) * (2 / 32 + 2 / 32 + 2 / 16)
     contrast = 192 * 192 * (2 / 1024 + 1 / 256)
-    expected = (2 * block + 192 * 192) * grids + context + borders + contrast
+    expected = blocks + 192 * 192 * grids + context + borders + contrast
     assert Architecture().multiplications() == pytest.approx(expected)
