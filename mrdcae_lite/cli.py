@@ -48,6 +48,7 @@ def _silence() -> Iterator[None]:
 
 _DECISIVE = (
     *("steps", "batch", "size", "seed", "width", "blocks", "encoder_blocks", "learning_rate"),
+    "resolutions",
     *("start", "mixed", "without"),
 )
 """Options of `train` that a run keeps from its first epoch to its last."""
@@ -142,8 +143,9 @@ def _add_train(commands: Any) -> None:
         ("width", 128, "channels of the residual blocks"),
         ("blocks", 2, "residual blocks a grid of the decoder"),
         ("encoder-blocks", 0, "residual blocks a grid of the encoder"),
+        ("resolutions", 3, "pathways, 1 to 4"),
     ):
-        kind = _whole(0 if name in ("seed", "encoder-blocks") else 1)
+        kind = _whole(0 if name in ("seed", "encoder-blocks", "blocks") else 1)
         train.add_argument(f"--{name}", type=kind, default=value, help=f"{text} ({value})")
     train.add_argument("--learning-rate", type=_positive, default=3e-3, help="its peak (0.003)")
     train.add_argument(
@@ -332,7 +334,7 @@ def _train(options: argparse.Namespace) -> None:
         width=options.width,
         blocks=options.blocks,
         encoder_blocks=options.encoder_blocks,
-        resolutions=1 if "resolutions" in without else 3,
+        resolutions=1 if "resolutions" in without else options.resolutions,
         attention="attention" not in without,
         textured_loss="mse" if "switching" in without else "ssim",
         block_dtype="mixed_bfloat16" if options.mixed else "float32",

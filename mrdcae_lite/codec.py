@@ -54,7 +54,7 @@ class Latents(NamedTuple):
     def at(self, place: Place) -> "Latents":
         """Views of the latents at a place."""
         rows = self.routing.shape[0]
-        levels = [y[place.cells(y.shape[0] // rows)] for y in self.levels]
+        levels = [y[place.cells(y.shape[0] / rows)] for y in self.levels]
         return Latents(levels, self.scores[place.cells(1)], self.routing[place.cells(1)])
 
 
@@ -86,6 +86,7 @@ class Codec:
         self._transforms = Transforms(architecture, transforms)
         self._prior = IntegerPrior(prior, architecture.resolutions)
         self._levels = pyramid.levels(architecture.resolutions)
+        self._highest = 1 + self._section(len(self._levels) - 1)  # level of a patch
         self.id = self._fingerprint()
 
     @classmethod
@@ -125,10 +126,18 @@ class Codec:
         for image in images:
             for quality in qualities:
                 latents = self.analyse(image, quality)
-                for tile in Tiling(*image.shape[:2]):
+                for tile in self._tiling(image.shape):
                     self._encode_tile(latents.at(tile), quality, [counter] * 3, fast=False)
         tables = entropy.fit_tables(counter.histograms)
         return Codec(self.architecture, self._transform_weights, self._prior_weights, tables)
+
+    def _tiling(self, shape: Sequence[int]) -> Tiling:
+        """How a picture of a shape (height, width, ...) is cut."""
+        return Tiling(*shape[:2], pyramid.patches_a_cell(self.architecture.resolutions))
+
+    def _section(self, level: int) -> int:
+        """Which section of a file a level is written to: those that are always on share one."""
+        return max(level - pyramid.always_on(len(self._levels)) + 1, 0)
 
     # --- compress ---------------------------------------------------------------------------
 
@@ -209,7 +218,7 @@ class Codec:
         fast: bool,
         extras: bytes,
     ) -> bytes:
-        tiling = Tiling(*image.shape[:2])
+        tiling = self._tiling(image.shape)
         chosen = np.empty(tiling.shape, np.uint8)
         streams = []
         for tile in tiling:
@@ -236,20 +245,21 @@ class Codec:
             quality: 0 to 100.
         """
         check_rgb(image)
-        return self._analyse(image, check_quality(quality), Tiling(*image.shape[:2]).everything)
+        return self._analyse(image, check_quality(quality), self._tiling(image.shape).everything)
 
     def _analyse(self, image: RGB, quality: int, place: Place) -> Latents:
         """Latents of a place, from its pixels and as many around it as they depend on."""
-        wide = Tiling(*image.shape[:2]).grown(place, self.architecture.encoder_reach)
-        piece = pad_to_multiple(image[wide.pixels], pyramid.PATCH)
+        wide = self._tiling(image.shape).grown(place, self.architecture.encoder_reach)
+        unit = pyramid.patches_a_cell(self.architecture.resolutions)
+        piece = pad_to_multiple(image[wide.pixels], unit * pyramid.PATCH)
         levels, logits = self._transforms.analyse(normalise(piece), quality)
         if logits is None:
             scores = np.ones(wide.shape)
-            routing = np.full(scores.shape, len(levels), np.uint8)
+            routing = np.full(scores.shape, self._highest, np.uint8)
         else:
             scores = 0.5 * (1 + np.tanh(logits / 2))  # the sigmoid, without overflow
-            low, high = self._transforms.thresholds()
-            routing = (1 + (scores > low) + (scores > high)).astype(np.uint8)
+            thresholds = self._transforms.thresholds()[: self._highest - 1]
+            routing = sum((scores > t for t in thresholds), np.uint8(1)).astype(np.uint8)
         latents = Latents(levels, scores.astype(np.float32), routing)
         return latents.at(place.within(wide))
 
@@ -292,7 +302,7 @@ class Codec:
         return self.analyse(image, quality).routing
 
     def _check_roi(self, roi: NDArray, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-        if len(self._levels) < 3:
+        if self._highest < 3:
             raise ValueError(
                 "roi needs a codec with three levels to give a region more of them. Received: one "
                 "with a single level. Leave roi out, or take the codec lite."
@@ -305,7 +315,7 @@ class Codec:
         return roi
 
     def _check_routing(self, routing: NDArray, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-        expected, highest = Tiling(*shape[:2]).shape, len(self._levels)
+        expected, highest = self._tiling(shape).shape, self._highest
         fits = routing.shape == expected and routing.dtype == np.uint8
         if not fits or routing.min() < 1 or routing.max() > highest:
             raise ValueError(
@@ -336,7 +346,7 @@ class Codec:
             if not fast:
                 error = worth[request.level][request.channels]
                 symbols = self._cheaper(y, symbols, request.indices, error)
-            coders[request.level].write(symbols, request.indices)
+            coders[self._section(request.level)].write(symbols, request.indices)
             chosen[request.level][request.rows, request.columns, request.channels] = symbols
             return symbols
 
@@ -344,7 +354,7 @@ class Codec:
 
     def _masks(self, routing: NDArray[np.uint8]) -> list[NDArray[np.bool_]]:
         """Where each level is on, each on its own grid."""
-        return level_masks(routing, tuple(level.scale for level in self._levels))
+        return level_masks(routing, [level.scale for level in self._levels])
 
     def _cheaper(
         self,
@@ -532,13 +542,13 @@ class _Opened:
             )
         self._codec, self._level = codec, level
         self.size = (self.header.height, self.header.width)
-        self.tiling = Tiling(*self.size)
+        self.tiling = codec._tiling(self.size)
         tiles = list(self.tiling)  # a size that is not true ends here, before it costs anything
         named = zip(sections, bitstream.SECTIONS[2:], strict=False)
         parts = [bitstream.split_streams(s, len(tiles), f"{name} section") for s, name in named]
         self._streams = dict(zip(tiles, zip(*parts, strict=True), strict=True))
         routing = entropy.read_routing(packed_map, self.tiling.shape)
-        self.routing = np.minimum(routing, min(level, len(codec._levels)))
+        self.routing = np.minimum(routing, min(level, codec._highest))
         self._decoded: dict[Place, list[NDArray[np.int16]]] = {}
 
     def check_region(self, region: tuple[int, int, int, int] | None) -> tuple[int, int, int, int]:
@@ -565,7 +575,9 @@ class _Opened:
         self._decoded = {t: v for t, v in self._decoded.items() if t.bottom > place.top}
         rows, columns = place.shape
         found = [
-            np.zeros((rows * level.scale, columns * level.scale, len(level.bands)), np.int16)
+            np.zeros(
+                (int(rows * level.scale), int(columns * level.scale), len(level.bands)), np.int16
+            )
             for level in self._codec._levels
         ]
         for tile in self.tiling.touching(place):
@@ -595,12 +607,13 @@ class _Opened:
         ]
 
         def answer(request: Request) -> NDArray[np.int32]:
-            symbols = coders[request.level].read(request.indices)
+            symbols = coders[self._codec._section(request.level)].read(request.indices)
             found[request.level][request.rows, request.columns, request.channels] = symbols
             watch(request, symbols)
             return symbols
 
-        self._codec._prior.run(self.header.quality, masks[: self._level], answer)
+        wanted = [m for n, m in enumerate(masks) if self._codec._section(n) < self._level]
+        self._codec._prior.run(self.header.quality, wanted, answer)
         return found
 
 
@@ -628,20 +641,26 @@ def _check_arrays(
 
 
 def level_masks(
-    routing: NDArray[np.uint8], scales: Sequence[int] = (1, 2, 4)
+    routing: NDArray[np.uint8], scales: Sequence[float] = (1, 2, 4)
 ) -> list[NDArray[np.bool_]]:
-    """Where the low, medium and high level are on, each on its own grid."""
-    return [
-        np.repeat(np.repeat(routing > number, scale, axis=0), scale, axis=1)
-        for number, scale in enumerate(scales)
-    ]
+    """Where each level is on, coarse to fine, each on its own grid."""
+    masks, always = [], pyramid.always_on(len(scales))
+    for number, scale in enumerate(scales):
+        if scale < 1:  # always on, and one cell for several patches
+            masks.append(np.ones([int(side * scale) for side in routing.shape], bool))
+        else:
+            on = routing > max(number - always + 1, 0)
+            masks.append(np.repeat(np.repeat(on, int(scale), axis=0), int(scale), axis=1))
+    return masks
 
 
 def _prefer(routing: NDArray[np.uint8], roi: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Level 3 for patches that the region touches, one level less than before elsewhere."""
     padded = pad_to_multiple(roi[..., None].astype(np.uint8), pyramid.PATCH)[..., 0]
-    rows, columns = routing.shape
-    touched = padded.reshape(rows, pyramid.PATCH, columns, pyramid.PATCH).any(axis=(1, 3))
+    rows, columns = (side // pyramid.PATCH for side in padded.shape)
+    touched = np.zeros(routing.shape, bool)  # which may reach further than the picture
+    patches = padded.reshape(rows, pyramid.PATCH, columns, pyramid.PATCH)
+    touched[:rows, :columns] = patches.any(axis=(1, 3))
     return np.where(touched, 3, np.maximum(routing, 2) - 1).astype(np.uint8)
 
 

@@ -69,7 +69,7 @@ class BlockTransform(keras.layers.Layer):
     its weights go: `pace` is 0.001 over its typical size, and at most a tenth.
 
     Args:
-        step: 0 for pixels to 1/8, 1 for 1/8 to 1/16, 2 for 1/16 to 1/32.
+        step: 0 for pixels to 1/8, 1 for 1/8 to 1/16, 2 for 1/16 to 1/32, 3 for 1/32 to 1/64.
         coarsest: it is the last step, and orders its channels accordingly.
 
     Call arguments:
@@ -78,8 +78,8 @@ class BlockTransform(keras.layers.Layer):
 
     def __init__(self, step: int, coarsest: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if step not in (0, 1, 2):
-            raise ValueError(f"step must be 0, 1 or 2. Received: step={step!r}.")
+        if step not in (0, 1, 2, 3):
+            raise ValueError(f"step must be 0, 1, 2 or 3. Received: step={step!r}.")
         self.step, self.coarsest = step, coarsest
         self.factor = 8 if step == 0 else 2
         self.basis = pyramid.basis(step, coarsest=coarsest).T.astype(np.float32)
@@ -199,7 +199,7 @@ class Reconstruction(keras.layers.Layer):
         return {**super().get_config(), "channels": self.channels}
 
 
-def contrast_gain(coarser: list[Tensor], step: Tensor) -> Tensor:
+def contrast_gain(coarser: list[Tensor], step: Tensor, resolutions: int = 3) -> Tensor:
     """How much finer a level is quantised for the contrast of the place, (batch, h, w, 1).
 
     `pyramid.contrast_gain` says why, and computes the same in NumPy.
@@ -207,12 +207,13 @@ def contrast_gain(coarser: list[Tensor], step: Tensor) -> Tensor:
     Args:
         coarser: the levels before it, low or low and medium, in quantisation steps.
         step: (batch, 1, 1, 1).
+        resolutions: levels of the pyramid.
     """
-    grid, cell = coarser[0], pyramid.PATCH
+    grid, cell = coarser[0], pyramid.levels(resolutions)[0].stride
     for number in range(len(coarser)):
         if number > 0:
             grid = ops.concatenate([grid, coarser[number]], axis=-1)
-        basis = pyramid.basis(2 - number, coarsest=number == 0).astype(np.float32)
+        basis = pyramid.basis(resolutions - 1 - number, coarsest=number == 0).astype(np.float32)
         grid, cell = depth_to_space(ops.matmul(grid, basis), 2), cell // 2
     luma = ops.take(grid, np.array(pyramid.LUMA_DETAIL), axis=-1) * step
     variance = ops.sum(luma**2, axis=-1, keepdims=True) / (3 * cell**2)
@@ -481,7 +482,7 @@ class ContextPrior(keras.layers.Layer):
 
     Args:
         width: channels of the state.
-        resolutions: levels of the pyramid, 3 or 1.
+        resolutions: levels of the pyramid, 1 to 4.
 
     Call arguments:
         symbols: tensors (batch, h/32, w/32, 192), (batch, h/16, w/16, 144) and

@@ -91,7 +91,8 @@ class MRDCAE(keras.Model):
         blocks: residual blocks on the finest grid of the decoder; on coarser ones they are worth
             nothing.
         prior_width: channels of the prior's state, at most 96 (larger sums would not be exact).
-        resolutions: 3, or 1 for a single pathway at 1/8 without attention (the ablation).
+        resolutions: pathways, 1 to 4: 1/8, 1/16, 1/32 and 1/64. Attention switches the two finest;
+            with a single one there is none.
         attention: whether patches are routed; without, each gets all levels (the ablation).
         encoder_blocks: residual blocks per grid of the encoder. With three resolutions they are
             worth nothing: where the decoder is close to linear and its blocks to orthonormal, a
@@ -138,8 +139,8 @@ class MRDCAE(keras.Model):
                 f"prior_width must be from 1 to {WIDEST}, or its sums would not be exact in "
                 f"float32. Received: {prior_width}."
             )
-        if resolutions not in (1, 3):
-            raise ValueError(f"resolutions must be 1 or 3. Received: resolutions={resolutions!r}.")
+        if resolutions not in (1, 2, 3, 4):
+            raise ValueError(f"resolutions must be 1 to 4. Received: resolutions={resolutions!r}.")
         self.width, self.blocks, self.prior_width = width, blocks, prior_width
         self.resolutions, self.routes = resolutions, attention and resolutions > 1
         self.encoder_blocks = encoder_blocks
@@ -271,13 +272,12 @@ class MRDCAE(keras.Model):
         y = self.gains[level].invert(self.reconstruction[level](symbols, condition), condition)
         return y / self._contrast_gain(coarser, quality)
 
-    @staticmethod
-    def _contrast_gain(coarser: list[Tensor], quality: Tensor) -> Tensor | float:
+    def _contrast_gain(self, coarser: list[Tensor], quality: Tensor) -> Tensor | float:
         """What the latents of the level after `coarser` are multiplied by; 1 for the first."""
         if not coarser:
             return 1.0
         step, _ = quality_condition(quality)
-        return contrast_gain([ops.stop_gradient(y) for y in coarser], step)
+        return contrast_gain([ops.stop_gradient(y) for y in coarser], step, self.resolutions)
 
     def synthesise(self, symbols: list[Tensor], masks: list[Tensor], quality: Tensor) -> Tensor:
         """Image in [0, 1] (not clipped) from the symbols of all levels, coarse to fine.
@@ -306,13 +306,20 @@ class MRDCAE(keras.Model):
         return grid
 
     def masks(self, latents: list[Tensor], logits: Tensor | None) -> list[Tensor]:
-        """Where the medium and the high level are on: (batch, h/16, w/16, 1), (batch, h/8, ...)."""
+        """Where all levels but the coarsest are on: (batch, h/stride, w/stride, 1) of each."""
+        masks = [ops.ones_like(y[..., :1]) for y in latents[1:]]
         if self.attention is None or logits is None:
-            return [ops.ones_like(y[..., :1]) for y in latents[1:]]
-        spread = ops.stop_gradient(self.attention.spread)
-        medium = ops.cast(logits > -spread, "float32")[..., None]
-        high = ops.cast(logits > spread, "float32")[..., None]
-        return [ops.repeat(ops.repeat(m, n, 1), n, 2) for m, n in ((medium, 2), (high, 4))]
+            return masks
+        for number, threshold in enumerate(self._thresholds(), pyramid.always_on(self.resolutions)):
+            on = ops.cast(logits > ops.stop_gradient(threshold), "float32")[..., None]
+            cells = pyramid.PATCH // self.levels[number].stride
+            masks[number - 1] = ops.repeat(ops.repeat(on, cells, 1), cells, 2)
+        return masks
+
+    def _thresholds(self) -> list[Tensor]:
+        """Logits above which a patch is given each of the levels that may be left out."""
+        spread = self.attention.spread
+        return [-spread, spread][: self.resolutions - pyramid.always_on(self.resolutions)]
 
     def call(self, images: Tensor, training: bool = False) -> dict[str, Tensor]:
         batch = ops.shape(images)[0]
@@ -332,7 +339,7 @@ class MRDCAE(keras.Model):
         if training and self.attention is not None and logits is not None:
             shown = [[x[::2] for x in group] for group in (symbols, bits)]
             attention_loss = self._attention_loss(
-                images[::2], shown[0], shown[1], logits[::2], self.attention.spread, quality[::2]
+                images[::2], shown[0], shown[1], logits[::2], quality[::2]
             )
         else:
             attention_loss = ops.zeros(())
@@ -372,12 +379,11 @@ class MRDCAE(keras.Model):
         symbols: list[Tensor],
         bits: list[Tensor],
         logits: Tensor,
-        spread: Tensor,
         quality: Tensor,
     ) -> Tensor:
-        """Cross-entropy of the routing against the best one, found by trying all three.
+        """Cross-entropy of the routing against the best one, found by trying all.
 
-        Each image is decoded with the low level alone, with two levels and with all, by the
+        Each image is decoded without the levels that may be left out, and with each of them more, by the
         transforms alone, without the networks that correct what they give, and each
         patch votes for the least `bits + E / (0.14 q**2)`, with `WORK` added for either upper
         level. What is at stake, beside other patches of the image, weighs the vote: a patch that
@@ -387,31 +393,33 @@ class MRDCAE(keras.Model):
             images: the originals.
             symbols, bits: of all levels, nothing switched off.
             logits, quality: of the same images.
-            spread: what lies between zero and the logit of either threshold.
         """
-        low, medium, high = (ops.stop_gradient(k) for k in symbols)
         step, _ = quality_condition(quality)
+        always = pyramid.always_on(self.resolutions)
         errors = []
-        for kept in ([low, 0 * medium, 0 * high], [low, medium, 0 * high], [low, medium, high]):
+        for levels in range(always, self.resolutions + 1):
+            kept = [ops.stop_gradient(k if n < levels else 0 * k) for n, k in enumerate(symbols)]
             plain = self.analysis[0].invert(self._finest(kept, quality) * step) + 0.5
-            errors.append(self._patch_errors(images, ops.stop_gradient(plain), step))
-        e_low, e_medium, e_high = (
-            ops.average_pool(e[..., None], 2, 2)[..., 0] / (LAGRANGE * step[..., 0] ** 2)
-            for e in errors
-        )
-        b_low, b_medium, b_high = (
-            ops.average_pool(ops.sum(b, axis=-1, keepdims=True), n, n)[..., 0] * (n / 32) ** 2
-            for b, n in zip(bits, (1, 2, 4), strict=True)
-        )
-        spent = e_high + b_low + b_medium + b_high
-        work = WORK * ops.mean(spent, axis=(1, 2), keepdims=True)
-        gain_high = e_medium - e_high - b_high - work
-        gain_medium = e_low - e_medium - b_medium - work + ops.relu(gain_high)
-        gain_high = ops.minimum(gain_high, gain_medium)
-        gains = ops.stop_gradient(ops.stack([gain_medium, gain_high], axis=-1))
+            error = self._patch_errors(images, ops.stop_gradient(plain), step)
+            error = ops.average_pool(error[..., None], 2, 2)[..., 0]
+            errors.append(error / (LAGRANGE * step[..., 0] ** 2))
+        pixels = images.shape[1] * images.shape[2]
+        spent = ops.mean(errors[-1], axis=(1, 2))
+        spent = spent + sum(ops.sum(b, axis=(1, 2, 3)) for b in bits) / pixels
+        work = WORK * spent[:, None, None]
+        found: list[Tensor] = []  # what each level saves, with the finer ones that pay
+        for number in reversed(range(always, self.resolutions)):
+            cells = pyramid.PATCH // self.levels[number].stride
+            paid = ops.sum(bits[number], axis=-1, keepdims=True)
+            paid = ops.average_pool(paid, cells, cells)[..., 0] * (cells / pyramid.PATCH) ** 2
+            gain = errors[number - always] - errors[number - always + 1] - paid - work
+            found.insert(0, gain + ops.relu(found[0]) if found else gain)
+        for finer in range(1, len(found)):  # no level without the coarser one
+            found[finer] = ops.minimum(found[finer], found[finer - 1])
+        gains = ops.stop_gradient(ops.stack(found, axis=-1))
         stakes = ops.abs(gains)
         stakes = stakes / (ops.mean(stakes, axis=(1, 2, 3), keepdims=True) + 1e-6)
-        votes = ops.stack([logits + spread, logits - spread], axis=-1)
+        votes = ops.stack([logits - threshold for threshold in self._thresholds()], axis=-1)
         agreed = ops.softplus(-votes * ops.sign(gains))
         return ops.mean(stakes * agreed)
 

@@ -126,7 +126,7 @@ class IntegerPrior:
     Args:
         weights: integer arrays by name, as `layers.ContextPrior.freeze` returns them; bias
             arrays have one row a quality.
-        resolutions: levels of the pyramid, 3 or 1.
+        resolutions: levels of the pyramid, 1 to 4.
     """
 
     def __init__(self, weights: Mapping[str, NDArray], resolutions: int = 3) -> None:

@@ -114,18 +114,32 @@ class Level(NamedTuple):
     groups: tuple[int, ...]
 
     @property
-    def scale(self) -> int:
-        """Latent vectors along the side of a patch."""
-        return PATCH // self.stride
+    def scale(self) -> float:
+        """Latent vectors along the side of a patch: a whole number, or one half at 1/64."""
+        return PATCH / self.stride
 
 
 @cache
 def levels(resolutions: int = 3) -> tuple[Level, ...]:
-    """The levels from coarse to fine: three (low, medium and high), or one of full depth at 1/8."""
+    """The levels from coarse to fine, for one (of full depth at 1/8) to four (from 1/64 to 1/8)."""
     coarsest = Level(4 * 2**resolutions, bands(coarsest=True), (16, 48, 32, 96))
     detail = bands(coarsest=False)[CARRIED:]
     finer = [Level(8 * 2**step, detail, (24, 24, 96)) for step in reversed(range(resolutions - 1))]
     return (coarsest, *finer)
+
+
+SWITCHED = 2
+"""Levels that attention may leave out in a patch, the finest ones; the coarser are always there."""
+
+
+def always_on(resolutions: int) -> int:
+    """Levels that every patch has, coarse ones first."""
+    return max(resolutions - SWITCHED, 1)
+
+
+def patches_a_cell(resolutions: int) -> int:
+    """Patches along the side of a latent vector of the coarsest level, at least one."""
+    return max(levels(resolutions)[0].stride // PATCH, 1)
 
 
 LUMA_DETAIL = tuple(
@@ -143,7 +157,7 @@ MASKING = 0.3
 """Exponent by which a step grows with the contrast around it."""
 
 
-def contrast_gain(coarser: list[Grid], step: float) -> Grid:
+def contrast_gain(coarser: list[Grid], step: float, resolutions: int = 3) -> Grid:
     """How much finer a level is quantised for the contrast of the place, (height, width, 1).
 
     Beside strong contrast an error is seen less than on a calm surface (contrast masking; Legge
@@ -155,12 +169,13 @@ def contrast_gain(coarser: list[Grid], step: float) -> Grid:
     Args:
         coarser: the levels before it, low or low and medium, in quantisation steps.
         step: the quantisation step, for images in [0, 1].
+        resolutions: levels of the pyramid.
     """
-    grid, cell = coarser[0], PATCH
+    grid, cell = coarser[0], levels(resolutions)[0].stride
     for number in range(len(coarser)):
         if number > 0:
             grid = np.concatenate([grid, coarser[number]], axis=-1)
-        plain = basis(2 - number, coarsest=number == 0).astype(np.float32)
+        plain = basis(resolutions - 1 - number, coarsest=number == 0).astype(np.float32)
         grid, cell = depth_to_space(grid @ plain, 2), cell // 2
     luma = grid[..., LUMA_DETAIL] * np.float32(step)
     variance = (luma**2).sum(axis=-1, keepdims=True) / (3 * cell**2)

@@ -26,11 +26,12 @@ class Place(NamedTuple):
         """Rows and columns of patches."""
         return self.bottom - self.top, self.right - self.left
 
-    def cells(self, scale: int, margin: int = 0) -> tuple[slice, slice]:
+    def cells(self, scale: float, margin: int = 0) -> tuple[slice, slice]:
         """Index into a grid with `scale` cells along a patch, with `margin` more cells around."""
+        top, left, bottom, right = (int(side * scale) for side in self)
         return (
-            slice(max(self.top * scale - margin, 0), self.bottom * scale + margin),
-            slice(max(self.left * scale - margin, 0), self.right * scale + margin),
+            slice(max(top - margin, 0), bottom + margin),
+            slice(max(left - margin, 0), right + margin),
         )
 
     @property
@@ -64,12 +65,15 @@ class Tiling:
 
     Args:
         height, width: of the picture in pixels.
+        unit: patches along the side of what must not be parted; the picture is taken to be as many
+            of them as cover it.
     """
 
-    def __init__(self, height: int, width: int) -> None:
-        self.shape = -(-height // PATCH), -(-width // PATCH)
+    def __init__(self, height: int, width: int, unit: int = 1) -> None:
+        rows, columns = (-(-side // (PATCH * unit)) * unit for side in (height, width))
+        self.shape, self._unit = (rows, columns), unit
         self.everything = Place(0, 0, *self.shape)
-        self._rows, self._columns = map(_spans, self.shape)
+        self._rows, self._columns = (_spans(side, unit) for side in self.shape)
 
     def __iter__(self) -> Iterator[Place]:
         return _products(self._rows, self._columns)
@@ -82,6 +86,7 @@ class Tiling:
 
     def grown(self, place: Place, reach: int) -> Place:
         """A place with up to `reach` more patches on all sides, within the picture."""
+        reach = -(-reach // self._unit) * self._unit
         return Place(
             max(place.top - reach, 0),
             max(place.left - reach, 0),
@@ -90,9 +95,10 @@ class Tiling:
         )
 
 
-def _spans(length: int) -> list[tuple[int, int]]:
+def _spans(length: int, unit: int) -> list[tuple[int, int]]:
     most = TILE // PATCH
     step = -(-length // -(-length // most))
+    step = -(-step // unit) * unit
     return [(first, min(first + step, length)) for first in range(0, length, step)]
 
 

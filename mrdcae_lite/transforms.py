@@ -47,7 +47,7 @@ class Architecture(NamedTuple):
             not whole
             or min(*sizes, *(count + 1 for count in blocks)) < 1
             or found.prior_width > WIDEST
-            or found.resolutions not in (1, 3)
+            or found.resolutions not in (1, 2, 3, 4)
             or type(found.attention) is not bool
         ):
             raise ValueError(f"impossible architecture {dict(config)}")
@@ -236,7 +236,8 @@ class Transforms:
         """
         if not coarser:
             return np.ones((1, 1, 1), np.float32)
-        return pyramid.contrast_gain(coarser, float(self._at(quality).step))
+        step = float(self._at(quality).step)
+        return pyramid.contrast_gain(coarser, step, self.architecture.resolutions)
 
     def dequantise(self, symbols: NDArray, coarser: list[Grid], quality: int) -> Grid:
         """A level in quantisation steps, from its symbols and the levels before it."""
