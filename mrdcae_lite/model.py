@@ -273,8 +273,8 @@ class MRDCAE(keras.Model):
         return y / self._contrast_gain(coarser, quality)
 
     def _contrast_gain(self, coarser: list[Tensor], quality: Tensor) -> Tensor | float:
-        """What the latents of the level after `coarser` are multiplied by; 1 for the first."""
-        if not coarser:
+        """What the latents of the level after `coarser` are multiplied by; 1 where it is always on."""
+        if len(coarser) < pyramid.always_on(self.resolutions):
             return 1.0
         step, _ = quality_condition(quality)
         return contrast_gain([ops.stop_gradient(y) for y in coarser], step, self.resolutions)

@@ -93,7 +93,8 @@ class Architecture(NamedTuple):
                 period, _ = pyramid.borders(self.resolutions)[int(side[len("deblocking")])]
                 total += np.prod(shape) * 2 / period
         total += sum(192**2 / (8 << step) ** 2 for step in range(self.resolutions))  # synthesis
-        for level in range(1, self.resolutions):  # contrast gains: all coarser levels taken apart
+        switched = range(pyramid.always_on(self.resolutions), self.resolutions)
+        for level in switched:  # contrast gains: all coarser levels taken apart
             total += sum(192**2 / (coarsest >> above) ** 2 for above in range(level))
         return float(total)
 
@@ -232,9 +233,9 @@ class Transforms:
             coarser: the levels before it, coarse to fine, as `dequantise` returns them.
             quality: 0 to 100.
 
-        Returns factors (height/stride, width/stride, 1), or (1, 1, 1) for the first level.
+        Returns factors (height/stride, width/stride, 1), or (1, 1, 1) for levels always on.
         """
-        if not coarser:
+        if len(coarser) < pyramid.always_on(self.architecture.resolutions):
             return np.ones((1, 1, 1), np.float32)
         step = float(self._at(quality).step)
         return pyramid.contrast_gain(coarser, step, self.architecture.resolutions)
