@@ -63,8 +63,8 @@ class BlockTransform(keras.layers.Layer):
 
     It is a convolution whose stride equals its kernel. `call` goes to the coarser grid; `invert`
     goes back, by the inverse of the kernel, which is computed and not learned: what is not rounded
-    comes back as it was. The kernel is `basis + pace * offset` with a trained `offset`. Adam moves every
-    weight by the same amount; a strong input, such as a mean, would so be smeared over all outputs
+    comes back as it was. The kernel is `basis + pace * offset` with a trained `offset`. Adam moves
+    every weight by the same amount; a strong input, such as a mean, would so be smeared over all outputs
     by a single update and drown the finest quantisation step. The stronger an input, the slower
     its weights go: `pace` is 0.001 over its typical size, and at most a tenth.
 
@@ -112,7 +112,7 @@ class BlockTransform(keras.layers.Layer):
         return {"offset": 10 * self.pace}
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        batch, height, width, channels = input_shape
+        batch, height, width, _ = input_shape
         f = self.factor
         return batch, height and height // f, width and width // f, 192
 

@@ -273,7 +273,7 @@ class MRDCAE(keras.Model):
         return y / self._contrast_gain(coarser, quality)
 
     def _contrast_gain(self, coarser: list[Tensor], quality: Tensor) -> Tensor | float:
-        """What the latents of the level after `coarser` are multiplied by; 1 where it is always on."""
+        """What the latents of the level after `coarser` are multiplied by; 1 if always on."""
         if len(coarser) < pyramid.always_on(self.resolutions):
             return 1.0
         step, _ = quality_condition(quality)
@@ -383,9 +383,9 @@ class MRDCAE(keras.Model):
     ) -> Tensor:
         """Cross-entropy of the routing against the best one, found by trying all.
 
-        Each image is decoded without the levels that may be left out, and with each of them more, by the
-        transforms alone, without the networks that correct what they give, and each
-        patch votes for the least `bits + E / (0.14 q**2)`, with `WORK` added for either upper
+        Each image is decoded without the levels that may be left out, with one of them and with
+        both, by the transforms alone, without the networks that correct what they give. Each patch
+        votes for the least `bits + E / (0.14 q**2)`, with `WORK` added for either upper
         level. What is at stake, beside other patches of the image, weighs the vote: a patch that
         looks and costs the same either way has little to teach.
 

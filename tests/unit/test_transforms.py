@@ -1,5 +1,7 @@
 """The networks in NumPy against the Keras model that trains, and how far they look."""
 
+import math
+
 import numpy as np
 import pytest
 from keras import ops
@@ -14,6 +16,8 @@ TWINS = {
     "deeper": {"blocks": 2, "encoder_blocks": 2},
     "no attention": {"attention": False},
     "one resolution": {"resolutions": 1},
+    "two resolutions": {"resolutions": 2},
+    "four resolutions": {"resolutions": 4},
 }
 TINY = {"width": 8, "blocks": 1, "prior_width": 16}
 
@@ -44,11 +48,13 @@ def twins(request, tiny_model_with):
 
 @pytest.fixture
 def image(photograph):
-    return photograph[:96, :160].astype(np.float32) / 255
+    return photograph[:128, :192].astype(np.float32) / 255
 
 
 def random_latents(levels, rows, columns, rng):
-    """Routing of a place, masks of it, and symbols where they are on."""
+    """Masks of a place of patches, and symbols where they are on."""
+    unit = pyramid.patches_a_cell(len(levels))
+    rows, columns = (-(-side // unit) * unit for side in (rows, columns))
     routing = rng.integers(1, 4, (rows, columns))
     masks = level_masks(routing, [level.scale for level in levels])
     shapes = [(*mask.shape, len(level.bands)) for mask, level in zip(masks, levels, strict=True)]
@@ -155,14 +161,17 @@ def test_the_worth_of_an_error_is_what_it_adds_to_the_picture(twins):
     _, transforms = twins
     quality, step = 60, quantisation_step(60)
     levels, worth = levels_of(transforms), transforms.worth(60)
-    off = [np.zeros((level.scale * 3, level.scale * 3), bool) for level in levels]
+    off = [np.zeros((int(level.scale * 4), int(level.scale * 4)), bool) for level in levels]
     for number, level in enumerate(levels):
-        zero = [np.zeros((*mask.shape, len(lv.bands)), np.float32) for mask, lv in zip(off, levels)]
+        zero = [
+            np.zeros((*m.shape, len(lv.bands)), np.float32)
+            for m, lv in zip(off, levels, strict=True)
+        ]
         grey = transforms.synthesise(zero, off, quality)
         for channel in (0, len(level.bands) - 1):
             one = [y.copy() for y in zero]
             shift = transforms._at(quality).shifts[number][channel]
-            one[number][level.scale, level.scale, channel] = 1
+            one[number][1, 1, channel] = 1
             change = transforms.synthesise(one, off, quality) - grey
             contrast = (
                 1
@@ -186,28 +195,28 @@ def test_an_empty_mask_changes_nothing(tiny_model, rng):
 
 def test_deblocking_looks_less_far_than_a_patch(twins, rng):
     transforms = twins[1]
-    image = rng.random((96, 160, 3)).astype(np.float32)
-    part = image[:, 32:128].copy()
+    image = rng.random((128, 256, 3)).astype(np.float32)
+    part = image[:, 64:192].copy()
     before = image.copy()
     transforms.deblock(image, 20)
     transforms.deblock(part, 20)
-    np.testing.assert_allclose(part[:, 32:64], image[:, 64:96], atol=1e-5)
+    np.testing.assert_allclose(part[:, 64:96], image[:, 128:160], atol=1e-5)
     assert abs(image - before).max() > 1e-3
 
 
 def test_what_lies_beyond_the_reach_changes_no_latent_and_no_score(twins, rng):
     transforms = twins[1]
     reach = transforms.architecture.encoder_reach
-    image = rng.random((32, 32 * (2 * reach + 3), 3)).astype(np.float32)
+    image = rng.random((64, 32 * (2 * reach + 4), 3)).astype(np.float32)
     other = 1 - image
     near = slice(32, 32 * (2 * reach + 2))
     other[:, near] = image[:, near]
     (latents, scores), (changed, moved) = (transforms.analyse(x, 70) for x in (image, other))
     place = 1 + reach
     for y, new, level in zip(latents, changed, levels_of(transforms), strict=True):
-        cells = slice(place * level.scale, (place + 1) * level.scale)
+        cells = slice(int(place * level.scale), math.ceil((place + 1) * level.scale))
         np.testing.assert_array_equal(new[:, cells], y[:, cells])
-        assert (new[:, : level.scale] != y[:, : level.scale]).any()
+        assert (new[:, : math.ceil(level.scale)] != y[:, : math.ceil(level.scale)]).any()
     if scores is not None:
         np.testing.assert_array_equal(moved[:, place], scores[:, place])
 
@@ -221,13 +230,14 @@ def test_corrections_beyond_the_margins_change_no_pixel(twins, rng):
     latents, _ = random_latents(levels, side, side, rng)
     whole = [np.ones(y.shape[:2], bool) for y in latents]
     expected = restored(transforms, latents, whole, 40)
-    margin, scale = transforms.architecture.margin, levels[-1].scale
+    margin, scale = transforms.architecture.margin, int(levels[-1].scale)
     cells = slice(place * scale - margin, (place + 1) * scale + margin)
     needed = [np.zeros_like(mask) for mask in whole]
     needed[-1][cells, cells] = True
     inner = np.s_[32 * place : 32 * (place + 1), 32 * place : 32 * (place + 1)]
     for y, level in zip(latents, levels, strict=True):  # nor do latents beyond the reach
-        y[: level.scale] = y[:, -level.scale :] = 99
+        cells = int(level.scale)  # none of a cell that reaches over several patches
+        y[:cells] = y[:, y.shape[1] - cells :] = 99
     found = restored(transforms, latents, needed, 40)
     np.testing.assert_allclose(found[inner], expected[inner], atol=1e-5)
     assert abs(found - expected).max() > 0.1
