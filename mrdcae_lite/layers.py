@@ -64,9 +64,9 @@ class BlockTransform(keras.layers.Layer):
     It is a convolution whose stride equals its kernel. `call` goes to the coarser grid; `invert`
     goes back, by the inverse of the kernel, which is computed and not learned: what is not rounded
     comes back as it was. The kernel is `basis + pace * offset` with a trained `offset`. Adam moves
-    every weight by the same amount; a strong input, such as a mean, would so be smeared over all outputs
-    by a single update and drown the finest quantisation step. The stronger an input, the slower
-    its weights go: `pace` is 0.001 over its typical size, and at most a tenth.
+    every weight by the same amount; a strong input, such as a mean, would so be smeared over all
+    outputs by a single update and drown the finest quantisation step. The stronger an input, the
+    slower its weights go: `pace` is 0.001 over its typical size, and at most a tenth.
 
     Args:
         step: 0 for pixels to 1/8, 1 for 1/8 to 1/16, 2 for 1/16 to 1/32, 3 for 1/32 to 1/64.

@@ -11,6 +11,7 @@ from mrdcae_lite.layers import (
     Deblocking,
     Gain,
     PatchAttention,
+    Reconstruction,
     ResidualBlock,
     checkerboard,
     depth_to_space,
@@ -32,8 +33,8 @@ CASES = {
     "pixels": (lambda: BlockTransform(0), [(16, 24, 3)]),
     "pixels alone": (lambda: BlockTransform(0, coarsest=True), [(16, 24, 3)]),
     "merge": (lambda: BlockTransform(1), [(4, 6, 48)]),
-    "split": (lambda: BlockTransform(2, True, inverse=True), [(2, 3, 192)]),
-    "to pixels": (lambda: BlockTransform(0, inverse=True), [(2, 3, 192)]),
+    "fourth": (lambda: BlockTransform(3, True), [(4, 6, 48)]),
+    "points": (lambda: Reconstruction(192), [(4, 8, 192), (4,)]),
     "gain": (lambda: Gain([1, 2, 0.5, 3, 1]), [(2, 3, 5), CONDITION]),
     "residual": (lambda: ResidualBlock(6, 4, [0.5] * 6), [(3, 4, 6), (1, 1, 1), CONDITION]),
     "deblocking": (lambda: Deblocking(16, 8, 6), [(32, 48, 3), (1, 1, 1), CONDITION]),
@@ -128,17 +129,21 @@ def test_a_saved_layer_computes_the_same_when_it_is_loaded(name, rng, tmp_path):
 # --- single layers
 
 
-@pytest.mark.parametrize("step", [-1, 3, "low"])
-def test_there_are_three_steps(step):
-    with pytest.raises(ValueError, match=f"step must be 0, 1 or 2. Received: step={step!r}"):
+@pytest.mark.parametrize("step", [-1, 4, "low"])
+def test_there_are_four_steps(step):
+    with pytest.raises(ValueError, match=f"step must be 0, 1, 2 or 3. Received: step={step!r}"):
         BlockTransform(step)
 
 
 @pytest.mark.parametrize("coarsest", [False, True])
-@pytest.mark.parametrize(("step", "channels"), [(0, 3), (1, 48), (2, 48)])
-def test_an_inverse_step_starts_as_the_inverse(step, channels, coarsest, rng):
+@pytest.mark.parametrize(("step", "channels"), [(0, 3), (1, 48), (2, 48), (3, 48)])
+def test_a_step_can_be_undone(step, channels, coarsest, rng):
     x = rng.normal(0, 1, (2, 16, 8, channels)).astype(np.float32)
-    restored = BlockTransform(step, coarsest, inverse=True)(BlockTransform(step, coarsest)(x))
+    layer = BlockTransform(step, coarsest)
+    y = layer(x)
+    layer.offset.assign(rng.normal(0, 1, (192, 192)))  # the inverse follows what is learned
+    restored = layer.invert(layer(x))
+    assert abs(ops.convert_to_numpy(layer(x) - y)).max() > 0.01
     np.testing.assert_allclose(ops.convert_to_numpy(restored), x, atol=1e-5)
 
 
