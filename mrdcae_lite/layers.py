@@ -180,7 +180,7 @@ class Reconstruction(keras.layers.Layer):
         super().__init__(**kwargs)
         self.channels = channels
 
-    def build(self, x_shape: Shape, condition_shape: Shape | None = None) -> None:
+    def build(self, symbols_shape: Shape, condition_shape: Shape | None = None) -> None:
         self.curve = self.add_weight(name="curve", shape=(4, self.channels), initializer="zeros")
 
     def call(self, symbols: Tensor, condition: Tensor) -> Tensor:
@@ -192,8 +192,10 @@ class Reconstruction(keras.layers.Layer):
         """Factors to the form of a codec file, which holds the pace."""
         return {"curve": self.PACE}
 
-    def compute_output_shape(self, x_shape: Shape, condition_shape: Shape | None = None) -> Shape:
-        return x_shape
+    def compute_output_shape(
+        self, symbols_shape: Shape, condition_shape: Shape | None = None
+    ) -> Shape:
+        return symbols_shape
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "channels": self.channels}
