@@ -144,6 +144,7 @@ def _add_train(commands: Any) -> None:
         ("blocks", 2, "residual blocks a grid of the decoder"),
         ("encoder-blocks", 0, "residual blocks a grid of the encoder"),
         ("resolutions", 3, "pathways, 1 to 4"),
+        ("judge-every", 1, "epochs from one judgement to the next"),
     ):
         kind = _whole(0 if name in ("seed", "encoder-blocks", "blocks") else 1)
         train.add_argument(f"--{name}", type=kind, default=value, help=f"{text} ({value})")
@@ -359,6 +360,7 @@ def _train(options: argparse.Namespace) -> None:
         size=options.size,
         learning_rate=options.learning_rate,
         hold=options.hold,
+        judge_every=options.judge_every,
         augment="augmentation" not in without,
         seed=options.seed,
     )

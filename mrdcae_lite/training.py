@@ -132,7 +132,7 @@ def make_optimizer(
 
 
 class KeepBest(keras.callbacks.Callback):
-    """After every epoch: judge the averaged weights, log one row, keep the best weights.
+    """After every few epochs: judge the averaged weights, log one row, keep the best weights.
 
     The judge is rate and distortion alone (`lagrangian`), without what else is trained.
 
@@ -140,10 +140,14 @@ class KeepBest(keras.callbacks.Callback):
         folder: where `best.weights.h5` and `log.csv` go.
         crops: what is trained on; it is told which epoch begins.
         judged: batches to judge by, the same every time.
+        every: epochs from one judgement to the next.
     """
 
-    def __init__(self, folder: Path, crops: Photographs, judged: Photographs) -> None:
+    def __init__(
+        self, folder: Path, crops: Photographs, judged: Photographs, every: int = 1
+    ) -> None:
         super().__init__()
+        self.every = every
         self.weights_path, self.log_path = folder / "best.weights.h5", folder / "log.csv"
         self.crops, self.judged = crops, judged
         self.started: float | None = None
@@ -155,6 +159,8 @@ class KeepBest(keras.callbacks.Callback):
             self.started = time.process_time() - max(spent, default=0.0)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        if (epoch + 1) % self.every and epoch + 1 < self.params["epochs"]:
+            return
         scores = self._judge_averaged(epoch)
         if not math.isfinite(scores["lagrangian"]):
             raise ValueError(
@@ -204,6 +210,7 @@ def train(
     size: int = 128,
     learning_rate: float = 3e-3,
     hold: float = 0.0,
+    judge_every: int = 1,
     augment: bool = True,
     seed: int = 0,
 ) -> MRDCAE:
@@ -216,6 +223,7 @@ def train(
         epochs, steps, batch, size: epochs, batches an epoch, crops a batch, pixels a side.
         learning_rate: its peak.
         hold: share of the steps before the learning rate falls from its peak.
+        judge_every: epochs from one judgement by the validation crops to the next.
         augment: rotate, flip and change the illumination of the crops to learn from.
         seed: of the crops.
 
@@ -231,7 +239,7 @@ def train(
         photographs, size=size, batch=batch, steps=steps, augment=augment, seed=seed
     )
     judged = Photographs(validation, size=size, batch=16, steps=16, augment=False, fixed=True)
-    keep = KeepBest(folder, crops, judged)
+    keep = KeepBest(folder, crops, judged, judge_every)
     resume = keras.callbacks.BackupAndRestore(folder / "checkpoint", delete_checkpoint=False)
     calls = [keep, resume]
     model.fit(crops, epochs=epochs, shuffle=False, callbacks=calls, verbose=_verbosity())
