@@ -48,7 +48,7 @@ def _silence() -> Iterator[None]:
 
 _DECISIVE = (
     *("steps", "batch", "size", "seed", "width", "blocks", "encoder_blocks", "learning_rate"),
-    "resolutions",
+    *("resolutions", "refinement"),
     *("start", "mixed", "without"),
 )
 """Options of `train` that a run keeps from its first epoch to its last."""
@@ -144,9 +144,10 @@ def _add_train(commands: Any) -> None:
         ("blocks", 2, "residual blocks a grid of the decoder"),
         ("encoder-blocks", 0, "residual blocks a grid of the encoder"),
         ("resolutions", 3, "pathways, 1 to 4"),
+        ("refinement", 0, "channels of the filter after deblocking"),
         ("judge-every", 1, "epochs from one judgement to the next"),
     ):
-        kind = _whole(0 if name in ("seed", "encoder-blocks", "blocks") else 1)
+        kind = _whole(0 if name in ("seed", "encoder-blocks", "blocks", "refinement") else 1)
         train.add_argument(f"--{name}", type=kind, default=value, help=f"{text} ({value})")
     train.add_argument("--learning-rate", type=_positive, default=3e-3, help="its peak (0.003)")
     train.add_argument(
@@ -335,6 +336,7 @@ def _train(options: argparse.Namespace) -> None:
         width=options.width,
         blocks=options.blocks,
         encoder_blocks=options.encoder_blocks,
+        refinement=options.refinement,
         resolutions=1 if "resolutions" in without else options.resolutions,
         attention="attention" not in without,
         textured_loss="mse" if "switching" in without else "ssim",

@@ -22,6 +22,7 @@ from mrdcae_lite.layers import (
     Gain,
     PatchAttention,
     Reconstruction,
+    Refinement,
     ResidualBlock,
     Shape,
     Tensor,
@@ -97,6 +98,7 @@ class MRDCAE(keras.Model):
         encoder_blocks: residual blocks per grid of the encoder. With three resolutions they are
             worth nothing: where the decoder is close to linear and its blocks to orthonormal, a
             linear map already finds the nearest latents.
+        refinement: channels of the filter after deblocking, or 0 for none.
         textured_loss: "ssim", "edge", or "mse" (no switching: the ablation).
         mse_share: weight of the squared error on textured patches.
         structure: weight of the structural term on textured patches.
@@ -121,6 +123,7 @@ class MRDCAE(keras.Model):
         resolutions: int = 3,
         attention: bool = True,
         encoder_blocks: int = 0,
+        refinement: int = 0,
         textured_loss: str = "ssim",
         mse_share: float = 0.6,
         structure: float = 6.0,
@@ -143,7 +146,7 @@ class MRDCAE(keras.Model):
             raise ValueError(f"resolutions must be 1 to 4. Received: resolutions={resolutions!r}.")
         self.width, self.blocks, self.prior_width = width, blocks, prior_width
         self.resolutions, self.routes = resolutions, attention and resolutions > 1
-        self.encoder_blocks = encoder_blocks
+        self.encoder_blocks, self.refinement = encoder_blocks, refinement
         self.levels = pyramid.levels(resolutions)
         self.textured_loss, self.mse_share = textured_loss, mse_share
         self.structure, self.threshold, self.seed = structure, threshold, seed
@@ -168,6 +171,11 @@ class MRDCAE(keras.Model):
             Deblocking(*border, self.width, name=f"deblocking{n}")
             for n, border in enumerate(pyramid.borders(self.resolutions))
         ]
+        self.refine = (
+            Refinement(self.resolutions, self.refinement, name="refinement")
+            if self.refinement
+            else None
+        )
         self.prior = ContextPrior(self.prior_width, self.resolutions, name="prior")
         bands = [pyramid.bands(coarsest=end) for _, end in steps]
         typical = [list(pyramid.typical_std(b, 8 * 2**n)) for n, b in enumerate(bands)]
@@ -198,6 +206,8 @@ class MRDCAE(keras.Model):
             points.build((batch, 4, 4, len(gain.start)))
         for layer in self.deblocking:
             layer.build((batch, 128, 128, 3))
+        if self.refine:
+            self.refine.build((batch, 128, 128, 3))
         self.prior.build()
         self.built = True
 
@@ -215,7 +225,8 @@ class MRDCAE(keras.Model):
         """Weights but the prior's: name, variable, and its factor to the form of a codec file."""
         scales: dict[str, Any] = {}
         transforms = (self.analysis, self.analysis_blocks, self.synthesis_blocks)
-        for layer in keras.tree.flatten([*transforms, self.reconstruction, self.deblocking]):
+        filters = [*self.deblocking, *([self.refine] if self.refine else [])]
+        for layer in keras.tree.flatten([*transforms, self.reconstruction, filters]):
             scales |= {f"{layer.name}/{name}": s for name, s in layer.frozen_scale.items()}
         for weight in self.trainable_variables:
             name = weight.path.partition("/")[2]
@@ -293,7 +304,7 @@ class MRDCAE(keras.Model):
         image = self.analysis[0].invert(grid * step) + 0.5
         for deblock in self.deblocking:
             image = deblock(image, step, condition)
-        return image
+        return self.refine(image, step, condition) if self.refine else image
 
     def _finest(self, symbols: list[Tensor], quality: Tensor) -> Tensor:
         """The finest grid (batch, h/8, w/8, 192), in quantisation steps, as the symbols say."""
@@ -475,7 +486,7 @@ class MRDCAE(keras.Model):
         return [*super().metrics, *self.trackers.values()]
 
     def get_config(self) -> dict[str, Any]:
-        shape = ("width", "blocks", "prior_width", "resolutions", "encoder_blocks")
+        shape = ("width", "blocks", "prior_width", "resolutions", "encoder_blocks", "refinement")
         objective = ("textured_loss", "mse_share", "structure", "threshold")
         config = super().get_config()
         config.pop("dtype", None)

@@ -186,6 +186,15 @@ BESIDE = 4
 """Pixels on either side of a block's border that deblocking looks at and changes."""
 
 
+CELL = 4
+"""Side in pixels of the cells that the refinement works on."""
+
+
+def cells_a_period(resolutions: int) -> int:
+    """Cells of the refinement after which the pattern of all block borders repeats."""
+    return max(levels(resolutions)[0].stride, PATCH) // CELL
+
+
 def borders(resolutions: int = 3) -> tuple[tuple[int, int], ...]:
     """Where blocks meet, coarse to fine: kinds of borders as (period, first), in pixels.
 

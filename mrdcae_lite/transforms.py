@@ -35,13 +35,14 @@ class Architecture(NamedTuple):
     resolutions: int = 3
     attention: bool = True
     encoder_blocks: int = 0
+    refinement: int = 0
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Architecture":
         """From what a codec file says; raises `ValueError` if that is impossible."""
         found = cls(**config)
         sizes = found.width, found.prior_width, found.resolutions
-        blocks = found.blocks, found.encoder_blocks
+        blocks = found.blocks, found.encoder_blocks, found.refinement
         whole = all(type(number) is int for number in (*sizes, *blocks))
         if (
             not whole
@@ -69,9 +70,9 @@ class Architecture(NamedTuple):
         """Cells of the finest grid around a place that must be corrected, or known, with it.
 
         Every block looks one cell further than the one after it, and deblocking further still: 7
-        pixels across and 1 along each kind of border.
+        pixels across and 1 along each kind of border. Refinement looks two cells of 4 pixels far.
         """
-        return self.resolutions + max(self.blocks - 1, 0)
+        return self.resolutions + bool(self.refinement) + max(self.blocks - 1, 0)
 
     def multiplications(self) -> float:
         """Multiply-accumulates a pixel to decode all levels where all are on.
@@ -92,6 +93,8 @@ class Architecture(NamedTuple):
             elif side.startswith("deblocking") and kind.endswith("kernel") and "film" not in kind:
                 period, _ = pyramid.borders(self.resolutions)[int(side[len("deblocking")])]
                 total += np.prod(shape) * 2 / period
+            elif side == "refinement" and kind.endswith("kernel") and "film" not in kind:
+                total += np.prod(shape) / pyramid.CELL**2
         total += sum(192**2 / (8 << step) ** 2 for step in range(self.resolutions))  # synthesis
         switched = range(pyramid.always_on(self.resolutions), self.resolutions)
         for level in switched:  # contrast gains: all coarser levels taken apart
@@ -135,6 +138,20 @@ class Architecture(NamedTuple):
         for number in range(self.resolutions):
             path = f"deblocking{number}"
             shapes |= {f"{path}/{name}": shape for name, shape in border.items()}
+        if self.refinement:
+            width, cell = self.refinement, 3 * pyramid.CELL**2
+            period = pyramid.cells_a_period(self.resolutions)
+            layers = {
+                "enter/kernel": (cell + 12, width),
+                "film/kernel": (4, 2 * width),
+                "film/bias": (2 * width,),
+                "mix/kernel": (3, 3, width, width),
+                "mix/bias": (width,),
+                "leave/kernel": (width, cell),
+                "leave/bias": (cell,),
+                "place": (period, period, width),
+            }
+            shapes |= {f"refinement/{name}": shape for name, shape in layers.items()}
         if self.attention:
             convolution = {"kernel": (3, 3, 32, 32), "bias": (32,)}
             layers = {
@@ -276,7 +293,7 @@ class Transforms:
         return depth_to_space(grid @ (self._backward[0] * at.step), 8) + np.float32(0.5)
 
     def deblock(self, image: Grid, quality: int) -> None:
-        """Correct the pixels at the borders of blocks, in place.
+        """Correct the pixels at the borders of blocks, and refine all of them, in place.
 
         Args:
             image: as `synthesise` returns it, or a part of that which starts at a patch.
@@ -285,6 +302,47 @@ class Transforms:
         for number, border in enumerate(pyramid.borders(self.architecture.resolutions)):
             for view in (image, image.swapaxes(0, 1)):
                 self._deblock_rows(view, border, f"deblocking{number}", self._at(quality))
+        if self.architecture.refinement:
+            self._refine(image, self._at(quality))
+
+    def _refine(self, image: Grid, at: "_Settings") -> None:
+        """Add what the refinement says, in place, a strip of cells at a time: it stays in cache."""
+        before = image.copy()
+        height = len(image) // pyramid.CELL
+        for first in range(0, height, _STRIP):
+            last = min(first + _STRIP, height)
+            top, bottom = max(first - 1, 0), min(last + 1, height)
+            hidden = self._seen(before, top, bottom, at)
+            bordered = np.pad(hidden, ((top - first + 1, last + 1 - bottom), (1, 1), (0, 0)))
+            _, columns, width = hidden.shape
+            around = np.empty((last - first, columns, 3, 3 * width), np.float32)
+            three = np.lib.stride_tricks.sliding_window_view(bordered, 3, axis=1)
+            for row in range(3):
+                part = three[row : row + last - first].swapaxes(2, 3)
+                around[:, :, row] = part.reshape(*part.shape[:2], -1)
+            mixed = around.reshape(-1, 9 * width) @ at.refine["mix"] + at.refine["mix_bias"]
+            change = np.maximum(mixed, 0) @ at.refine["leave"] + at.refine["leave_bias"]
+            change = depth_to_space(change.reshape(last - first, columns, -1), pyramid.CELL)
+            image[first * pyramid.CELL : last * pyramid.CELL] += change
+
+    def _seen(self, image: Grid, top: int, bottom: int, at: "_Settings") -> Grid:
+        """Hidden layer of the rows `top` to `bottom` of cells."""
+        cell, height = pyramid.CELL, len(image) // pyramid.CELL
+        above, below = max(top - 1, 0), min(bottom + 1, height)
+        grid = space_to_depth(image[above * cell : below * cell], cell)
+        pixels = grid.reshape(*grid.shape[:2], cell * cell, 3)
+        mean = pixels.mean(axis=2)
+        wide = np.pad(mean, ((above - top + 1, bottom + 1 - below), (1, 1), (0, 0)), mode="edge")
+        inner = slice(top - above, bottom - above)
+        own, mean = pixels[inner] - mean[inner, :, None], mean[inner]
+        beside = [wide[:-2, 1:-1], wide[2:, 1:-1], wide[1:-1, :-2], wide[1:-1, 2:]]
+        seen = [own.reshape(*mean.shape[:2], -1), *(m - mean for m in beside)]
+        x = np.concatenate(seen, axis=-1)
+        x = np.copysign(np.log(1 + abs(x) * (4 / at.step)), x)
+        place = self._weights["refinement/place"]
+        rows, columns = (np.arange(n) % len(place) for n in (bottom, mean.shape[1]))
+        hidden = x @ at.refine["enter"] + at.refine["shift"] + place[rows[top:]][:, columns]
+        return np.maximum(hidden, 0)
 
     def _deblock_rows(
         self, image: Grid, border: tuple[int, int], name: str, at: "_Settings"
@@ -374,10 +432,28 @@ class _Settings:
         self.shifts = [self._features @ weights[f"reconstruction{n}/curve"] for n in numbers]
         if architecture.attention:
             self.attention_bias = weights["attention/enter/bias"] + self.film("attention/film")
+        if architecture.refinement:
+            self.refine = self._refinement()
 
     def film(self, name: str) -> Grid:
         kernel, bias = self._weights[f"{name}/kernel"], self._weights[f"{name}/bias"]
         return self._features @ kernel + bias
+
+    def _refinement(self) -> dict[str, Grid]:
+        """Weights of the refinement as matrices, with the step in the last layer."""
+        scale, shift = np.split(self.film("refinement/film"), 2)
+        weights = {
+            part: self._weights[f"refinement/{part}/kernel"] for part in ("enter", "mix", "leave")
+        }
+        width = len(scale)
+        return {
+            "enter": weights["enter"] * (1 + scale),
+            "shift": shift,
+            "mix": weights["mix"].reshape(9 * width, width),
+            "mix_bias": self._weights["refinement/mix/bias"],
+            "leave": weights["leave"] * self.step,
+            "leave_bias": self._weights["refinement/leave/bias"] * self.step,
+        }
 
     def _gain(self, name: str) -> Grid:
         return np.exp(self._features @ self._weights[f"{name}/curve"])
@@ -396,6 +472,10 @@ class _Settings:
             self._weights[f"{name}/leave/kernel"],
             self._weights[f"{name}/leave/bias"],
         )
+
+
+_STRIP = 8
+"""Rows of cells that are refined at a time."""
 
 
 def _inverse(kernel: Grid) -> Grid:

@@ -17,7 +17,8 @@ TWINS = {
     "no attention": {"attention": False},
     "one resolution": {"resolutions": 1},
     "two resolutions": {"resolutions": 2},
-    "four resolutions": {"resolutions": 4},
+    "four resolutions": {"resolutions": 4, "refinement": 8, "blocks": 0},
+    "refined": {"refinement": 8},
 }
 TINY = {"width": 8, "blocks": 1, "prior_width": 16}
 
@@ -249,6 +250,7 @@ def test_corrections_beyond_the_margins_change_no_pixel(twins, rng):
         (Architecture(), 4, 2, 3),
         (Architecture(blocks=0), 3, 1, 3),
         (Architecture(blocks=1), 3, 1, 3),
+        (Architecture(blocks=0, refinement=64), 4, 2, 3),
         (Architecture(encoder_blocks=2), 4, 2, 4),
         (Architecture(encoder_blocks=2, attention=False), 4, 2, 4),
         (Architecture(attention=False), 4, 2, 0),
