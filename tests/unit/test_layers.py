@@ -289,4 +289,4 @@ def test_every_layer_is_registered_for_loading():
     names = {f"mrdcae_lite>{make().__class__.__name__}" for make, _ in CASES.values()}
     registered = {name for name in names if keras.saving.get_registered_object(name)}
     assert registered == names
-    assert len(names) == 6
+    assert len(names) == 8
