@@ -122,10 +122,17 @@ class Level(NamedTuple):
 @cache
 def levels(resolutions: int = 3) -> tuple[Level, ...]:
     """The levels from coarse to fine, for one (of full depth at 1/8) to four (from 1/64 to 1/8)."""
-    coarsest = Level(4 * 2**resolutions, bands(coarsest=True), (16, 48, 32, 96))
     detail = bands(coarsest=False)[CARRIED:]
-    finer = [Level(8 * 2**step, detail, (24, 24, 96)) for step in reversed(range(resolutions - 1))]
-    return (coarsest, *finer)
+    found = []
+    for step in reversed(range(resolutions)):
+        coarsest, few = step == resolutions - 1, 8 * 2**step >= PATCH  # few cells, dear symbols
+        if coarsest:
+            groups = (4, 12, 48, 32, 96) if few else (16, 48, 32, 96)
+        else:
+            groups = (8, 16, 24, 32, 64) if few else (24, 24, 96)
+        order = bands(coarsest=True) if coarsest else detail
+        found.append(Level(8 * 2**step, order, groups))
+    return tuple(found)
 
 
 SWITCHED = 2
