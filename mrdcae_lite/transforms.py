@@ -306,43 +306,54 @@ class Transforms:
             self._refine(image, self._at(quality))
 
     def _refine(self, image: Grid, at: "_Settings") -> None:
-        """Add what the refinement says, in place, a strip of cells at a time: it stays in cache."""
-        before = image.copy()
-        height = len(image) // pyramid.CELL
-        for first in range(0, height, _STRIP):
-            last = min(first + _STRIP, height)
-            top, bottom = max(first - 1, 0), min(last + 1, height)
-            hidden = self._seen(before, top, bottom, at)
-            bordered = np.pad(hidden, ((top - first + 1, last + 1 - bottom), (1, 1), (0, 0)))
-            _, columns, width = hidden.shape
-            around = np.empty((last - first, columns, 3, 3 * width), np.float32)
-            three = np.lib.stride_tricks.sliding_window_view(bordered, 3, axis=1)
-            for row in range(3):
-                part = three[row : row + last - first].swapaxes(2, 3)
-                around[:, :, row] = part.reshape(*part.shape[:2], -1)
-            mixed = around.reshape(-1, 9 * width) @ at.refine["mix"] + at.refine["mix_bias"]
-            change = np.maximum(mixed, 0) @ at.refine["leave"] + at.refine["leave_bias"]
-            change = depth_to_space(change.reshape(last - first, columns, -1), pyramid.CELL)
-            image[first * pyramid.CELL : last * pyramid.CELL] += change
+        """Add what the refinement says, in place; a few rows of cells at a time stay in the cache."""
+        cell, width = pyramid.CELL, self.architecture.refinement
+        rows, columns = image.shape[0] // cell, image.shape[1] // cell
+        mean = image.reshape(rows, cell, columns, cell, 3).mean(axis=(1, 3))
+        wide = np.pad(mean, ((1, 1), (1, 1), (0, 0)), mode="edge")
+        hidden = np.zeros((rows + 2, columns + 2, width), np.float32)
+        for first in range(0, rows, _STRIP):
+            part = slice(first, min(first + _STRIP, rows))
+            hidden[1:-1, 1:-1][part] = self._seen(image, mean, wide, part, at)
+        three = np.lib.stride_tricks.sliding_window_view(
+            hidden.reshape(rows + 2, -1), 3 * width, axis=1
+        )[:, ::width]  # what lies beside one another as one vector
+        for first in range(0, rows, _STRIP):
+            last = min(first + _STRIP, rows)
+            around = np.stack([three[first + v : last + v] for v in range(3)], axis=2)
+            mixed = around.reshape(-1, 9 * width) @ at.refine["mix"]
+            mixed += at.refine["mix_bias"]
+            change = np.maximum(mixed, 0, out=mixed) @ at.refine["leave"]
+            change += at.refine["leave_bias"]
+            change = depth_to_space(change.reshape(last - first, columns, -1), cell)
+            image[first * cell : last * cell] += change
 
-    def _seen(self, image: Grid, top: int, bottom: int, at: "_Settings") -> Grid:
-        """Hidden layer of the rows `top` to `bottom` of cells."""
-        cell, height = pyramid.CELL, len(image) // pyramid.CELL
-        above, below = max(top - 1, 0), min(bottom + 1, height)
-        grid = space_to_depth(image[above * cell : below * cell], cell)
-        pixels = grid.reshape(*grid.shape[:2], cell * cell, 3)
-        mean = pixels.mean(axis=2)
-        wide = np.pad(mean, ((above - top + 1, bottom + 1 - below), (1, 1), (0, 0)), mode="edge")
-        inner = slice(top - above, bottom - above)
-        own, mean = pixels[inner] - mean[inner, :, None], mean[inner]
-        beside = [wide[:-2, 1:-1], wide[2:, 1:-1], wide[1:-1, :-2], wide[1:-1, 2:]]
-        seen = [own.reshape(*mean.shape[:2], -1), *(m - mean for m in beside)]
-        x = np.concatenate(seen, axis=-1)
-        x = np.copysign(np.log(1 + abs(x) * (4 / at.step)), x)
-        place = self._weights["refinement/place"]
-        rows, columns = (np.arange(n) % len(place) for n in (bottom, mean.shape[1]))
-        hidden = x @ at.refine["enter"] + at.refine["shift"] + place[rows[top:]][:, columns]
-        return np.maximum(hidden, 0)
+    def _seen(self, image: Grid, mean: Grid, wide: Grid, part: slice, at: "_Settings") -> Grid:
+        """Hidden layer of some rows of cells; `wide` is `mean` with a border of one."""
+        cell, place = pyramid.CELL, self._weights["refinement/place"]
+        own = space_to_depth(image[part.start * cell : part.stop * cell], cell)
+        mean = mean[part]
+        rows, columns = mean.shape[:2]
+        x = np.empty((rows, columns, own.shape[2] + 12), np.float32)
+        np.subtract(
+            own.reshape(rows, columns, -1, 3),
+            mean[:, :, None],
+            out=x[..., :-12].reshape(rows, columns, -1, 3, copy=False),
+        )
+        near = wide[part.start : part.stop + 2]
+        beside = (near[:-2, 1:-1], near[2:, 1:-1], near[1:-1, :-2], near[1:-1, 2:])
+        for number, other in enumerate(beside):
+            first = own.shape[2] + 3 * number
+            np.subtract(other, mean, out=x[..., first : first + 3])
+        size = abs(x)
+        size *= 4 / at.step
+        size += 1
+        np.copysign(np.log(size, out=size), x, out=x)
+        hidden = x.reshape(-1, x.shape[2]) @ at.refine["enter"]
+        where = [np.arange(n) % len(place) for n in (part.stop, columns)]
+        hidden = hidden.reshape(rows, columns, -1)
+        hidden += place[where[0][part.start :]][:, where[1]] + at.refine["shift"]
+        return np.maximum(hidden, 0, out=hidden)
 
     def _deblock_rows(
         self, image: Grid, border: tuple[int, int], name: str, at: "_Settings"
@@ -474,7 +485,7 @@ class _Settings:
         )
 
 
-_STRIP = 8
+_STRIP = 4
 """Rows of cells that are refined at a time."""
 
 
