@@ -306,7 +306,7 @@ class Transforms:
             self._refine(image, self._at(quality))
 
     def _refine(self, image: Grid, at: "_Settings") -> None:
-        """Add what the refinement says, in place; a few rows of cells at a time stay in the cache."""
+        """Add what the refinement says, in place, a few rows of cells at a time for the cache."""
         cell, width = pyramid.CELL, self.architecture.refinement
         rows, columns = image.shape[0] // cell, image.shape[1] // cell
         mean = image.reshape(rows, cell, columns, cell, 3).mean(axis=(1, 3))
