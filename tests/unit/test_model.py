@@ -177,15 +177,11 @@ def test_training_draws_qualities_and_noise_anew(tiny_model, images):
 def attention_loss(model, images, symbols, bits, logits, quality=None):
     """Of routing by `logits`, where each level of each patch costs `bits` = (medium, high)."""
     quality = np.full(len(images), 50, np.float32) if quality is None else quality
-    ones = [ops.ones_like(y[..., :1]) for y in symbols[1:]]
-    restored = model.synthesise(symbols, ones, quality)
     spent = [ops.zeros_like(symbols[0])]
     for y, total in zip(symbols[1:], bits, strict=True):
         places = (y.shape[1] // logits.shape[1]) ** 2 * y.shape[3]  # of a patch
         spent.append(ops.full(y.shape, total / places))
-    return model._attention_loss(
-        [images, restored], symbols, spent, logits, model.attention.spread, quality
-    )
+    return model._attention_loss(images, symbols, spent, logits, quality)
 
 
 @pytest.mark.parametrize(
@@ -409,7 +405,7 @@ def test_every_choice_is_in_the_config():
         ({"textured_loss": "psnr"}, "textured_loss must be 'ssim', 'edge' or 'mse'. Received: 'ps"),
         ({"prior_width": 97}, "prior_width must be from 1 to 96, .* Received: 97"),
         ({"prior_width": 0}, "prior_width must be from 1 to 96, .* Received: 0"),
-        ({"resolutions": 2}, "resolutions must be 1 or 3. Received: resolutions=2"),
+        ({"resolutions": 5}, "resolutions must be 1 to 4. Received: resolutions=5"),
     ],
 )
 def test_impossible_choices_are_refused(choice, message):
