@@ -90,7 +90,7 @@ class Photographs(keras.utils.PyDataset):
 
 @keras.saving.register_keras_serializable(package="mrdcae_lite")
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Learning rate by step: up to the peak in 100 steps, held there, down a cosine to 2 % of it.
+    """Learning rate by step: from 2 % up to the peak in 100 steps, held, down a cosine to 2 %.
 
     What was learned while the rate was held does not depend on how long the run is to be: a run
     can be cut short or extended by giving its checkpoint another number of steps (Hägele et al.,
@@ -113,7 +113,8 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         falls = max(self.hold * self.steps, self.WARMUP)
         done = ops.clip((step - falls) / max(self.steps - falls, 1.0), 0.0, 1.0)
         cosine = self.END + (1 - self.END) * 0.5 * (1 + ops.cos(math.pi * done))
-        return self.peak * ops.minimum((step + 2) / (self.WARMUP + 2), cosine)
+        warm = self.END + (1 - self.END) * step / self.WARMUP
+        return self.peak * ops.minimum(warm, cosine)
 
     def get_config(self) -> dict[str, float]:
         return {"peak": self.peak, "steps": self.steps, "hold": self.hold}

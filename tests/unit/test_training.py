@@ -207,6 +207,15 @@ def test_the_learning_rate_warms_up_and_falls_to_two_percent():
     assert rates[-1] == pytest.approx(6e-5, rel=0.01)
 
 
+def test_what_was_done_while_the_rate_was_held_fits_a_longer_run():
+    short, long = (training.Schedule(3e-3, steps, hold=0.75) for steps in (1000, 2000))
+    for step in (0, 50, 100, 749):
+        assert float(short(step)) == float(long(step))
+    assert float(long(1499)) == pytest.approx(3e-3)
+    assert float(short(900)) < 2e-3
+    assert float(long(2000)) == pytest.approx(6e-5)
+
+
 # --- crops
 
 
