@@ -133,7 +133,7 @@ class Codec:
 
     def _tiling(self, shape: Sequence[int]) -> Tiling:
         """How a picture of a shape (height, width, ...) is cut."""
-        return Tiling(*shape[:2], pyramid.patches_a_cell(self.architecture.resolutions))
+        return Tiling(shape[0], shape[1], pyramid.patches_a_cell(self.architecture.resolutions))
 
     def _section(self, level: int) -> int:
         """Which section of a file a level is written to: those that are always on share one."""
@@ -259,7 +259,9 @@ class Codec:
         else:
             scores = 0.5 * (1 + np.tanh(logits / 2))  # the sigmoid, without overflow
             thresholds = self._transforms.thresholds()[: self._highest - 1]
-            routing = sum((scores > t for t in thresholds), np.uint8(1)).astype(np.uint8)
+            routing = np.ones(scores.shape, np.uint8)
+            for threshold in thresholds:
+                routing += scores > threshold
         latents = Latents(levels, scores.astype(np.float32), routing)
         return latents.at(place.within(wide))
 

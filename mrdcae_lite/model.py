@@ -329,6 +329,8 @@ class MRDCAE(keras.Model):
 
     def _thresholds(self) -> list[Tensor]:
         """Logits above which a patch is given each of the levels that may be left out."""
+        if self.attention is None:
+            return []
         spread = self.attention.spread
         return [-spread, spread][: self.resolutions - pyramid.always_on(self.resolutions)]
 

@@ -126,6 +126,7 @@ def levels(resolutions: int = 3) -> tuple[Level, ...]:
     found = []
     for step in reversed(range(resolutions)):
         coarsest, few = step == resolutions - 1, 8 * 2**step >= PATCH  # few cells, dear symbols
+        groups: tuple[int, ...]
         if coarsest:
             groups = (4, 12, 48, 32, 96) if few else (16, 48, 32, 96)
         else:

@@ -141,7 +141,7 @@ class Architecture(NamedTuple):
         if self.refinement:
             width, cell = self.refinement, 3 * pyramid.CELL**2
             period = pyramid.cells_a_period(self.resolutions)
-            layers = {
+            parts: dict[str, tuple[int, ...]] = {
                 "enter/kernel": (cell + 12, width),
                 "film/kernel": (4, 2 * width),
                 "film/bias": (2 * width,),
@@ -151,7 +151,7 @@ class Architecture(NamedTuple):
                 "leave/bias": (cell,),
                 "place": (period, period, width),
             }
-            shapes |= {f"refinement/{name}": shape for name, shape in layers.items()}
+            shapes |= {f"refinement/{name}": shape for name, shape in parts.items()}
         if self.attention:
             convolution = {"kernel": (3, 3, 32, 32), "bias": (32,)}
             layers = {
@@ -191,7 +191,8 @@ class Transforms:
 
     def _energies(self) -> list[Grid]:
         """Squared norm of what one of each channel adds to the picture, coarse to fine."""
-        gram, energies = np.eye(192), []  # products of what two inputs of a step add
+        energies: list[Grid] = []
+        gram: NDArray[Any] = np.eye(192)  # products of what two inputs of a step add
         for step, backward in enumerate(self._backward):
             gram = backward @ gram @ backward.T
             coarsest = step == len(self._backward) - 1

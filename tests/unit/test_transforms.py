@@ -267,7 +267,7 @@ def test_multiplications_are_those_of_all_matrices_at_their_grids():
     block = 384 * 128 + 9 * 128 * 128 + 128 * 192
     grids = 1 / 64 + 1 / 256 + 1 / 1024
     blocks = 2 * block / 64
-    context = (9 * 192 * 96 + 4 * 96 * 96 + 96 * 192) / 1024
+    context = (9 * 192 * 96 + 5 * 96 * 96 + 96 * 192) / 1024
     context += (9 * 144 * 96 + 3 * 96 * 96 + 96 * 144) * (1 / 64 + 1 / 256)
     context += (9 * 96 * 96 + 96 * 4 * 96) * (1 / 256 + 1 / 1024)
     borders = (72 * 128 + 128 * 128 + 128 * 24) * (2 / 32 + 2 / 32 + 2 / 16)
