@@ -39,6 +39,7 @@ from book.command import UserError, exit_status
 from book.course import submission as child
 from book.course.submission import STATUSES, Assignment, Limits, refusal
 from book.tools import paths
+from book.tools.records import files_under
 from mrdcae_lite.core.files import write_atomically
 
 TOKEN = "COURSE_SUBMISSION"  # in the environment of all that a submission starts
@@ -53,7 +54,7 @@ def submissions_in(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise UserError(f"expected a folder of submissions, found none at {folder}")
-    found = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    found = files_under(folder)
     kept = [p for p in found if not any(n[0] in "._" for n in p.relative_to(folder).parts)]
     if not kept:
         raise UserError(f"expected submissions (.ipynb or .zip) in {folder}, found no file")

@@ -255,10 +255,11 @@ def _table_row(cells: Sequence[str]) -> str:
 
 def _introduction(profile: str, runs: Mapping[str, Run], found: Mapping[str, Any]) -> str:
     missing = [name for name in runs if name not in found]
-    tiny = (
+    smoke = (
         "**Smoke values: tiny pictures that stand in for the data sets; they show that everything "
+        "runs, nothing else.** "
     )
-    kind = f"{tiny}runs, nothing else.** " if profile == "smoke" else ""
+    kind = smoke if profile == "smoke" else ""
     without = f" Without a result: {', '.join(missing)}." if missing else ""
     return f"{kind}Profile {profile}: {len(found)} of {len(runs)} runs have a result.{without}"
 

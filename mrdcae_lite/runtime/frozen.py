@@ -54,10 +54,8 @@ class FrozenModel:
         _check_arrays(transform_weights, {s.name: s for s in architecture.transform_arrays()})
         _check_arrays(context_weights, {s.name: s for s in architecture.context_arrays()})
         self.architecture, self.tables = architecture, tables
-        self.transform_weights, self.context_weights = (
-            dict(transform_weights),
-            dict(context_weights),
-        )
+        self.transform_weights = dict(transform_weights)
+        self.context_weights = dict(context_weights)
         self.transforms = Transforms(architecture, transform_weights)
         self.context_model = IntegerContextModel(architecture, context_weights)
         self.id = self._digest()[:4]

@@ -231,10 +231,7 @@ class QualityWeights:
     ) -> None:
         self.step_size = np.float32(quantisation_step(quality))
         self._weights, self._features = weights, quality_features(quality)
-        last, counts = (
-            architecture.resolutions - 1,
-            (architecture.encoder_blocks, architecture.blocks),
-        )
+        last = architecture.resolutions - 1
         self.blocks = {
             (side, stage): [
                 self._block(
@@ -243,7 +240,10 @@ class QualityWeights:
                 )
                 for number in range(count)
             ]
-            for side, count in zip(("analysis", "synthesis"), counts, strict=True)
+            for side, count in (
+                ("analysis", architecture.encoder_blocks),
+                ("synthesis", architecture.blocks),
+            )
             for stage in range(architecture.resolutions)
         }
         numbers = range(architecture.resolutions)

@@ -154,10 +154,8 @@ def test_a_flat_picture_whose_patches_all_stay_low_comes_back(tiny_codec):
 def test_the_bits_of_the_symbols_add_up_to_the_file(tiny_codec, image, monkeypatch, tile, tiles):
     monkeypatch.setattr(tiling, "TILE", tile)
     data = tiny_codec.compress(image, quality=60)
-    spent, routing = (
-        inspection.information(tiny_codec.model, data),
-        tiny_codec.read_symbols(data)[1],
-    )
+    spent = inspection.information(tiny_codec.model, data)
+    routing = tiny_codec.read_symbols(data)[1]
     for bits, size, mask in zip(
         spent, mr.info(data).lengths[2:], level_masks(routing), strict=True
     ):
