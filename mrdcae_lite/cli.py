@@ -114,15 +114,17 @@ def _add_train(command: argparse.ArgumentParser) -> None:
         ("batch", 1, 4, "crops a batch"),
         ("size", 1, 128, "side of the crops in pixels"),
         ("seed", 0, 0, "of weights, noise and crops"),
-        ("width", 1, 128, "channels of the residual blocks"),
-        ("blocks", 1, 2, "residual blocks a grid of the decoder"),
-        ("encoder-blocks", 0, 0, "residual blocks a grid of the encoder"),
+        ("resolutions", 1, 4, "pathways, 1 to 4"),
+        ("deblocking", 0, 64, "channels of the deblocking filter"),
+        ("refinement", 0, 64, "channels of the refinement filter"),
+        ("judge-every", 1, 1, "epochs from one evaluation to the next"),
     ):
         kind = partial(_whole, least=least)
         add(f"--{name}", type=kind, default=value, help=f"{text} ({value})")
     add("--learning-rate", type=_positive, default=3e-3, help="its peak (0.003)")
     add("--start", metavar="CODEC", help="a codec to go on from: lite, or a file")
-    add("--mixed", action="store_true", help="bfloat16 in the residual blocks")
+    hold = "share of the run at the peak, 0 to below 1 (0)"
+    add("--hold", type=float, default=0.0, metavar="SHARE", help=hold)
     ideas = ("resolutions", "attention", "switching", "augmentation")
     text = "train a twin without this idea, to see what it is worth; may be repeated"
     add("--without", action="append", default=[], choices=ideas, help=text)

@@ -5,7 +5,7 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,6 @@ from mrdcae_lite.coding.metadata import NO_METADATA, Metadata, check_alpha
 from mrdcae_lite.coding.metadata import pack as pack_metadata
 from mrdcae_lite.core.architecture import Architecture
 from mrdcae_lite.core.distortion import psnr
-from mrdcae_lite.core.patches import pad_to_multiple
 from mrdcae_lite.core.pixels import RGB, check_rgb
 from mrdcae_lite.core.pyramid import PATCH
 from mrdcae_lite.core.quality import QUALITIES, check_quality
@@ -27,6 +26,7 @@ from mrdcae_lite.runtime import encoder
 from mrdcae_lite.runtime.decoder import Decoder, Region, Symbols
 from mrdcae_lite.runtime.encoder import Latents, Router
 from mrdcae_lite.runtime.frozen import FrozenModel
+from mrdcae_lite.runtime.parallel import thread_count
 
 if TYPE_CHECKING:
     from mrdcae_lite.training.model import MRDCAE
@@ -36,8 +36,9 @@ class Codec:
     """A trained model that writes and reads `.mrdc` files.
 
     `models.load` finds a shipped one, `Codec.from_model` makes one from a trained model. It works
-    on tiles: beside the picture and the file it keeps the symbols of up to three rows of tiles. It
-    can be pickled, by its weights or, if `origin` is set, by a function and its argument.
+    on tiles of at most 1024 x 1024 pixels, several at a time (`runtime.decoder` says what that
+    takes of memory). It can be pickled, by its weights or, if `origin` is set, by a function and
+    its argument.
 
     Args:
         model: the frozen model.
@@ -71,6 +72,7 @@ class Codec:
         routing: NDArray[np.uint8] | None = None,
         rdoq: bool = True,
         metadata: Metadata = NO_METADATA,
+        threads: int | None = None,
     ) -> bytes:
         """The bytes of a `.mrdc` file that decodes to an approximation of `image`.
 
@@ -78,16 +80,17 @@ class Codec:
             image: uint8 (height, width, 3).
             quality: 0 (smallest) to 100 (best); 50 if nothing is asked for.
             target_bpp: instead of a quality, the largest file of at most so many bits per pixel.
-            target_psnr: instead of a quality, the smallest file of at least so many dB. Size and
-                PSNR are taken to grow with the quality, as they do but for the tiniest pictures.
+            target_psnr: instead of a quality, the smallest file of at least so many dB; a file
+                without loss where no quality has as many.
             roi: bool (height, width), a region of interest: patches it touches get all three
-                levels, all others one level less than attention gives them. The codec must have
-                three.
+                levels, all others one level less than they would have. The codec must have three.
             routing: uint8 (rows, columns) of patches: the levels themselves, 1 to 3, instead of
-                those that attention gives.
+                those that attention proposes and the encoder checks.
             rdoq: rate-distortion-optimised quantisation; without it files take about half a per
                 cent more at equal PSNR.
             metadata: what to keep beside the colours; `metadata.read_metadata` gets it back.
+            threads: tiles to compute at a time; the file does not depend on it. By default the
+                environment variable MRDCAE_THREADS, or else a thread for each processor.
 
         Raises:
             TypeError: if the image is no array of uint8.
@@ -97,26 +100,39 @@ class Codec:
         _check_targets(quality, target_bpp, target_psnr)
         check_alpha(metadata, image.shape)
         router, packed = self._router(image, roi, routing), pack_metadata(metadata)
+        threads = thread_count(threads)
+        write = partial(
+            encoder.encode,
+            self.model,
+            image,
+            router=router,
+            rdoq=rdoq,
+            metadata=packed,
+            threads=threads,
+        )
+        encode = cache(write)
 
         @cache
-        def encode(number: int) -> bytes:
-            return encoder.encode(
-                self.model, image, number, router=router, rdoq=rdoq, metadata=packed
-            )
+        def score(number: int) -> float:
+            restored = self.decompress(encode(number), threads=threads)
+            return psnr(image, restored, data_range=255)
 
         if target_bpp is not None:
             pixels = image.shape[0] * image.shape[1]
             quality = _largest_within(lambda q: 8 * len(encode(q)) / pixels, target_bpp)
         elif target_psnr is not None:
-            quality = _smallest_reaching(
-                lambda q: psnr(image, self.decompress(encode(q)), data_range=255), target_psnr
-            )
+            quality = _smallest_reaching(score, target_psnr)
+            if quality is None:
+                return write(QUALITIES - 1, store=True)
         return encode(check_quality(50 if quality is None else quality))
 
     def analyse(self, image: RGB, quality: int = 50) -> Latents:
-        """Latents, saliency scores and routing of a uint8 (height, width, 3) image."""
+        """Latents, saliency scores and the routing that attention proposes, before the check.
+
+        The image is uint8 (height, width, 3).
+        """
         check_rgb(image)
-        whole = Tiling(*image.shape[:2]).whole
+        whole = self._tiling(image.shape).whole
         return encoder.analyse(self.model, image, check_quality(quality), whole)
 
     def saliency(self, image: RGB, quality: int = 50) -> NDArray[np.float32]:
@@ -124,25 +140,37 @@ class Codec:
         return self.analyse(image, quality).scores
 
     def routing_map(self, image: RGB, quality: int = 50) -> NDArray[np.uint8]:
-        """Level 1, 2 or 3 of every 32 x 32 patch, uint8 (rows, columns)."""
-        return self.analyse(image, quality).routing
+        """Level 1, 2 or 3 of every 32 x 32 patch, uint8 (rows, columns), as a file has it."""
+        check_rgb(image)
+        tiling = self._tiling(image.shape)
+        routing = np.empty(tiling.shape, np.uint8)
+        for tile in tiling:
+            latents = encoder.analyse(self.model, image, check_quality(quality), tile)
+            routing[tile.slices] = encoder.route(self.model, latents, quality)
+        return routing
 
-    def _router(self, image: RGB, roi: NDArray[Any] | None, routing: NDArray[Any] | None) -> Router:
+    def _tiling(self, shape: tuple[int, ...]) -> Tiling:
+        return Tiling(shape[0], shape[1], self.architecture.unit)
+
+    def _router(
+        self, image: RGB, roi: NDArray[Any] | None, routing: NDArray[Any] | None
+    ) -> Router | None:
         """What decides the routing of a tile, from the arguments of `compress`."""
         if roi is not None and routing is not None:
             raise ValueError("give roi or routing. Received: both.")
         if roi is not None:
             region = self._check_roi(np.asarray(roi), image.shape)
-            return lambda proposed, tile: _prefer(proposed, region[tile.pixels])
+            return lambda routing, tile: _prefer(routing, region[tile.on_grid(1).slices])
         if routing is not None:
             given = self._check_routing(np.asarray(routing), image.shape)
-            return lambda _, tile: given[tile.slices(1)]
-        return lambda proposed, _: proposed
+            return lambda _, tile: given[tile.slices]
+        return None
 
     def _check_roi(self, roi: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-        if self.architecture.resolutions == 1:
+        if self.architecture.highest < bitstream.LEVELS:
             raise ValueError(
-                "roi needs a codec with three levels. Received: one with a single level. "
+                "roi needs a codec with three levels. Received: one with "
+                f"{self.architecture.highest}. "
                 "Leave roi out, or take the codec lite."
             )
         if roi.shape != shape[:2] or roi.dtype != bool:
@@ -153,7 +181,7 @@ class Codec:
         return roi
 
     def _check_routing(self, routing: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.uint8]:
-        expected, highest = Tiling(*shape[:2]).shape, len(self.architecture.levels)
+        expected, highest = self._tiling(shape).shape, self.architecture.highest
         fits = routing.shape == expected and routing.dtype == np.uint8
         if not fits or routing.min() < 1 or routing.max() > highest:
             raise ValueError(
@@ -163,7 +191,13 @@ class Codec:
         return routing
 
     def decompress(
-        self, data: bytes, *, level: int = 3, region: Region | None = None, deblock: bool = True
+        self,
+        data: bytes,
+        *,
+        level: int = 3,
+        region: Region | None = None,
+        filters: bool = True,
+        threads: int | None = None,
     ) -> RGB:
         """The image, uint8 (height, width, 3).
 
@@ -173,13 +207,15 @@ class Codec:
                 higher levels need not be there.
             region: (y, x, height, width) in pixels: decode only this part, from the tiles it
                 touches and their neighbours. Equal to the same part of the whole image.
-            deblock: correct the pixels at block edges; False leaves the blocking visible.
+            filters: apply deblocking and refinement; without them blocking is visible.
+            threads: as in `compress`; the picture does not depend on them.
 
         Raises:
             BitstreamError: if the bytes are damaged or were made with another model.
             ValueError: if the region does not lie in the image.
         """
-        return Decoder(self.model, data, level).picture(region, deblock=deblock)
+        decoder = Decoder(self.model, data, level)
+        return decoder.picture(region, filters=filters, threads=thread_count(threads))
 
     def read_symbols(
         self, data: bytes, *, level: int = 3
@@ -187,11 +223,11 @@ class Codec:
         """Entropy-decode a file: symbols of all levels, routing map, header.
 
         The symbols are whole numbers and the same on every machine. Levels above `level`, and
-        places where the routing map switches a level off, are zero; the map comes back with
-        `level` as its maximum.
+        places where the routing map switches a level off or a tile is stored, are zero; the map
+        comes back with `level` as its maximum.
         """
         decoder = Decoder(self.model, data, level)
-        return decoder.symbols(decoder.tiling.whole), decoder.routing, decoder.header
+        return decoder.symbols(), decoder.routing, decoder.header
 
     @classmethod
     def from_model(cls, model: "MRDCAE") -> "Codec":
@@ -236,8 +272,9 @@ def _check_targets(
 
 def _prefer(routing: NDArray[np.uint8], roi: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Level 3 for patches that the region touches, one level less than before elsewhere."""
-    padded = pad_to_multiple(roi[..., None].astype(np.uint8), PATCH)[..., 0]
     rows, columns = routing.shape
+    padded = np.zeros((rows * PATCH, columns * PATCH), bool)
+    padded[: roi.shape[0], : roi.shape[1]] = roi
     touched = padded.reshape(rows, PATCH, columns, PATCH).any(axis=(1, 3))
     return np.where(touched, 3, np.maximum(routing, 2) - 1).astype(np.uint8)
 
@@ -251,10 +288,7 @@ def _largest_within(bpp: Callable[[int], float], target: float) -> int:
     return fitting - 1
 
 
-def _smallest_reaching(score: Callable[[int], float], target: float) -> int:
-    """The lowest quality whose PSNR `score` is at least the target."""
+def _smallest_reaching(score: Callable[[int], float], target: float) -> int | None:
+    """The lowest quality whose PSNR `score` is at least the target, or None."""
     quality = bisect_left(range(QUALITIES), target, key=score)
-    if quality == QUALITIES:
-        most = f"Quality 100 gives {score(100):.2f} dB: ask for less."
-        raise ValueError(f"target_psnr={target} dB is out of reach for this picture. {most}")
-    return quality
+    return quality if quality < QUALITIES else None

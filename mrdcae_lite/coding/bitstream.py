@@ -3,14 +3,16 @@
 All numbers are little-endian; `varint` is a base-128 number, low group first, at most 5 bytes.
 
     magic      4 bytes   89 4D 52 44
-    version    1 byte    1: patches of 32, tiles of at most 1024 pixels
-    quality    1 byte    0 to 100, and 128 more if the picture is grey
+    version    1 byte    2: patches of 32, tiles of at most 1024 pixels
+    quality    1 byte    0 to 100
+    flags      1 byte    1 the picture is grey, 2 some tiles are stored without loss, 4 the filters
+                         are off in some patches
     model      4 bytes   first bytes of the SHA-256 of the model's weights and tables
     width, height        two varints, 1 to 65535; at most 100,000,000 pixels
-    lengths              five varints: bytes of metadata, map, low, medium and high section
+    lengths              five varints: bytes of metadata, maps, low, medium and high section
     checksums            CRC-32 of each section that is not empty, 4 bytes each
     checksum   4 bytes   CRC-32 of everything above
-    sections             metadata, routing map, low, medium, high
+    sections             metadata, maps, low, medium, high
 
 Every prefix that ends after a level section is a picture, if decoded with that `level`.
 """
@@ -21,13 +23,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 MAGIC = b"\x89MRD"
-VERSION = 1
-_GREY = 128
-_FIXED = 10  # bytes before the first varint
+VERSION = 2
+_GREY, _STORED, _UNFILTERED = 1, 2, 4  # flags
+_FIXED = 11  # bytes before the first varint
 MAX_SIDE = 65535
 MAX_PIXELS = 100_000_000
 LEVEL_SECTIONS = ("low level", "medium level", "high level")
-SECTIONS = ("metadata", "routing map", *LEVEL_SECTIONS)
+SECTIONS = ("metadata", "maps", *LEVEL_SECTIONS)
 LEVELS = len(LEVEL_SECTIONS)
 
 
@@ -48,8 +50,10 @@ class Header:
         width, height: pixels.
         quality: 0 to 100.
         model: 4 bytes that name the weights and tables.
-        lengths: bytes of the metadata, routing map, low, medium and high sections.
+        lengths: bytes of the metadata, maps, low, medium and high sections.
         grey: the picture has no colour.
+        stored: some tiles are stored without loss.
+        unfiltered: the filters are off in some patches.
     """
 
     width: int
@@ -58,6 +62,8 @@ class Header:
     model: bytes
     lengths: tuple[int, ...] = (0, 0, 0, 0, 0)
     grey: bool = False
+    stored: bool = False
+    unfiltered: bool = False
 
 
 def write_varint(number: int) -> bytes:
@@ -84,7 +90,8 @@ def read_varint(data: bytes, at: int, part: str = "header") -> tuple[int, int]:
 
 def pack(header: Header, sections: Sequence[bytes]) -> bytes:
     """The bytes of a file. `header.lengths` is taken from the five sections."""
-    head = MAGIC + bytes([VERSION, header.quality + _GREY * header.grey]) + header.model
+    flags = _GREY * header.grey + _STORED * header.stored + _UNFILTERED * header.unfiltered
+    head = MAGIC + bytes([VERSION, header.quality, flags]) + header.model
     numbers = (header.width, header.height, *map(len, sections))
     head += b"".join(map(write_varint, numbers))
     head += b"".join(struct.pack("<I", zlib.crc32(s)) for s in sections if s)
@@ -92,7 +99,7 @@ def pack(header: Header, sections: Sequence[bytes]) -> bytes:
 
 
 def unpack(data: bytes, *, levels: int = 3) -> tuple[Header, list[bytes]]:
-    """Header, metadata, routing map and the first `levels` level sections, checksums verified.
+    """Header, metadata, maps and the first `levels` level sections, checksums verified.
 
     Raises:
         BitstreamError: if the file is foreign, of a newer version, cut off before the end of
@@ -152,7 +159,7 @@ def read_header(data: bytes) -> Header:
 
 def _read_header(data: bytes) -> tuple[Header, tuple[int, ...], int]:
     _check_start(data)
-    grey, quality = divmod(data[5], _GREY)
+    quality, flags = data[5:7]
     at, numbers = _FIXED, []
     for _ in range(7):
         number, at = read_varint(data, at)
@@ -165,8 +172,9 @@ def _read_header(data: bytes) -> tuple[Header, tuple[int, ...], int]:
         raise damaged("the header does not match its checksum.")
     checksums = iter(struct.unpack(f"<{(end - at) // 4}I", data[at:end]))
     expected = tuple(next(checksums) if length else 0 for length in lengths)
-    header = Header(width, height, quality, data[6:_FIXED], tuple(lengths), bool(grey))
-    _check_limits(header)
+    set_flags = (bool(flags & flag) for flag in (_GREY, _STORED, _UNFILTERED))
+    header = Header(width, height, quality, data[7:_FIXED], tuple(lengths), *set_flags)
+    _check_limits(header, flags)
     return header, expected, end + 4
 
 
@@ -192,11 +200,13 @@ def size_fits(width: int, height: int) -> bool:
     return sides_fit and width * height <= MAX_PIXELS
 
 
-def _check_limits(header: Header) -> None:
+def _check_limits(header: Header, flags: int) -> None:
     if not size_fits(header.width, header.height):
         raise damaged(
             f"expected at most {MAX_SIDE} pixels a side and {MAX_PIXELS:,} in all. "
             f"Received: {header.width}x{header.height}."
         )
+    if flags > _GREY + _STORED + _UNFILTERED:
+        raise BitstreamError(f"expected flags up to 7. Received: {flags}.")
     if header.quality > 100:
         raise BitstreamError(f"expected a quality up to 100. Received: {header.quality}.")

@@ -49,7 +49,7 @@ def read_metadata(data: bytes) -> Metadata:
     """The metadata in the bytes of a `.mrdc` file; no codec is needed.
 
     Raises:
-        BitstreamError: if the file is not readable up to the end of the routing map.
+        BitstreamError: if the file is not readable up to the end of the maps.
     """
     header, (section, *_) = bitstream.unpack(data, levels=0)
     return unpack(section, header.height, header.width)

@@ -2,8 +2,8 @@
 
 Training builds its variables from this table, a codec file is checked against it, and the cost of
 decoding is counted with it. Names are those in a codec file. Stages of the transform are numbered
-from fine to coarse (`analysis0` works on pixels), levels from coarse to fine (`gain0` belongs to
-the low level, which public functions call level 1).
+from fine to coarse (`analysis0` works on pixels), levels of the pyramid from coarse to fine
+(`gain0` belongs to the coarsest).
 """
 
 from collections.abc import Iterator
@@ -11,11 +11,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from mrdcae_lite.core import pyramid
-from mrdcae_lite.core.pyramid import DEBLOCKING_TAPS, PATCH
+from mrdcae_lite.core.pyramid import CELL, DEBLOCKING_TAPS, PATCH
 from mrdcae_lite.core.quality import QUALITIES
 
 MAX_CONTEXT_WIDTH = 96
 """Channels that the context model's state may have: of more, a sum of products could pass 2**24."""
+
+
+ATTENTION_HALO = 2 * PATCH
+"""Pixels beyond a patch that attention sees: two strided convolutions and one over patches."""
 
 
 class ArraySpec(NamedTuple):
@@ -54,39 +58,33 @@ class Architecture:
     """The hyperparameters that decide the shapes of a model's arrays.
 
     Args:
-        width: channels of the residual blocks and of deblocking.
-        blocks: residual blocks per grid of the decoder.
+        resolutions: encoder pathways, 1 to 4: 1/8, 1/16, 1/32 and 1/64 of the picture's size.
+        attention: whether patches are routed; needs more than one resolution.
+        deblocking: channels of the deblocking filter, 0 for none.
+        refinement: channels of the refinement filter, 0 for none.
         prior_width: channels of the context model's state, at most `MAX_CONTEXT_WIDTH`.
-        resolutions: encoder pathways, 3 or 1.
-        attention: whether patches are routed; needs three resolutions.
-        encoder_blocks: residual blocks per grid of the encoder.
 
     Raises:
         ValueError: for an impossible combination.
     """
 
-    width: int = 128
-    blocks: int = 2
-    prior_width: int = 96
-    resolutions: int = 3
+    resolutions: int = 4
     attention: bool = True
-    encoder_blocks: int = 0
+    deblocking: int = 64
+    refinement: int = 64
+    prior_width: int = 96
 
     def __post_init__(self) -> None:
         for name, least, most in (
-            ("width", 1, None),
-            ("blocks", 1, None),
+            ("resolutions", 1, 4),
+            ("deblocking", 0, None),
+            ("refinement", 0, None),
             ("prior_width", 1, MAX_CONTEXT_WIDTH),
-            ("encoder_blocks", 0, None),
         ):
             value = getattr(self, name)
             if type(value) is not int or value < least or (most and value > most):
                 limit = f"from {least} to {most}" if most else f"of at least {least}"
                 raise ValueError(f"{name} must be a whole number {limit}. Received: {value!r}.")
-        if type(self.resolutions) is not int or self.resolutions not in (1, 3):
-            raise ValueError(
-                f"resolutions must be 1 or 3. Received: resolutions={self.resolutions!r}."
-            )
         if type(self.attention) is not bool or (self.attention and self.resolutions == 1):
             raise ValueError(
                 "attention must be True or False, and False with a single resolution. "
@@ -95,62 +93,47 @@ class Architecture:
 
     @property
     def levels(self) -> tuple[pyramid.Level, ...]:
-        """The levels, coarse to fine: the public level n is at index n - 1."""
+        """The levels of the pyramid, coarse to fine."""
         return pyramid.levels(self.resolutions)
 
     @property
+    def highest(self) -> int:
+        """The highest level of a patch: 3, or less with one or two resolutions."""
+        return 1 + pyramid.section(self.resolutions - 1, self.resolutions)
+
+    @property
+    def unit(self) -> int:
+        """Pixels a side that pictures are padded to multiples of."""
+        return pyramid.unit(self.resolutions)
+
+    @property
     def encoder_halo(self) -> int:
-        """Patches around a place that cover the receptive field of latents and scores."""
-        pixels = self.encoder_blocks * 8 * ((1 << self.resolutions) - 1)
-        return max(-(-pixels // PATCH), 3 if self.attention else 0)
+        """Pixels around a patch that its saliency score depends on."""
+        return ATTENTION_HALO if self.attention else 0
 
     @property
     def decoder_halo(self) -> int:
-        """Patches around a place that cover the receptive field of its pixels."""
-        pixels = (self.correction_halos()[0] + 1) * self.levels[0].stride
-        return -(-pixels // PATCH)
+        """Pixels around a place that what the filters make of it depends on, at most.
 
-    def correction_halos(self) -> list[int]:
-        """Cells around a place whose residual corrections it depends on, by level.
-
-        Every block looks one cell further than the one after it, and deblocking further still:
-        4 cells at each level of the shipped `lite`, which makes 5 patches in `decoder_halo`.
+        Deblocking a kind of edge reaches across a block of 8 and one column further, and refinement
+        across a cell, its neighbours and the means of theirs.
         """
-        halos: list[int] = []
-        needed = self.resolutions  # deblocking: less than a cell of 8 for each kind of edge
-        for _ in range(self.resolutions):
-            halos.insert(0, needed + self.blocks - 1)
-            needed = -(-(needed + self.blocks) // 2)
-        return halos
+        return 9 * self.resolutions * (self.deblocking > 0) + 12 * (self.refinement > 0)
 
     def transform_arrays(self) -> Iterator[ArraySpec]:
-        """All float arrays: analysis, synthesis, gains, deblocking, attention."""
-        for side, blocks in (("analysis", self.encoder_blocks), ("synthesis", self.blocks)):
-            for stage in range(self.resolutions):
-                uses = (8 << stage) ** -2 if side == "synthesis" else 0.0
-                yield ArraySpec(f"{side}{stage}/offset", (192, 192), uses)
-                for number in range(blocks):
-                    yield from self._residual_block(f"{side}{stage}_block{number}", uses)
+        """All float arrays: transforms, gains, reconstruction points, filters, attention."""
+        for stage in range(self.resolutions):
+            yield ArraySpec(f"analysis{stage}/offset", (192, 192), (8 << stage) ** -2)
         for number, level in enumerate(self.levels):
-            for gain in ("gain", "inverse_gain"):
-                yield ArraySpec(f"{gain}{number}/curve", (4, len(level.bands)))
-        for number, (period, _) in enumerate(pyramid.block_edges(self.resolutions)):
-            yield from self._deblocking(f"deblocking{number}", 2 / period)
+            yield ArraySpec(f"gain{number}/curve", (4, len(level.bands)))
+            yield ArraySpec(f"reconstruction{number}/curve", (4, len(level.bands)))
+        if self.deblocking:
+            for number, (period, _) in enumerate(pyramid.block_edges(self.resolutions)):
+                yield from _deblocking(f"deblocking{number}", self.deblocking, 2 / period)
+        if self.refinement:
+            yield from _refinement(self.refinement, self.unit // CELL)
         if self.attention:
             yield from _attention()
-
-    def _residual_block(self, path: str, uses: float) -> Iterator[ArraySpec]:
-        yield from _dense(f"{path}/enter", (384, self.width), uses)
-        yield from _dense(f"{path}/mix", (3, 3, self.width, self.width), uses)
-        yield from _dense(f"{path}/leave", (self.width, 192), uses)
-        yield from _dense(f"{path}/film", (4, 2 * self.width))
-
-    def _deblocking(self, path: str, uses: float) -> Iterator[ArraySpec]:
-        values = 6 * DEBLOCKING_TAPS  # of three colours, on both sides of an edge
-        yield from _dense(f"{path}/enter", (1, 3, values, self.width), uses)
-        yield from _dense(f"{path}/mix", (self.width, self.width), uses)
-        yield from _dense(f"{path}/leave", (self.width, values), uses)
-        yield from _dense(f"{path}/film", (4, self.width))
 
     def context_arrays(self) -> Iterator[ArraySpec]:
         """All integer arrays: the context model. Weights are int8, curves int32."""
@@ -175,6 +158,24 @@ class Architecture:
                 yield ArraySpec(f"{path}_mix_bias", (QUALITIES, n), places=12, per_quality=True)
                 yield ArraySpec(f"{path}_up", (n, 4 * n), uses, 8)
                 yield ArraySpec(f"{path}_up_bias", (QUALITIES, 4 * n), places=12, per_quality=True)
+
+
+def _deblocking(path: str, width: int, uses: float) -> Iterator[ArraySpec]:
+    values = 6 * DEBLOCKING_TAPS  # of three colours, on both sides of an edge
+    yield from _dense(f"{path}/enter", (1, 3, values, width), uses)
+    yield from _dense(f"{path}/mix", (width, width), uses)
+    yield from _dense(f"{path}/leave", (width, values), uses)
+    yield from _dense(f"{path}/film", (4, width))
+
+
+def _refinement(width: int, period: int) -> Iterator[ArraySpec]:
+    """A bias for every position of a cell among the block edges, which repeat after `period`."""
+    values, uses = 3 * CELL**2, CELL**-2
+    yield ArraySpec("refinement/enter/kernel", (values + 12, width), uses)
+    yield ArraySpec("refinement/place", (period, period, width))
+    yield from _dense("refinement/mix", (3, 3, width, width), uses)
+    yield from _dense("refinement/leave", (width, values), uses)
+    yield from _dense("refinement/film", (4, 2 * width))
 
 
 def _attention() -> Iterator[ArraySpec]:

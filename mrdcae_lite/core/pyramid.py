@@ -1,14 +1,17 @@
 """The orthonormal DCT pyramid the codec starts from, as plain matrices.
 
-A 32 x 32 colour patch holds 3072 numbers. Three orthonormal steps sort them by scale:
+A 64 x 64 colour block holds 12,288 numbers. Orthonormal steps sort them by scale:
 
 * every 8 x 8 block becomes 192 coefficients (an orthonormal colour transform and a DCT);
 * the 4 x 4 lowest of each colour are merged, two by two blocks, into 192 coefficients at 1/16;
-* the 4 x 4 lowest of those are merged once more, into 192 coefficients at 1/32.
+* the 4 x 4 lowest of those are merged again, into 192 at 1/32, and those into 192 at 1/64.
 
-What a step does not pass on is a *level*: high has 144 channels at 1/8, medium 144 at 1/16 and
-low 192 at 1/32, and 16*144 + 4*144 + 192 = 3072 again, so nothing is lost and nothing is doubled.
-With a single resolution the first step is the last, and its 192 channels at 1/8 are the only level.
+What a step does not pass on is a *level* of the pyramid: 144 channels at 1/8, at 1/16 and at 1/32,
+and all 192 at 1/64. As 64*144 + 16*144 + 4*144 + 192 = 12,288, nothing is lost and nothing doubled.
+A pyramid of fewer resolutions ends earlier; with one, the 192 channels at 1/8 are the only level.
+
+Attention switches the two finest levels patch by patch. Files, and the public level 1, 2 or 3, know
+three: *high* and *medium*, which are those two, and *low*, which is all that is always on.
 """
 
 from collections.abc import Sequence
@@ -22,7 +25,7 @@ from numpy.typing import NDArray
 from mrdcae_lite.core.patches import depth_to_space
 
 PATCH = 32
-"""Side of a patch in pixels: one low-resolution latent vector."""
+"""Side in pixels of a patch, the unit of routing."""
 
 CARRIED = 48
 """Channels that a step passes on to the next coarser level: 4 x 4 frequencies of 3 colours."""
@@ -82,7 +85,7 @@ def pixel_basis(*, coarsest: bool = False) -> NDArray[np.float64]:
 
 @cache
 def merge_basis(*, coarsest: bool) -> NDArray[np.float64]:
-    """Second and third step: (192, 192), from 2 x 2 neighbours of 48 carried bands to 192 bands.
+    """Second and later steps: (192, 192), from 2 x 2 neighbours of 48 carried bands to 192 bands.
 
     Each neighbour's 4 x 4 frequencies go back to a 4 x 4 picture (inverse DCT), the four
     pictures side by side make one of 8 x 8, and that is transformed as a whole.
@@ -98,7 +101,7 @@ def merge_basis(*, coarsest: bool) -> NDArray[np.float64]:
 
 
 def basis(step: int, *, coarsest: bool) -> NDArray[np.float64]:
-    """Matrix (192, 192) of a step: 0 for pixels to 1/8, 1 for 1/8 to 1/16, 2 for 1/16 to 1/32."""
+    """Matrix (192, 192) of a step: 0 from pixels to 1/8, n from 1/(4 * 2**n) to half of that."""
     return pixel_basis(coarsest=coarsest) if step == 0 else merge_basis(coarsest=coarsest)
 
 
@@ -115,19 +118,40 @@ class Level(NamedTuple):
     bands: tuple[Band, ...]
     groups: tuple[int, ...]
 
-    @property
-    def scale(self) -> int:
-        """Latent vectors along the side of a patch."""
-        return PATCH // self.stride
-
 
 @cache
-def levels(resolutions: int = 3) -> tuple[Level, ...]:
-    """The levels from coarse to fine: three (low, medium and high), or one of full depth at 1/8."""
-    coarsest = Level(4 * 2**resolutions, bands(coarsest=True), (16, 48, 32, 96))
-    detail = bands(coarsest=False)[CARRIED:]
-    finer = [Level(8 * 2**step, detail, (24, 24, 96)) for step in reversed(range(resolutions - 1))]
-    return (coarsest, *finer)
+def levels(resolutions: int) -> tuple[Level, ...]:
+    """The levels from coarse to fine: of one resolution (1/8) to four (1/64, 1/32, 1/16, 1/8).
+
+    On coarse grids there are few positions and dear symbols, so their groups are smaller: more
+    steps, each of which knows more.
+    """
+    found = []
+    for stage in reversed(range(resolutions)):
+        coarsest, coarse = stage == resolutions - 1, 8 << stage >= PATCH
+        groups: tuple[int, ...]
+        if coarsest:
+            groups = (4, 12, 48, 32, 96) if coarse else (16, 48, 32, 96)
+        else:
+            groups = (8, 16, 24, 32, 64) if coarse else (24, 24, 96)
+        order = bands(coarsest=coarsest)
+        found.append(Level(8 << stage, order if coarsest else order[CARRIED:], groups))
+    return tuple(found)
+
+
+def always_on(resolutions: int) -> int:
+    """How many levels every patch has, coarse ones first: all but the two finest, at least one."""
+    return max(resolutions - 2, 1)
+
+
+def section(level: int, resolutions: int) -> int:
+    """The section of a file (0 low, 1 medium, 2 high) that a level of the pyramid is written to."""
+    return max(level - always_on(resolutions) + 1, 0)
+
+
+def unit(resolutions: int) -> int:
+    """Side in pixels of what a picture is padded to: a patch, or a vector of the coarsest level."""
+    return max(levels(resolutions)[0].stride, PATCH)
 
 
 LUMA_DETAIL = tuple(
@@ -145,7 +169,7 @@ MASKING_EXPONENT = 0.3
 """Exponent by which a quantisation step grows with the contrast around it."""
 
 
-def contrast_gain(coarser: Sequence[Any], step: Any, xp: ModuleType = np) -> Any:
+def contrast_gain(coarser: Sequence[Any], step: Any, resolutions: int, xp: ModuleType = np) -> Any:
     """Factor of a level's latents before rounding, from the contrast that coarser levels show.
 
     Beside strong contrast an error is seen less than on a calm surface (contrast masking; Legge
@@ -154,41 +178,56 @@ def contrast_gain(coarser: Sequence[Any], step: Any, xp: ModuleType = np) -> Any
     coarser levels already and computes the same factor: no bit of the file is spent on it.
 
     Args:
-        coarser: the dequantised levels before it, low or low and medium, in quantisation steps.
+        coarser: the dequantised levels before it, in quantisation steps.
         step: the quantisation step, for images in [0, 1]; (batch, 1, 1, 1) for a batch.
+        resolutions: of the pyramid.
         xp: the library that the arrays belong to, `numpy` or `keras.ops`.
 
     Returns (..., height, width, 1) on the grid of the level.
     """
-    grid, cell = coarser[0], PATCH  # pixels that a cell covers: 32, 16 and, at the end, 8
+    stage = resolutions - 1
+    grid = coarser[0]
     for number in range(len(coarser)):
         if number > 0:
             grid = xp.concatenate([grid, coarser[number]], axis=-1)
-        untrained = basis(2 - number, coarsest=number == 0).astype(np.float32)
-        grid, cell = depth_to_space(xp.matmul(grid, untrained), 2, xp), cell // 2
+        untrained = basis(stage, coarsest=number == 0).astype(np.float32)
+        grid, stage = depth_to_space(xp.matmul(grid, untrained), 2, xp), stage - 1
     luma = xp.take(grid, np.array(LUMA_DETAIL), axis=-1) * step  # (..., height, width, 15)
-    variance = xp.sum(luma**2, axis=-1, keepdims=True) / (3 * cell**2)  # 3: see `COLOUR`
+    pixels = (8 << stage) ** 2  # of a cell
+    variance = xp.sum(luma**2, axis=-1, keepdims=True) / (3 * pixels)  # 3: see `COLOUR`
     ratio = (variance + CONTRAST_FLOOR**2) / REFERENCE_CONTRAST**2
     return xp.power(ratio, -MASKING_EXPONENT / 2)
 
 
-def level_masks(routing: NDArray[np.uint8], resolutions: int = 3) -> list[NDArray[np.bool_]]:
-    """Where each level is on, on its own grid, from the level 1, 2 or 3 of each patch."""
-    return [
-        np.repeat(np.repeat(routing > number, level.scale, axis=0), level.scale, axis=1)
-        for number, level in enumerate(levels(resolutions))
-    ]
+def level_masks(routing: NDArray[np.uint8], resolutions: int) -> list[NDArray[np.bool_]]:
+    """Where each level is on, on its own grid, coarse to fine.
+
+    `routing` is the level 1, 2 or 3 of each patch, with as many rows and columns as `unit` asks.
+    """
+    masks = []
+    for number, level in enumerate(levels(resolutions)):
+        on = routing > section(number, resolutions)
+        if level.stride > PATCH:  # one vector for several patches, always on
+            every = level.stride // PATCH
+            masks.append(on[::every, ::every])
+        else:
+            each = PATCH // level.stride
+            masks.append(np.repeat(np.repeat(on, each, axis=0), each, axis=1))
+    return masks
 
 
 DEBLOCKING_TAPS = 4
 """Pixels on either side of a block edge that deblocking looks at and changes."""
 
+CELL = 4
+"""Side in pixels of the cells that the refinement filter works on."""
 
-def block_edges(resolutions: int = 3) -> tuple[tuple[int, int], ...]:
+
+def block_edges(resolutions: int) -> tuple[tuple[int, int], ...]:
     """Where blocks meet, coarse to fine: kinds of edges as (period, first), in pixels.
 
-    An edge lies before the pixels first, first + period, ... of a row or column: 32 apart where
-    patches meet, then those between that only the medium or only the high level has.
+    An edge lies before the pixels first, first + period, ... of a row or column: those where blocks
+    of the coarsest level meet, then those between that only the finer levels have.
     """
     stride = levels(resolutions)[0].stride
     between = [(2 * stride >> n, stride >> n) for n in range(1, resolutions)]
@@ -199,7 +238,7 @@ def typical_std(order: tuple[Band, ...], stride: int) -> NDArray[np.float64]:
     """Rough standard deviation of each band for photographs in [0, 1], shape (bands,).
 
     Amplitudes of natural images fall as one over the frequency (Field, 1987). Training starts from
-    it, and residual blocks measure their input by it: it belongs to the format.
+    it.
     """
     colour = np.array([1.0, 0.25, 0.12])
     return np.array(

@@ -1,7 +1,7 @@
 """Boxes in the grid of patches, and the cutting of a picture into tiles.
 
-Tiles are coded independently of each other. Transforms look over their borders, so that no seam
-shows: a tile is computed with a halo of a few patches, which is then cropped away.
+Tiles are coded independently of each other. Attention and the filters of the decoder look over
+their borders, so that no seam shows: they work with a halo, which is then cropped away.
 """
 
 from collections.abc import Iterator
@@ -29,17 +29,14 @@ class Box(NamedTuple):
         """Rows and columns."""
         return self.bottom - self.top, self.right - self.left
 
-    def slices(self, scale: int, halo: int = 0) -> tuple[slice, slice]:
-        """Index into a grid with `scale` cells along a patch, and `halo` cells around."""
-        return (
-            slice(max(self.top * scale - halo, 0), self.bottom * scale + halo),
-            slice(max(self.left * scale - halo, 0), self.right * scale + halo),
-        )
-
     @property
-    def pixels(self) -> tuple[slice, slice]:
-        """Index into a picture."""
-        return self.slices(PATCH)
+    def slices(self) -> tuple[slice, slice]:
+        """Index into a grid whose cells are what the box counts."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    def on_grid(self, stride: int) -> "Box":
+        """A box of patches in cells of `stride` pixels a side; 1 gives it in pixels."""
+        return Box(*(side * PATCH // stride for side in self))
 
     def relative_to(self, other: "Box") -> "Box":
         """The same box counted from the first row and column of `other`."""
@@ -57,16 +54,21 @@ class Tiling:
 
     Args:
         height, width: of the picture in pixels.
+        unit: pixels a side of what must not be cut, a multiple of a patch; the picture is taken to
+            be padded to multiples of it.
 
     Attributes:
         shape: rows and columns of patches.
+        tiles: rows and columns of tiles.
         whole: the box of all patches.
     """
 
-    def __init__(self, height: int, width: int) -> None:
-        self.shape = -(-height // PATCH), -(-width // PATCH)
+    def __init__(self, height: int, width: int, unit: int) -> None:
+        self._unit = unit // PATCH
+        self.shape = (-(-height // unit) * self._unit, -(-width // unit) * self._unit)
         self.whole = Box(0, 0, *self.shape)
-        self._rows, self._columns = map(_spans, self.shape)
+        self._rows, self._columns = (_spans(side, self._unit) for side in self.shape)
+        self.tiles = len(self._rows), len(self._columns)
 
     def __iter__(self) -> Iterator[Box]:
         return _products(self._rows, self._columns)
@@ -77,15 +79,17 @@ class Tiling:
         columns = [span for span in self._columns if span[0] < box.right and span[1] > box.left]
         return list(_products(rows, columns))
 
-    def with_halo(self, box: Box, halo: int) -> Box:
-        """A box with up to `halo` more patches on all sides, within the picture."""
+    def with_halo(self, box: Box, pixels: int) -> Box:
+        """A box with at least so many more pixels on all sides, in whole units, in the picture."""
+        halo = -(-pixels // (PATCH * self._unit)) * self._unit
         wide = Box(box.top - halo, box.left - halo, box.bottom + halo, box.right + halo)
         return wide.intersection(self.whole)
 
 
-def _spans(length: int) -> list[tuple[int, int]]:
+def _spans(length: int, unit: int) -> list[tuple[int, int]]:
     most = TILE // PATCH
     step = -(-length // -(-length // most))
+    step = -(-step // unit) * unit
     return [(first, min(first + step, length)) for first in range(0, length, step)]
 
 

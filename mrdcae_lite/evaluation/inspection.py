@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mrdcae_lite.coding.routing_map import MapModel
+from mrdcae_lite.coding.maps import LEVELS, MapModel
 from mrdcae_lite.core.architecture import Architecture
-from mrdcae_lite.core.pyramid import level_masks
+from mrdcae_lite.core.pyramid import always_on, level_masks
 from mrdcae_lite.core.quality import check_quality
 from mrdcae_lite.runtime.decoder import Decoder
 from mrdcae_lite.runtime.frozen import FrozenModel
@@ -25,7 +25,7 @@ def information(model: FrozenModel, data: bytes) -> list[NDArray[np.float32]]:
     bits = [np.zeros(mask.shape, np.float32) for mask in level_masks(decoder.routing, len(levels))]
     for tile in decoder.tiling:
         for step in decoder.coding_steps(tile):
-            spent = bits[step.level][tile.slices(levels[step.level].scale)]
+            spent = bits[step.level][tile.on_grid(levels[step.level].stride).slices]
             spent[step.rows, step.columns] += model.tables.cost(step.symbols, step.indices).sum(1)
     return bits
 
@@ -36,7 +36,7 @@ def contrast_gains(
     """Factors of the latents of each level before rounding (`pyramid.contrast_gain`).
 
     `symbols` are those of all levels, as `Codec.read_symbols` returns them; quality is 0 to 100.
-    Returns one for the low level and (rows, columns, 1) of the grid of each other level.
+    Returns one for levels that are always on, (rows, columns, 1) of the grid of each other.
     """
     gains: list[NDArray[np.float32]] = []
     decoded: list[NDArray[np.float32]] = []
@@ -59,12 +59,12 @@ def distortion_weights(model: FrozenModel, quality: int) -> list[NDArray[np.floa
 
 def routing_information(routing: NDArray[np.uint8]) -> float:
     """Information content in bits of a routing map (rows, columns), as a file codes it."""
-    bits, model = 0.0, MapModel(routing.shape)
+    bits, model = 0.0, MapModel(routing.shape, LEVELS)
     for row, column in np.ndindex(routing.shape):
         counts, _ = model.at(row, column)
-        level = int(routing[row, column])
-        bits -= math.log2(counts[level - 1] / counts.sum())
-        model.learn(row, column, counts, level)
+        value = int(routing[row, column]) - 1
+        bits -= math.log2(counts[value] / counts.sum())
+        model.learn(row, column, counts, value)
     return bits
 
 
@@ -76,6 +76,8 @@ def multiplications(architecture: Architecture) -> float:
     arrays = [*architecture.transform_arrays(), *architecture.context_arrays()]
     total = sum(spec.uses * math.prod(spec.shape) for spec in arrays)
     levels = architecture.levels
-    for finer in range(1, len(levels)):  # contrast gains synthesise all coarser levels
+    for finer in range(
+        always_on(len(levels)), len(levels)
+    ):  # contrast gains synthesise all coarser levels
         total += sum((192 / level.stride) ** 2 for level in levels[:finer])
     return total

@@ -64,13 +64,12 @@ class ContextModel(keras.layers.Layer):
 
     Args:
         width: channels of the state, at most `MAX_CONTEXT_WIDTH`.
-        resolutions: levels of the pyramid, 3 or 1.
+        resolutions: levels of the pyramid, 1 to 4.
 
     Call arguments:
-        symbols: whole numbers, (batch, h/32, w/32, 192), (batch, h/16, w/16, 144) and
-            (batch, h/8, w/8, 144), or one level of (batch, h/8, w/8, 192).
-        masks: (batch, h/16, w/16, 1) and (batch, h/8, w/8, 1), or none: 1 where the medium and
-            the high level is on; elsewhere their symbols are zero.
+        symbols: whole numbers, (batch, h/stride, w/stride, channels) of each level, coarse to fine.
+        masks: (batch, h/stride, w/stride, 1) of each level but the coarsest: 1 where it is on;
+            elsewhere its symbols are zero.
         condition: (batch, 4), the features of the quality.
 
     Returns tensors like `symbols`: the table index, a whole number from 0 to 63.
@@ -79,7 +78,7 @@ class ContextModel(keras.layers.Layer):
         ValueError: for an impossible width or number of resolutions.
     """
 
-    def __init__(self, width: int = 96, resolutions: int = 3, **kwargs: Any) -> None:
+    def __init__(self, width: int = 96, resolutions: int = 4, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         shape = Architecture(prior_width=width, resolutions=resolutions, attention=False)
         self.levels = shape.levels
@@ -95,7 +94,7 @@ class ContextModel(keras.layers.Layer):
 
     def call(self, symbols: list[Tensor], masks: list[Tensor], condition: Tensor) -> list[Tensor]:
         ones = ops.ones_like(symbols[0][..., :1])
-        state = ones * self._bias("start", condition)  # (batch, h/32, w/32, width)
+        state = ones * self._bias("start", condition)  # of the coarsest level
         indices = []
         for number, (known, mask) in enumerate(zip(symbols, [ones, *masks], strict=True)):
             state, index = self._level(number, state, ops.stop_gradient(known), mask, condition)

@@ -57,12 +57,13 @@ class Photographs(keras.utils.PyDataset):
     Args:
         images: uint8 (height, width, 3), arrays or `photographs_in` a folder; those with a side
             below `size` are left out.
-        size: side of the crops in pixels, a multiple of 32.
+        size: side of the crops in pixels, a multiple of `unit`.
         batch: crops a batch.
         steps: batches an epoch.
         augment: rotate, flip and change the illumination of half of the crops.
         seed: repeats the sequence.
         fixed: the same crops in every epoch, to judge all epochs alike.
+        unit: see `Architecture.unit`.
 
     Items are float32 (batch, size, size, 3) in [0, 1].
 
@@ -80,12 +81,11 @@ class Photographs(keras.utils.PyDataset):
         augment: bool = True,
         seed: int = 0,
         fixed: bool = False,
+        unit: int = PATCH,
     ) -> None:
         super().__init__()
-        if size < PATCH or size % PATCH:
-            raise ValueError(
-                f"size must be a multiple of {PATCH} pixels, a patch. Received: size={size!r}."
-            )
+        if size < unit or size % unit:
+            raise ValueError(f"size must be a multiple of {unit} pixels. Received: size={size!r}.")
         self.images = [image for image in images if min(image.shape[:2]) >= size]
         if not self.images:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Keras layers of the transforms: block transforms, gains, residual blocks, deblocking, attention.
+"""Keras layers of the transforms: block transforms, gains, filters, attention.
 
 Tensors are channels-last. Coefficients are measured in quantisation steps, so that one network
 serves every quality; what depends on the quality gets `condition`, (batch, 4), the values of
@@ -23,7 +23,9 @@ from mrdcae_lite.training.backend import keras, ops
 
 Tensor: TypeAlias = Any  # of the backend that Keras runs on, or an array that it takes for one
 
-CORRECTION_MULTIPLIER = 0.1  # of the last layer, `leave`, of residual blocks and deblocking
+CORRECTION_MULTIPLIER = 0.1  # of the last layer, `leave`, of the filters
+
+SHIFT_MULTIPLIER = 0.1  # of the curves of reconstruction points
 
 register = keras.saving.register_keras_serializable(package="mrdcae_lite")
 
@@ -54,8 +56,9 @@ def _built(parent: keras.layers.Layer, channels: int, layer: keras.layers.Layer)
 class BlockTransform(keras.layers.Layer):
     """One step of the pyramid: a linear map of non-overlapping blocks, started as a DCT.
 
-    It is a convolution whose stride equals its kernel. The forward transform goes to the coarser
-    grid, the inverse back; each has a kernel of its own, and the inverse starts as the transpose.
+    It is a convolution whose stride equals its kernel. `call` goes to the coarser grid; `invert`
+    goes back by the inverse of the same kernel, which is computed and not learned, so what is not
+    rounded comes back as it was.
 
     The kernel is `basis + multiplier * offset` with a trained `offset`. Without the multiplier one
     update would smear a strong input, such as a mean, over all outputs and drown the finest
@@ -63,29 +66,22 @@ class BlockTransform(keras.layers.Layer):
     over its typical size, and at most a tenth.
 
     Args:
-        step: 0 for pixels to 1/8, 1 for 1/8 to 1/16, 2 for 1/16 to 1/32.
+        step: 0 for pixels to 1/8, n for 1/(4 * 2**n) to half of that, up to 3.
         coarsest: whether it is the last step, which orders its channels by frequency.
-        inverse: whether to build the inverse transform.
 
-    Called with (batch, h f, w f, 3 or 48) it returns (batch, h, w, 192), and the other way round if
-    it is an inverse; f is 8 for step 0, else 2.
+    Called with (batch, h f, w f, 3 or 48) it returns (batch, h, w, 192); f is 8 for step 0, else 2.
 
     Raises:
         ValueError: for another step.
     """
 
-    def __init__(
-        self, step: int, coarsest: bool = False, inverse: bool = False, **kwargs: Any
-    ) -> None:
+    def __init__(self, step: int, coarsest: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if step not in (0, 1, 2):
-            raise ValueError(f"step must be 0, 1 or 2. Received: step={step!r}.")
-        self.inverse, self.factor = inverse, 8 if step == 0 else 2
-        basis = pyramid.basis(step, coarsest=coarsest).astype(np.float32)
-        self.basis = basis if inverse else basis.T
-        if inverse:
-            std = pyramid.typical_std(pyramid.bands(coarsest=coarsest), 8 * 2**step)
-        elif step == 0:
+        if step not in (0, 1, 2, 3):
+            raise ValueError(f"step must be 0, 1, 2 or 3. Received: step={step!r}.")
+        self.factor = 8 if step == 0 else 2
+        self.basis = pyramid.basis(step, coarsest=coarsest).T.astype(np.float32)
+        if step == 0:
             std = np.full(192, 0.25)  # pixels
         else:
             finer = pyramid.typical_std(pyramid.bands(coarsest=False), 4 * 2**step)
@@ -93,19 +89,24 @@ class BlockTransform(keras.layers.Layer):
         self.multiplier = np.minimum(0.1, 0.001 / std).astype(np.float32)[:, None]
         self.offset = self.add_weight(name="offset", shape=(192, 192), initializer="zeros")
 
+    def kernel(self) -> Tensor:
+        """(192, 192), from the right."""
+        return ops.cast(self.basis, self.compute_dtype) + self.offset * self.multiplier
+
     def call(self, x: Tensor) -> Tensor:
-        kernel = ops.cast(self.basis, self.compute_dtype) + self.offset * self.multiplier
-        if self.inverse:
-            return depth_to_space(ops.matmul(x, kernel), self.factor, ops)  # (batch, h f, w f, c)
-        return ops.matmul(space_to_depth(x, self.factor, ops), kernel)  # (batch, h/f, w/f, 192)
+        return ops.matmul(space_to_depth(x, self.factor, ops), self.kernel())
+
+    def invert(self, y: Tensor) -> Tensor:
+        """(batch, h, w, 192) back to what `call` made it of."""
+        return depth_to_space(ops.matmul(y, ops.linalg.inv(self.kernel())), self.factor, ops)
 
 
 @register
 class Gain(keras.layers.Layer):
     """One positive factor a channel and quality: `x * exp(condition @ curve)`.
 
-    Gain and inverse gain units (Cui et al., 2021), with the factors on a smooth curve over the
-    quality. They decide how finely each channel is quantised at each quality.
+    Gain units (Cui et al., 2021), with the factors on a smooth curve over the quality; `invert`
+    divides by them. They decide how finely each channel is quantised at each quality.
 
     Args:
         start: (channels,), the factors before training, above 0.
@@ -122,47 +123,34 @@ class Gain(keras.layers.Layer):
     def call(self, x: Tensor, condition: Tensor) -> Tensor:
         return x * ops.exp(ops.matmul(condition, self.curve))[:, None, None, :]
 
+    def invert(self, y: Tensor, condition: Tensor) -> Tensor:
+        """What `call` makes y of."""
+        return y * ops.exp(-ops.matmul(condition, self.curve))[:, None, None, :]
+
 
 @register
-class ResidualBlock(keras.layers.Layer):
-    """Correction of a coefficient grid by a bottleneck of three convolutions, zero at first.
+class Reconstruction(keras.layers.Layer):
+    """Reconstruction points: a symbol k that is not zero is restored as k - d sign(k).
 
-    1x1, 3x3, 1x1, with a scale and shift that follow the quality after the first (FiLM; Perez et
-    al., 2018). The input comes in twice: in log scale, which tells small coefficients apart in
-    quantisation steps, and relative to its typical size, which is the same at every quality. The
-    caller adds the output to its input.
-
-    The transforms are orthonormal before training, so the codec works without any correction. A
-    correction helps only while it is small beside a quantisation step: hence a last layer that
-    starts at zero with a multiplier of 0.1, and small weights before it.
+    The latents that are rounded to one symbol crowd towards zero, and the dead zone is not
+    symmetrical; d is by how much their mean differs from the symbol (Sullivan, 1996). For a Laplace
+    distribution it is the same for all symbols but zero, and it does large ones no harm, which a
+    factor would.
 
     Args:
-        channels: of input and output.
-        width: channels of the bottleneck.
-        typical: (channels,) typical standard deviation of the input in image units.
+        channels: of the level; each has its curve of d over the quality.
 
-    Called with x (batch, h, w, channels), in quantisation steps, `step` and `condition`; returns
-    the correction, shape of x.
+    Called with symbols (batch, h, w, channels), whole numbers, and `condition`; returns their
+    shape.
     """
 
-    def __init__(self, channels: int, width: int, typical: Sequence[float], **kwargs: Any) -> None:
+    def __init__(self, channels: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.typical = np.asarray(typical, np.float32)
-        small = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
-        same = {"padding": "same", "activation": "relu", "dtype": self.dtype_policy}
-        dense, conv = partial(keras.layers.Dense, dtype=self.dtype_policy), keras.layers.Conv2D
-        enter = dense(width, kernel_initializer=small, name="enter")
-        mix = conv(width, 3, kernel_initializer=small, name="mix", **same)
-        self.enter, self.mix = _built(self, 2 * channels, enter), _built(self, width, mix)
-        self.leave = _built(self, width, dense(channels, kernel_initializer="zeros", name="leave"))
-        self.film = _built(self, 4, dense(2 * width, kernel_initializer="zeros", name="film"))
+        self.curve = self.add_weight(name="curve", shape=(4, channels), initializer="zeros")
 
-    def call(self, x: Tensor, step: Tensor, condition: Tensor) -> Tensor:
-        relative = x * step / ops.cast(self.typical, x.dtype)
-        both = ops.concatenate([log_compress(x), relative], axis=-1)  # (batch, h, w, 2 channels)
-        scale, shift = ops.split(self.film(condition)[:, None, None, :], 2, axis=-1)
-        hidden = ops.relu(self.enter(both) * (1 + scale) + shift)  # (batch, h, w, width)
-        return CORRECTION_MULTIPLIER * self.leave(self.mix(hidden))  # (batch, h, w, channels)
+    def call(self, symbols: Tensor, condition: Tensor) -> Tensor:
+        shift = SHIFT_MULTIPLIER * ops.matmul(condition, self.curve)[:, None, None, :]
+        return symbols - ops.stop_gradient(ops.sign(symbols)) * shift
 
 
 @register
@@ -224,6 +212,54 @@ class Deblocking(keras.layers.Layer):
         change = ops.pad(ops.transpose(change, (0, 1, 3, 2, 4)), rest)  # (.., count, period, w, 3)
         change = ops.reshape(change, (-1, count * self.period, width, 3))
         return x + ops.pad(change, ((0, 0), (margin, margin), (0, 0), (0, 0)))  # (batch, h, w, 3)
+
+
+@register
+class Refinement(keras.layers.Layer):
+    """Refinement filter: corrects every pixel from what lies around it, after deblocking.
+
+    Quantisation rings about edges and wipes out faint texture within blocks, too (restoration
+    filters in the loop of a codec; Zhang et al., 2018). The image is cut into cells of 4 x 4
+    pixels. A cell shows its pixels as differences from its mean, and the means of the four cells
+    beside it as differences from its own, in quarters of a quantisation step and log scale. A
+    3 x 3 convolution over cells looks around. The filter knows the quality (FiLM; Perez et al.,
+    2018), and by a bias for each position where a cell lies among the block edges.
+
+    Args:
+        period: cells after which the pattern of all block edges repeats.
+        width: channels of the hidden layers.
+
+    Called with an image (batch, h, w, 3), h and w multiples of 4 `period`, `step` and `condition`;
+    returns the corrected image.
+    """
+
+    def __init__(self, period: int, width: int = 64, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        values, dense = 3 * pyramid.CELL**2, keras.layers.Dense
+        mix = keras.layers.Conv2D(width, 3, padding="same", activation="relu", name="mix")
+        self.enter = _built(self, values + 12, dense(width, use_bias=False, name="enter"))
+        self.film = _built(self, 4, dense(2 * width, kernel_initializer="zeros", name="film"))
+        self.mix = _built(self, width, mix)
+        self.leave = _built(self, width, dense(values, kernel_initializer="zeros", name="leave"))
+        self.place = self.add_weight(
+            name="place", shape=(period, period, width), initializer="zeros"
+        )
+
+    def call(self, x: Tensor, step: Tensor, condition: Tensor) -> Tensor:
+        cells = space_to_depth(x, pyramid.CELL, ops)  # (batch, h/4, w/4, 48)
+        _, rows, columns, values = ops.shape(cells)
+        pixels = ops.reshape(cells, (-1, rows, columns, values // 3, 3))
+        mean = ops.mean(pixels, axis=3)  # (batch, h/4, w/4, 3)
+        own = ops.reshape(pixels - mean[:, :, :, None], (-1, rows, columns, values))
+        wide = ops.pad(mean, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="symmetric")
+        beside = [wide[:, :-2, 1:-1], wide[:, 2:, 1:-1], wide[:, 1:-1, :-2], wide[:, 1:-1, 2:]]
+        seen = ops.concatenate([own, *(m - mean for m in beside)], axis=-1)  # 60 channels
+        scale, shift = ops.split(self.film(condition)[:, None, None], 2, axis=-1)
+        period = self.place.shape[0]
+        place = ops.tile(self.place, (rows // period, columns // period, 1))
+        hidden = self.enter(log_compress(4 * seen / step)) * (1 + scale) + shift + place
+        change = CORRECTION_MULTIPLIER * step * self.leave(self.mix(ops.relu(hidden)))
+        return x + depth_to_space(change, pyramid.CELL, ops)
 
 
 @register

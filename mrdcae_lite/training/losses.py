@@ -120,35 +120,32 @@ class Distortion:
         return (1 - switch) * squared + switch * mixed
 
 
-def routing_loss(
-    errors: list[Tensor], bits: list[Tensor], logits: Tensor, spread: Tensor
-) -> Tensor:
+def routing_loss(errors: list[Tensor], bits: list[Tensor], margins: list[Tensor]) -> Tensor:
     """Cross-entropy of attention's routing against the cheapest one in hindsight, a number.
 
-    The level of a patch is two binary decisions, "medium is on" and "high is on", with the logits
-    `logits + spread` and `logits - spread` (ordinal logistic model; McCullagh, 1980). The target of
-    each is whether the level saves more than it costs: the distortion it removes, less its bits and
-    a complexity penalty for decoding it. The cross-entropy is weighted by the size of that saving
-    relative to the mean of the image: where both decisions cost about the same, the sign is chance
-    and a mistake harmless. No gradient flows into the savings.
+    The level of a patch is one or two binary decisions, "medium is on" and "high is on" (ordinal
+    logistic model; McCullagh, 1980). The target of each is whether the level saves more than it
+    costs: the distortion it removes, less its bits and a complexity penalty for decoding it. The
+    cross-entropy is weighted by the size of that saving relative to the mean of the image: where
+    both decisions cost about the same, the sign is chance and a mistake harmless. No gradient flows
+    into the savings.
 
     Args:
-        errors: distortion with low alone, with low and medium, and with all levels, in units of
-            bits; as what follows (batch, rows, columns), a number a patch.
-        bits: of low, medium and high.
-        logits: the scores of attention.
-        spread: half the distance of the two thresholds, a number.
+        errors: distortion without any level that may be left out, with the first of them, and so
+            on, in units of bits; as what follows (batch, rows, columns), a number a patch.
+        bits: of what is always on, and of each level that may be left out.
+        margins: logit of each decision, the score of attention less its threshold.
     """
-    e_low, e_medium, e_high = errors
-    b_low, b_medium, b_high = bits
-    whole = e_high + b_low + b_medium + b_high
-    penalty = COMPLEXITY_PENALTY * ops.mean(whole, axis=(1, 2), keepdims=True)
-    saved_by_high = e_medium - e_high - b_high - penalty
-    # High needs medium: medium is worth what it saves itself, plus what high then saves, if any.
-    saved_by_medium = e_low - e_medium - b_medium - penalty + ops.relu(saved_by_high)
-    saved_by_high = ops.minimum(saved_by_high, saved_by_medium)
-    savings = ops.stop_gradient(ops.stack([saved_by_medium, saved_by_high], axis=-1))
-    weights = ops.abs(savings)  # (batch, rows, columns, 2)
+    penalty = COMPLEXITY_PENALTY * ops.mean(errors[-1] + sum(bits), axis=(1, 2), keepdims=True)
+    savings: list[Tensor] = []
+    for number in reversed(range(len(margins))):
+        saved = errors[number] - errors[number + 1] - bits[number + 1] - penalty
+        # A finer level needs this one, which is worth what that saves, too, if anything.
+        savings.insert(0, saved + ops.relu(savings[0]) if savings else saved)
+    for finer in range(1, len(savings)):
+        savings[finer] = ops.minimum(savings[finer], savings[finer - 1])
+    saved = ops.stop_gradient(ops.stack(savings, axis=-1))
+    weights = ops.abs(saved)  # (batch, rows, columns, decisions)
     weights = weights / (ops.mean(weights, axis=(1, 2, 3), keepdims=True) + 1e-6)
-    decisions = ops.stack([logits + spread, logits - spread], axis=-1)
-    return ops.mean(weights * ops.softplus(-decisions * ops.sign(savings)))
+    decisions = ops.stack(margins, axis=-1)
+    return ops.mean(weights * ops.softplus(-decisions * ops.sign(saved)))

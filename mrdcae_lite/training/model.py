@@ -1,15 +1,16 @@
-"""MR-DCAE as a Keras model: attention, three nested pathways, mirrored decoder, one Lagrangian.
+"""MR-DCAE as a Keras model: attention, nested pathways, mirrored decoder, one Lagrangian.
 
-image -> block DCT -> 1/8 --merge--> 1/16 --merge--> 1/32
-                       |               |               |
-                      high           medium           low      <- switched by attention
-                       |               |               |
-image <- block DCT <- 1/8 <--split-- 1/16 <--split-- 1/32
+image -> block DCT -> 1/8 --merge--> 1/16 --merge--> 1/32 --merge--> 1/64
+                       |               |               |               |
+                      high           medium           low             low
+                       |               |               |               |
+image <-- filters <-- 1/8 <--split-- 1/16 <--split-- 1/32 <--split-- 1/64
+
+Attention switches the high and the medium level. Each step is undone by the inverse of its kernel.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -50,17 +51,12 @@ class MRDCAE(keras.Model):
     context model).
 
     Args:
-        width, blocks, prior_width, resolutions, attention, encoder_blocks: see `Architecture`.
-            `resolutions=1` or `attention=False` are ablations. Encoder blocks gain nothing with
-            three resolutions: where the decoder is close to linear and its blocks to orthonormal, a
-            linear map finds the nearest latents already.
+        resolutions, attention, deblocking, refinement, prior_width: see `Architecture`.
         textured_loss, mse_share, structure, threshold: see `losses.Distortion`; "mse" ablates it.
         seed: of the rounding noise and the drawn qualities.
-        block_dtype: Keras dtype policy of the residual blocks; "mixed_bfloat16" trains about
-            twice as fast on processors with bfloat16 matrix units.
 
     Call arguments:
-        images: (batch, h, w, 3) in [0, 1]; h and w multiples of 32.
+        images: (batch, h, w, 3) in [0, 1]; h and w multiples of `Architecture.unit`.
 
     Returns a dict: `reconstruction` like `images`; `bits` (batch,) of the symbols; `smooth_bits`
     (batch,), those with noise in place of rounding; `routing_loss` (); `quality` (batch,).
@@ -71,26 +67,24 @@ class MRDCAE(keras.Model):
 
     def __init__(
         self,
-        width: int = 128,
-        blocks: int = 2,
-        prior_width: int = 96,
-        resolutions: int = 3,
+        resolutions: int = 4,
         attention: bool = True,
-        encoder_blocks: int = 0,
+        deblocking: int = 64,
+        refinement: int = 64,
+        prior_width: int = 96,
         textured_loss: str = "ssim",
         mse_share: float = 0.6,
-        structure: float = 6.0,
+        structure: float = 8.0,
         threshold: float = SWITCH_THRESHOLD,
         seed: int = 0,
-        block_dtype: str = "float32",
         **kwargs: Any,
     ) -> None:
         super().__init__(**{**kwargs, "dtype": "float32"})
-        shape = width, blocks, prior_width, resolutions, attention, encoder_blocks
+        shape = resolutions, attention, deblocking, refinement, prior_width
         self.architecture = Architecture(*shape)
         self.resolutions = resolutions
         self.distortion = losses.Distortion(textured_loss, mse_share, structure, threshold)
-        self.seed, self.block_dtype = seed, block_dtype
+        self.seed = seed
         self.seeds = keras.random.SeedGenerator(seed)
         self._make_layers()
         names = "bpp", "psnr", "ssim", "lagrangian"
@@ -98,32 +92,24 @@ class MRDCAE(keras.Model):
 
     def _make_layers(self) -> None:
         shape, last = self.architecture, self.resolutions - 1
-        steps = [(n, n == last) for n in range(self.resolutions)]
-        self.analysis = [layers.BlockTransform(n, end, name=f"analysis{n}") for n, end in steps]
-        self.synthesis = [
-            layers.BlockTransform(n, end, inverse=True, name=f"synthesis{n}") for n, end in steps
-        ]
+        stages = [(n, n == last) for n in range(self.resolutions)]
+        self.analysis = [layers.BlockTransform(n, end, name=f"analysis{n}") for n, end in stages]
         self.attention = layers.PatchAttention(name="attention") if shape.attention else None
-        gains = [[CHROMA_STEP if b.colour else 1 for b in lv.bands] for lv in shape.levels]
-        self.gains = [layers.Gain([1 / x for x in g], name=f"gain{n}") for n, g in enumerate(gains)]
-        self.inverse_gains = [layers.Gain(g, name=f"inverse_gain{n}") for n, g in enumerate(gains)]
-        self.deblocking = [
-            layers.Deblocking(*edges, shape.width, name=f"deblocking{n}")
-            for n, edges in enumerate(pyramid.block_edges(self.resolutions))
+        starts = [[1 / CHROMA_STEP if b.colour else 1 for b in lv.bands] for lv in shape.levels]
+        self.gains = [layers.Gain(start, name=f"gain{n}") for n, start in enumerate(starts)]
+        self.reconstruction = [
+            layers.Reconstruction(len(start), name=f"reconstruction{n}")
+            for n, start in enumerate(starts)
         ]
+        self.filters: list[Any] = []
+        if shape.deblocking:
+            for n, edges in enumerate(pyramid.block_edges(self.resolutions)):
+                filter_ = layers.Deblocking(*edges, shape.deblocking, name=f"deblocking{n}")
+                self.filters.append(filter_)
+        if shape.refinement:
+            period = shape.unit // pyramid.CELL
+            self.filters.append(layers.Refinement(period, shape.refinement, name="refinement"))
         self.context_model = ContextModel(shape.prior_width, self.resolutions, name="context_model")
-        self.analysis_blocks = self._make_blocks("analysis", shape.encoder_blocks)
-        self.synthesis_blocks = self._make_blocks("synthesis", shape.blocks)
-
-    def _make_blocks(self, side: str, count: int) -> list[list[layers.ResidualBlock]]:
-        """So many residual blocks for each grid, from fine to coarse."""
-        made = []
-        for n in range(self.resolutions):
-            bands = pyramid.bands(coarsest=n == self.resolutions - 1)
-            options = 192, self.architecture.width, list(pyramid.typical_std(bands, 8 * 2**n))
-            block = partial(layers.ResidualBlock, *options, dtype=self.block_dtype)
-            made.append([block(name=f"{side}{n}_block{k}") for k in range(count)])
-        return made
 
     def build(self, input_shape: Sequence[int | None] | None = None) -> None:
         """Declare the model ready. The layers, with all weights, are there from the beginning."""
@@ -161,33 +147,31 @@ class MRDCAE(keras.Model):
     def _transforms(self) -> Iterator[tuple[str, Any, Any]]:
         """Name, variable, and its factor in a codec file, of every array of the transforms.
 
-        A codec holds block transforms as `basis + 0.1 * offset`, last layers with their multiplier.
+        A codec holds block transforms as `basis + 0.1 * offset`, and the last layers of filters and
+        the curves of reconstruction points with their multipliers.
         """
-        transforms = self.analysis + self.synthesis
-        scales = {f"{layer.name}/offset": 10 * layer.multiplier for layer in transforms}
+        scales = {f"{layer.name}/offset": 10 * layer.multiplier for layer in self.analysis}
         variables = {variable.path: variable for variable in self.trainable_variables}
         for spec in self.architecture.transform_arrays():
             scale = layers.CORRECTION_MULTIPLIER if "/leave/" in spec.name else 1.0
+            scale = layers.SHIFT_MULTIPLIER if spec.name.startswith("reconstruction") else scale
             yield spec.name, variables[spec.name], scales.get(spec.name, scale)
 
     def analyse(self, images: Tensor, quality: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Latents in steps of their channels (low, medium, high) and attention logits.
+        """Latents of all levels in steps of their channels, coarse to fine, and attention logits.
 
         `encode` scales medium and high further, by the contrast around each position.
 
-        Shapes: (batch, h/32, w/32, 192), (batch, h/16, w/16, 144), (batch, h/8, w/8, 144) and
-        (batch, h/32, w/32). Without attention the logits are None.
+        Shapes: (batch, h/stride, w/stride, channels) of each level, and (batch, h/32, w/32).
+        Without attention the logits are None.
         """
         step, condition = quality_condition(quality)
         grid = self.analysis[0](images - 0.5) / step  # (batch, h/8, w/8, 192)
         logits = self.attention(ops.stop_gradient(grid), condition) if self.attention else None
         details: list[Tensor] = []
-        for scale in range(self.resolutions):
-            for block in self.analysis_blocks[scale]:
-                grid = grid + ops.cast(block(grid, step, condition), "float32")
-            if scale < self.resolutions - 1:
-                details.insert(0, grid[..., pyramid.CARRIED :])  # 144 channels: a level
-                grid = self.analysis[scale + 1](grid[..., : pyramid.CARRIED])  # half as wide
+        for analysis in self.analysis[1:]:
+            details.insert(0, grid[..., pyramid.CARRIED :])  # 144 channels: a level
+            grid = analysis(grid[..., : pyramid.CARRIED])  # half as wide
         levels = zip([grid, *details], self.gains, strict=True)
         return [gain(y, condition) for y, gain in levels], logits
 
@@ -196,7 +180,7 @@ class MRDCAE(keras.Model):
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Symbols of all levels, coarse to fine, and the latents they were rounded from.
 
-        `latents` are those of `analyse`. Masks say where the medium and the high level are on;
+        `latents` are those of `analyse`. Masks say where all levels but the coarsest are on;
         elsewhere the symbols are zero.
         """
         symbols: list[Tensor] = []
@@ -210,48 +194,56 @@ class MRDCAE(keras.Model):
 
     def _dequantise(self, symbols: Tensor, coarser: list[Tensor], quality: Tensor) -> Tensor:
         """A level in quantisation steps, from its symbols and the levels before it."""
-        y = self.inverse_gains[len(coarser)](symbols, quality_condition(quality)[1])
-        return y / self._contrast_gain(coarser, quality)
+        _, condition = quality_condition(quality)
+        number = len(coarser)
+        points = self.reconstruction[number](symbols, condition)
+        return self.gains[number].invert(points, condition) / self._contrast_gain(coarser, quality)
 
-    @staticmethod
-    def _contrast_gain(coarser: list[Tensor], quality: Tensor) -> Tensor | float:
-        """Contrast gain of the level after `coarser`; 1 for the first."""
-        if not coarser:
+    def _contrast_gain(self, coarser: list[Tensor], quality: Tensor) -> Tensor | float:
+        """Contrast gain of the level after `coarser`; 1 for levels that are always on."""
+        if len(coarser) < pyramid.always_on(self.resolutions):
             return 1.0
         step, _ = quality_condition(quality)
-        return pyramid.contrast_gain([ops.stop_gradient(y) for y in coarser], step, ops)
+        known = [ops.stop_gradient(y) for y in coarser]
+        return pyramid.contrast_gain(known, step, self.resolutions, ops)
 
-    def synthesise(self, symbols: list[Tensor], masks: list[Tensor], quality: Tensor) -> Tensor:
-        """Image in [0, 1] (not clipped) from the symbols of all levels, coarse to fine.
+    def synthesise(self, symbols: list[Tensor], quality: Tensor) -> Tensor:
+        """Image in [0, 1] (not clipped) before the filters, from the symbols of all levels.
 
-        Where a level is switched off its symbols are zero, their predicted mean, and the residual
-        blocks of its grid add nothing: the decoder need not compute them there.
+        Where a level is switched off its symbols are zero, their predicted mean.
         """
-        step, condition = quality_condition(quality)
+        step, _ = quality_condition(quality)
         levels: list[Tensor] = []
         for k in symbols:
             levels.append(self._dequantise(k, levels, quality))
-        grid, masks = levels[0], [1.0, *masks]
-        for level, scale in enumerate(reversed(range(self.resolutions))):
-            for block in self.synthesis_blocks[scale]:
-                correction = ops.cast(block(grid, step, condition), "float32")
-                grid = grid + correction * masks[level]
-            if scale > 0:
-                carried = self.synthesis[scale](grid)  # twice as wide, 48 channels
-                grid = ops.concatenate([carried, levels[level + 1]], axis=-1)  # 192 channels
-        image = self.synthesis[0](grid * step) + 0.5  # (batch, h, w, 3)
-        for deblock in self.deblocking:
-            image = deblock(image, step, condition)
-        return image
+        grid = levels[0]
+        for analysis, detail in zip(self.analysis[:0:-1], levels[1:], strict=True):
+            grid = ops.concatenate([analysis.invert(grid), detail], axis=-1)  # 48 + 144 channels
+        return self.analysis[0].invert(grid * step) + 0.5  # (batch, h, w, 3)
+
+    def filter(self, images: Tensor, quality: Tensor) -> Tensor:
+        """Synthesised images after deblocking and refinement."""
+        step, condition = quality_condition(quality)
+        for correct in self.filters:
+            images = correct(images, step, condition)
+        return images
 
     def masks(self, latents: list[Tensor], logits: Tensor) -> list[Tensor]:
-        """Where the medium and the high level are on: (batch, h/16, w/16, 1), (batch, h/8, ...)."""
+        """Where all levels but the coarsest are on: (batch, h/stride, w/stride, 1) of each."""
+        masks = [ops.ones_like(y[..., :1]) for y in latents[1:]]
+        for number, threshold in self._thresholds():
+            on = ops.cast(logits > ops.stop_gradient(threshold), "float32")[..., None]
+            cells = pyramid.PATCH // self.architecture.levels[number].stride
+            masks[number - 1] = ops.repeat(ops.repeat(on, cells, 1), cells, 2)
+        return masks
+
+    def _thresholds(self) -> list[tuple[int, Tensor]]:
+        """The levels that attention switches, and the logits above which it switches them on."""
         if self.attention is None:
-            return [ops.ones_like(y[..., :1]) for y in latents[1:]]
-        spread = ops.stop_gradient(self.attention.spread)
-        medium = ops.cast(logits > -spread, "float32")[..., None]
-        high = ops.cast(logits > spread, "float32")[..., None]
-        return [ops.repeat(ops.repeat(m, n, 1), n, 2) for m, n in ((medium, 2), (high, 4))]
+            return []
+        switched = range(pyramid.always_on(self.resolutions), self.resolutions)
+        spread = self.attention.spread
+        return list(zip(switched, (-spread, spread), strict=False))
 
     # --- training ---------------------------------------------------------------------------
 
@@ -268,12 +260,13 @@ class MRDCAE(keras.Model):
         indices = self.context_model(symbols, masks, condition)
         known, on = map(ops.stop_gradient, symbols), [1.0, *masks]
         bits = [losses.symbol_bits(*k) * m for *k, m in zip(known, indices, on, strict=True)]
-        restored = self.synthesise(symbols, masks, quality)
+        restored = self.filter(self.synthesise(symbols, quality), quality)
         routing_loss = ops.zeros(())
         if training and self.attention is not None:
-            shown = images, restored, symbols, bits, quality
+            shown = images, symbols, bits, quality
             costs = self._routing_costs(*keras.tree.map_structure(lambda x: x[::2], shown))
-            routing_loss = losses.routing_loss(*costs, logits[::2], self.attention.spread)
+            margins = [logits[::2] - threshold for _, threshold in self._thresholds()]
+            routing_loss = losses.routing_loss(*costs, margins)
         return {
             "reconstruction": restored,
             "bits": sum(ops.sum(b, axis=(1, 2, 3)) for b in bits),
@@ -306,33 +299,39 @@ class MRDCAE(keras.Model):
         return total
 
     def _routing_costs(
-        self, images: Tensor, restored: Tensor, symbols: Any, bits: list[Tensor], quality: Tensor
+        self, images: Tensor, symbols: list[Tensor], bits: list[Tensor], quality: Tensor
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Errors and bits of every patch at each level, for `losses.routing_loss`.
 
-        Which level a patch should get is found by trying: each image is decoded a second and third
-        time, with the low level alone and with low and medium. Blocks and deblocking carry pixels
-        across patches, so a trial is exact only where the neighbours have the same level; but one
-        for every combination would be out of reach.
+        Which level a patch should get is found by trying: each image is synthesised without the
+        levels that may be left out, with the first of them, and with both, without the filters,
+        which only correct what each of them gives.
 
-        The images are coded with all levels everywhere as `symbols`, with `bits` of each, and
-        decoded as `restored`. Returns three tensors (batch, h/32, w/32) each: errors per pixel with
-        low, with low and medium, and with all, in units of bits; bits per pixel of each level.
+        The images are coded with all levels everywhere as `symbols`, with `bits` of each. Returns
+        tensors (batch, h/32, w/32): errors per pixel in units of bits, from the fewest levels to
+        all; bits per pixel of what all patches have, and of each level that may be left out.
         """
-        low, medium, high = symbols
-        on = [ops.ones_like(medium[..., :1]), ops.ones_like(high[..., :1])]
-        off = [0 * mask for mask in on]
-        only_low = self.synthesise([low, 0 * medium, 0 * high], off, quality)
-        up_to_medium = self.synthesise([low, medium, 0 * high], [on[0], off[1]], quality)
         step, _ = quality_condition(quality)
-        errors, spent = [], []
-        for decoded in (only_low, up_to_medium, restored):
+        always = pyramid.always_on(self.resolutions)
+        errors = []
+        for count in range(always, self.resolutions + 1):
+            shown = [ops.stop_gradient(k if n < count else 0 * k) for n, k in enumerate(symbols)]
+            decoded = ops.stop_gradient(self.synthesise(shown, quality))
             error = self.distortion(images, decoded, step)[..., None]  # (batch, h/16, w/16, 1)
             errors.append(ops.average_pool(error, 2, 2)[..., 0] / (LAMBDA * step[..., 0] ** 2))
-        for b, n in zip(bits, (1, 2, 4), strict=True):
-            of_vector = ops.sum(b, axis=-1, keepdims=True)  # (batch, h/32 n, w/32 n, 1)
-            spent.append(ops.average_pool(of_vector, n, n)[..., 0] * (n / 32) ** 2)
-        return errors, spent
+        pairs = zip(bits, self.architecture.levels, strict=True)
+        spent = [self._bits_a_patch(*pair) for pair in pairs]
+        return errors, [sum(spent[:always]), *spent[always:]]
+
+    @staticmethod
+    def _bits_a_patch(bits: Tensor, level: pyramid.Level) -> Tensor:
+        """Bits per pixel of a level in each patch, (batch, h/32, w/32)."""
+        of_vector = ops.sum(bits, axis=-1, keepdims=True) / level.stride**2
+        if level.stride > pyramid.PATCH:
+            patches = level.stride // pyramid.PATCH
+            return ops.repeat(ops.repeat(of_vector, patches, 1), patches, 2)[..., 0]
+        cells = pyramid.PATCH // level.stride
+        return ops.average_pool(of_vector, cells, cells)[..., 0]
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None
@@ -356,5 +355,5 @@ class MRDCAE(keras.Model):
         return ops.mean(scaled + smooth) + y_pred["routing_loss"] + sum(self.losses)
 
     def get_config(self) -> dict[str, Any]:
-        own = {**asdict(self.distortion), "seed": self.seed, "block_dtype": self.block_dtype}
+        own = {**asdict(self.distortion), "seed": self.seed}
         return {**super().get_config(), **asdict(self.architecture), **own}

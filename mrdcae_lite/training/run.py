@@ -19,11 +19,13 @@ from typing import Any
 import numpy as np
 
 from mrdcae_lite.codec import Codec
+from mrdcae_lite.core import pyramid
 from mrdcae_lite.core.files import write_atomically
 from mrdcae_lite.models import load
 from mrdcae_lite.training.augmentation import Photograph, crop
-from mrdcae_lite.training.backend import keras
+from mrdcae_lite.training.backend import keras, ops
 from mrdcae_lite.training.data import Photographs, photographs_in
+from mrdcae_lite.training.layers import register
 from mrdcae_lite.training.model import MRDCAE
 from mrdcae_lite.training.tables import with_fitted_tables
 
@@ -32,20 +34,50 @@ JUDGED = 16, 16  # batches, and crops a batch, that every epoch is evaluated on
 IDEAS = ("resolutions", "attention", "switching", "augmentation")  # what a run can leave out
 
 
-def make_optimizer(steps: int, learning_rate: float) -> keras.optimizers.Optimizer:
-    """Adam with warm-up, cosine decay to 2 %, clipped gradients and averaged weights."""
-    schedule = keras.optimizers.schedules.CosineDecay(
-        learning_rate / 50,
-        max(steps - 100, 1),
-        alpha=0.02,
-        warmup_target=learning_rate,
-        warmup_steps=100,
-    )
-    return keras.optimizers.Adam(schedule, global_clipnorm=1.0, use_ema=True, ema_momentum=0.99)
+@register
+class Schedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Learning rate by step: from 2 % up to the peak in 100 steps, held, down a cosine to 2 %.
+
+    What was learned while the rate was held does not depend on how long the run is to be: a run can
+    be cut short or extended by giving its checkpoint another number of steps (Hägele et al., 2024).
+
+    Args:
+        peak: the highest rate.
+        steps: of the whole run.
+        hold: share of the steps before the rate falls.
+    """
+
+    WARMUP, END = 100, 0.02
+
+    def __init__(self, peak: float, steps: int, hold: float = 0.0) -> None:
+        self.peak, self.steps, self.hold = peak, steps, hold
+
+    def __call__(self, step: Any) -> Any:
+        step = ops.cast(step, "float32")
+        falls = max(self.hold * self.steps, self.WARMUP)
+        done = ops.clip((step - falls) / max(self.steps - falls, 1.0), 0.0, 1.0)
+        cosine = self.END + (1 - self.END) * 0.5 * (1 + ops.cos(math.pi * done))
+        warm = self.END + (1 - self.END) * step / self.WARMUP
+        return self.peak * ops.minimum(warm, cosine)
+
+    def get_config(self) -> dict[str, float]:
+        return {"peak": self.peak, "steps": self.steps, "hold": self.hold}
+
+
+def make_optimizer(
+    steps: int, learning_rate: float, hold: float = 0.0
+) -> keras.optimizers.Optimizer:
+    """Adam with `Schedule`, clipped gradients and averaged weights.
+
+    The average goes over the last hundredth of the steps, but over 100 to 1,000 of them.
+    """
+    momentum = 1 - 1 / min(max(steps / 100, 100), 1000)
+    schedule = Schedule(learning_rate, steps, hold)
+    return keras.optimizers.Adam(schedule, global_clipnorm=1.0, use_ema=True, ema_momentum=momentum)
 
 
 class KeepBest(keras.callbacks.Callback):
-    """After every epoch: evaluate the averaged weights, log one row, keep the best weights.
+    """After every few epochs: evaluate the averaged weights, log a row, keep the best weights.
 
     The best have the least rate-distortion cost (`lagrangian`), without the loss terms that only
     provide gradients.
@@ -54,17 +86,25 @@ class KeepBest(keras.callbacks.Callback):
         folder: where `best.weights.h5` and `log.csv` go.
         crops: what is trained on; its `epoch` is set.
         validation: batches to evaluate on, the same every time.
+        every: epochs from one evaluation to the next; the last epoch has one, too.
     """
 
-    def __init__(self, folder: Path, crops: Photographs, validation: Photographs) -> None:
+    def __init__(
+        self, folder: Path, crops: Photographs, validation: Photographs, every: int = 1
+    ) -> None:
         super().__init__()
-        self.folder, self.crops, self.validation = folder, crops, validation
-        self.started = time.process_time()
+        self.folder, self.crops, self.validation, self.every = folder, crops, validation, every
+        self.started: float | None = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self.crops.epoch = epoch
+        if self.started is None:  # a run that goes on counts on from its last row
+            spent = max((float(row["cpu_seconds"]) for row in self._rows_before(epoch)), default=0)
+            self.started = time.process_time() - spent
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        if (epoch + 1) % self.every and epoch + 1 < self.params["epochs"]:
+            return
         rows = self._rows_before(epoch)
         best = min((float(row["val_lagrangian"]) for row in rows), default=math.inf)
         scores = self._evaluate_averaged(best)
@@ -73,7 +113,10 @@ class KeepBest(keras.callbacks.Callback):
                 f"the training diverged in epoch {epoch + 1}: its objective is "
                 f"{scores['lagrangian']}. Start in another folder with a lower learning rate."
             )
-        row = {"epoch": epoch + 1, "cpu_seconds": round(time.process_time() - self.started, 1)}
+        row = {
+            "epoch": epoch + 1,
+            "cpu_seconds": round(time.process_time() - (self.started or 0), 1),
+        }
         for prefix, values in (("", logs or {}), ("val_", scores)):
             row |= {prefix + name: round(float(x), 5) for name, x in sorted(values.items())}
         text = io.StringIO()
@@ -107,18 +150,19 @@ class TrainingRun:
     """The options of a training run. Together with the photographs they decide its outcome.
 
     Args:
-        epochs, steps: epochs, and batches an epoch. They are the length of the cosine, too: a
-            longer run is another run.
+        epochs, steps: epochs, and batches an epoch.
         batch, size: crops a batch, and pixels a side.
         learning_rate: its peak.
+        hold: share of the run at the peak. Until the rate falls a run does not depend on its
+            length, and may be given another number of epochs.
+        judge_every: epochs from one evaluation to the next.
         seed: of weights, noise and crops.
-        width, blocks, encoder_blocks: see `core.architecture.Architecture`.
+        resolutions, deblocking, refinement: see `core.architecture.Architecture`.
         start: a codec to take the weights of, a shipped one by name or a file.
-        mixed: whether the residual blocks compute in bfloat16.
         without: which of `IDEAS` to leave out.
 
     Raises:
-        ValueError: for an unknown idea.
+        ValueError: for an unknown idea, or if `hold` is not from 0 to below 1.
     """
 
     epochs: int = 10
@@ -126,17 +170,20 @@ class TrainingRun:
     batch: int = 4
     size: int = 128
     learning_rate: float = 3e-3
+    hold: float = 0.0
+    judge_every: int = 1
     seed: int = 0
-    width: int = 128
-    blocks: int = 2
-    encoder_blocks: int = 0
+    resolutions: int = 4
+    deblocking: int = 64
+    refinement: int = 64
     start: str | None = None
-    mixed: bool = False
     without: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if unknown := set(self.without) - set(IDEAS):
             raise ValueError(f"without takes {', '.join(IDEAS)}. Received: {', '.join(unknown)}.")
+        if not 0 <= self.hold < 1:
+            raise ValueError(f"hold must be from 0 to below 1. Received: {self.hold!r}.")
 
     def train(self, photographs: Path, validation: Path, folder: Path) -> Codec:
         """Train a model, or go on with it, freeze it and write `folder / "trained.keras-codec"`.
@@ -166,15 +213,13 @@ class TrainingRun:
     def new_model(self) -> MRDCAE:
         """The model before training."""
         keras.utils.set_random_seed(self.seed)
-        single = "resolutions" in self.without
+        resolutions = 1 if "resolutions" in self.without else self.resolutions
         model = MRDCAE(
-            width=self.width,
-            blocks=self.blocks,
-            encoder_blocks=self.encoder_blocks,
-            resolutions=1 if single else 3,
-            attention=not single and "attention" not in self.without,
+            resolutions=resolutions,
+            attention=resolutions > 1 and "attention" not in self.without,
+            deblocking=self.deblocking,
+            refinement=self.refinement,
             textured_loss="mse" if "switching" in self.without else "ssim",
-            block_dtype="mixed_bfloat16" if self.mixed else "float32",
             seed=self.seed,
         )
         model.build()
@@ -193,6 +238,7 @@ class TrainingRun:
             augment=not validation and "augmentation" not in self.without,
             seed=0 if validation else self.seed,
             fixed=validation,
+            unit=pyramid.unit(self.resolutions),
         )
 
     def fit(
@@ -205,11 +251,11 @@ class TrainingRun:
         # Without XLA JAX would run one operation at a time, twenty times as slowly. TensorFlow has
         # its own graphs, and XLA would not repay the minutes that it takes to compile.
         model.compile(
-            optimizer=make_optimizer(self.epochs * self.steps, self.learning_rate),
+            optimizer=make_optimizer(self.epochs * self.steps, self.learning_rate, self.hold),
             jit_compile=keras.backend.backend() == "jax",
         )
         model.optimizer.build(model.trainable_variables)
-        keep = KeepBest(folder, crops, validation)
+        keep = KeepBest(folder, crops, validation, self.judge_every)
         resume = keras.callbacks.BackupAndRestore(folder / "checkpoint", delete_checkpoint=False)
         model.fit(
             crops,

@@ -1,6 +1,8 @@
 """Coding tables fitted to the symbols that a trained model really produces."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +12,7 @@ from mrdcae_lite.coding import entropy
 from mrdcae_lite.coding.entropy import BEYOND, TABLES
 from mrdcae_lite.core.pixels import RGB
 from mrdcae_lite.core.tiling import Tiling
-from mrdcae_lite.runtime.encoder import analyse, coding_steps
+from mrdcae_lite.runtime.encoder import analyse, coding_steps, route
 from mrdcae_lite.runtime.frozen import FrozenModel
 
 PSEUDO_COUNT = 200  # observations that the Laplace formula counts as, beside those made
@@ -28,12 +30,12 @@ def with_fitted_tables(
     """
     histograms = np.zeros((TABLES, 2 * BEYOND + 1), np.int64)
     for image in images:
-        tiling = Tiling(*image.shape[:2])
-        for quality in qualities:
-            latents = analyse(codec.model, image, quality, tiling.whole)
-            for tile in tiling:
-                for step in coding_steps(codec.model, latents.crop(tile), quality):
-                    histograms += count_symbols(step.symbols, step.indices)
+        tiling = Tiling(image.shape[0], image.shape[1], codec.architecture.unit)
+        for quality, tile in product(qualities, tiling):
+            latents = analyse(codec.model, image, quality, tile)
+            latents = replace(latents, routing=route(codec.model, latents, quality))
+            for step in coding_steps(codec.model, latents, quality):
+                histograms += count_symbols(step.symbols, step.indices)
     old, tables = codec.model, fit_tables(histograms)
     return Codec(FrozenModel(old.architecture, old.transform_weights, old.context_weights, tables))
 
