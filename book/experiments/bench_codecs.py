@@ -148,7 +148,7 @@ def seams() -> list[dict[str, Any]]:
     """
     codec, image = mr.load(), large_picture(2.4)
     height, width = image.shape[:2]
-    tiles = list(Tiling(height, width))
+    tiles = list(Tiling(height, width, codec.architecture.unit))
     borders = {
         "blocks of 8": (range(8, height, 8), range(8, width, 8)),
         f"patches of {PATCH}": (range(PATCH, height, PATCH), range(PATCH, width, PATCH)),

@@ -61,17 +61,17 @@ def codec(name: str) -> Numbers:
     """A shipped codec: bytes and scores, the lower levels, saliency, routing, information."""
     found: Numbers = {}
     ours = mr.Codec.read(weights_file(name).read_bytes())  # afresh: a loaded one remembers
-    levels = len(ours.architecture.levels)
     for key, image in fixed_pictures().items():
         for quality in QUALITIES:
             data = ours.compress(image, quality)
             found[f"{key} {quality} bytes"] = len(data)
-            for level in {3, *range(1, levels)}:
+            for level in range(1, ours.architecture.highest + 1):
                 restored = ours.decompress(data, level=level)
                 found |= _named(f"{key} {quality} level {level}", scores(image, restored))
             latents = ours.analyse(image, quality)
             found[f"{key} {quality} saliency"] = float(latents.scores.mean())
-            found[f"{key} {quality} routing"] = _pattern(latents.routing)
+            found[f"{key} {quality} proposal"] = _pattern(latents.routing)
+            found[f"{key} {quality} routing"] = _pattern(ours.routing_map(image, quality))
         bits = sum(float(level.sum()) for level in inspection.information(ours.model, data))
         found[f"{key} information bytes"] = bits / 8
     data = ours.compress(image, target_bpp=1.5)
@@ -158,7 +158,7 @@ def training(names: Iterable[str] = tuple(twins.TWINS)) -> Numbers:
 
     images, found = [fixed_pictures()["flowers"]], Numbers()
     for name in names:
-        run = TrainingRun(**twins.TWINS[name], width=4, size=64, batch=2, steps=2)
+        run = TrainingRun(**twins.TWINS[name], size=64, batch=2, steps=2)
         model, crops = run.new_model(), run.crops(images)
         model.compile(optimizer=make_optimizer(200, 3e-3), run_eagerly=True)
         before = [keras.ops.convert_to_numpy(v) for v in model.trainable_variables]

@@ -27,7 +27,8 @@ import mrdcae_lite as mr
 from book.experiments.measured import Measured as Measured
 from data_scripts import DataError, flowers17
 from data_scripts.manifest import verify
-from mrdcae_lite.evaluation import benchmark, curves
+from mrdcae_lite.core.pyramid import PATCH
+from mrdcae_lite.evaluation import benchmark, curves, inspection
 from mrdcae_lite.evaluation.baselines import BASELINES, encode_to_size
 from mrdcae_lite.evaluation.metrics import ssim_db
 from mrdcae_lite.evaluation.report import OURS
@@ -170,6 +171,25 @@ def sharpness(image: Pixels, restored: Pixels) -> float:
 def colour_error(image: Pixels, restored: Pixels) -> float:
     """Mean colour difference by CIEDE2000; about 1 can just be seen."""
     return float(np.mean(deltaE_ciede2000(rgb2lab(image), rgb2lab(restored))))
+
+
+# --- bits -----------------------------------------------------------------------------------
+
+
+def bits_a_patch(codec: mr.Codec, file: bytes) -> NDArray[np.float64]:
+    """Bits that the symbols of a file take in each patch, (rows, columns).
+
+    A vector that stands for several patches is shared among them.
+    """
+    spent = inspection.information(codec.model, file)
+    total = np.zeros(())
+    for bits, level in zip(spent, codec.architecture.levels, strict=True):
+        blocks = level.stride // 8  # on a side, of 8 x 8 pixels
+        total = total + np.kron(bits, np.full((blocks, blocks), blocks**-2.0))
+    side = PATCH // 8
+    rows, columns = (length // side for length in total.shape)
+    shares: NDArray[np.float64] = total.reshape(rows, side, columns, side).sum(axis=(1, 3))
+    return shares
 
 
 # --- figures --------------------------------------------------------------------------------

@@ -1,9 +1,9 @@
 """What each idea is worth: twins trained without it, and other ways to route.
 
 Every twin sees the same crops for the same number of steps and differs in one idea; `standard`
-lacks all three and has more blocks instead, to be of about the same size. Those of one resolution
-have residual blocks in the encoder, too, where they help; `encoder-blocks` shows that with three
-resolutions they do not. The experiments `twins` and `routing` use this.
+lacks all three. Two more ask about parts that are this codec's own: `no-refinement` has no filter
+but deblocking, and `three-resolutions` ends one pathway earlier, at 1/32. The experiments `twins`
+and `routing` use this.
 """
 
 import sys
@@ -28,11 +28,12 @@ Routing = NDArray[np.uint8]
 TWINS: dict[str, dict[str, Any]] = {
     "all-three": {},
     "no-switching": {"without": ("switching",)},
-    "no-resolutions": {"without": ("resolutions",), "encoder_blocks": 2},
+    "no-resolutions": {"without": ("resolutions",)},
     "no-attention": {"without": ("attention",)},
     "no-augmentation": {"without": ("augmentation",)},
-    "standard": {"without": ("resolutions", "switching"), "blocks": 3, "encoder_blocks": 3},
-    "encoder-blocks": {"encoder_blocks": 2},
+    "standard": {"without": ("resolutions", "switching")},
+    "no-refinement": {"refinement": 0},
+    "three-resolutions": {"resolutions": 3},
 }
 """Options of the training run by twin."""
 

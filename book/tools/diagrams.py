@@ -1,7 +1,6 @@
 """The architecture of the shipped codec as vector drawings, with the numbers of the model itself.
 
-Strides, channels and blocks come from `pyramid.levels` and from the codec's architecture: another
-model gives another drawing.
+Strides and channels come from the codec's architecture: another model gives another drawing.
 """
 
 from collections.abc import Sequence
@@ -75,29 +74,30 @@ def chain(boxes: Sequence[Box]) -> list[str]:
     return [*(box.draw() for box in boxes), *arrows]
 
 
-def _blocks(count: int, width: int) -> list[str]:
-    """What corrects a grid, in two short lines."""
-    return [f"{count} blocks of", f"{width} channels"] if count else ["strided", "convolutions"]
+def _filters(model: Architecture) -> list[str]:
+    """What corrects the picture after synthesis, in short lines."""
+    widths = {"deblocking": model.deblocking, "refinement": model.refinement}
+    return [f"{name}, {width} channels" for name, width in widths.items() if width]
+
+
+def _name(number: int, model: Architecture) -> str:
+    """The section of the file that a level of the pyramid is written to."""
+    return NAMES[pyramid.section(number, model.resolutions)]
 
 
 def system(model: Architecture) -> str:
     """The whole way of a picture: prepared, scored, encoded, written, and back."""
-    levels = pyramid.levels(model.resolutions)
-    decoder = " ".join(_blocks(model.blocks, model.width))
-    encoder = " ".join(_blocks(model.encoder_blocks, model.width))
+    count, patch = model.resolutions, f"{pyramid.PATCH} x {pyramid.PATCH} patch"
     steps: list[tuple[str, list[str]]] = [
         ("data", ["picture", "8 bits, any size"]),
-        ("step", ["preparation", f"pad to multiples of {pyramid.PATCH}, scale to 0 to 1"]),
-        ("step", ["encoder", f"{len(levels)} levels, {encoder}"]),
-        ("step", ["patch attention", f"a score for each {pyramid.PATCH} x {pyramid.PATCH} patch"]),
-        ("step", ["routing", "one, two or three levels a patch"]),
+        ("step", ["preparation", f"pad to multiples of {model.unit}, scale to 0 to 1"]),
+        ("step", ["encoder", f"{count} pathways, one learned matrix at each scale"]),
+        ("step", ["patch attention", f"a score for each {patch} proposes its level"]),
+        ("step", ["routing", "the proposals, checked against what they cost"]),
         ("step", ["quantisation and range coding", f"context model, {model.prior_width} channels"]),
-        ("file", ["file", "header, routing map, one section a level"]),
-        (
-            "step",
-            ["decoder", "the encoder's steps backwards,", f"each grid corrected by {decoder}"],
-        ),
-        ("step", ["deblocking", f"{model.width} channels"]),
+        ("file", ["file", "header, maps, low, medium and high section"]),
+        ("step", ["decoder", "the inverse of the encoder's matrices"]),
+        ("step", ["filters", *_filters(model)]),
         ("data", ["restored picture", "back to 8 bits"]),
     ]
     boxes: list[Box] = []
@@ -110,18 +110,21 @@ def system(model: Architecture) -> str:
 
 def encoder(model: Architecture) -> str:
     """The nested pathways: what each grid holds, passes on and keeps as a level."""
-    levels = pyramid.levels(model.resolutions)
+    levels = list(enumerate(model.levels))
     carried = f"{pyramid.CARRIED} channels passed on"
     parts = [Box(20, 20, 200, ["picture", "3 colours"], "data").draw()]
-    for step, (level, name) in enumerate(zip(reversed(levels), reversed(NAMES), strict=False)):
+    for step, (number, level) in enumerate(reversed(levels)):
         y = 110 + 120 * step
-        words = "block transform" if step == 0 else "merge 2 x 2 neighbours"
-        corrected = " ".join(_blocks(model.encoder_blocks, model.width))
-        box = Box(20, y, 200, [f"grid at 1/{level.stride}", words, corrected])
-        kept = [f"{name} level", f"{len(level.bands)} channels", f"every {level.stride} pixels"]
-        parts += [box.draw(), Box(284, y + 8, 146, kept, "level").draw()]
+        words = "transform of 8 x 8 blocks" if step == 0 else "merge 2 x 2 neighbours"
+        box = Box(20, y, 200, [f"grid at 1/{level.stride}", words, "192 channels"])
+        kept = [
+            _name(number, model),
+            f"{len(level.bands)} channels",
+            f"every {level.stride} pixels",
+        ]
+        parts += [box.draw(), Box(284, y, 146, kept, "level").draw()]
         parts.append(arrow(120, y - 120 + box.height if step else 66, 120, y))
-        parts.append(arrow(220, y + 38, 284, y + 38, "kept"))
+        parts.append(arrow(220, y + 31, 284, y + 31, "kept"))
         if step:
             parts.append(f'<text x="128" y="{y - 14}" font-size="11">{carried}</text>')
     return drawing(440, 110 + 120 * len(levels), "The multi-resolution encoder", parts)
@@ -129,30 +132,27 @@ def encoder(model: Architecture) -> str:
 
 def mirrored(model: Architecture) -> str:
     """Encoder and decoder face to face, the levels between them."""
-    levels = list(reversed(pyramid.levels(model.resolutions)))
-    deblocking = ["deblocking", f"{model.width} channels"]
-    analysis = _blocks(model.encoder_blocks, model.width)
-    synthesis = _blocks(model.blocks, model.width)
+    filters = Box(275, 80, 155, ["filters", *_filters(model)])
     parts = [
-        Box(10, 20, 125, ["picture"], "data").draw(),
-        Box(305, 20, 125, ["restored picture"], "data").draw(),
-        Box(305, 80, 125, deblocking).draw(),
-        arrow(367, 80, 367, 50),
+        Box(10, 20, 130, ["picture"], "data").draw(),
+        Box(275, 20, 155, ["restored picture"], "data").draw(),
+        filters.draw(),
+        arrow(352, 80, 352, 50),
     ]
-    for step, (level, name) in enumerate(zip(levels, reversed(NAMES), strict=False)):
-        y = 156 + 92 * step
-        above = y - 30 if step else 126  # where the box above ends, in the decoder
-        kept = [name, f"{len(level.bands)} channels", f"at 1/{level.stride}"]
+    start = filters.y + filters.height + 30
+    for step, (number, level) in enumerate(reversed(list(enumerate(model.levels)))):
+        y = start + 92 * step
+        kept = [_name(number, model), f"{len(level.bands)} channels"]
         parts += [
-            Box(10, y, 125, [f"analysis 1/{level.stride}", *analysis]).draw(),
-            Box(165, y, 110, kept, "level").draw(),
-            Box(305, y, 125, [f"synthesis 1/{level.stride}", *synthesis]).draw(),
-            arrow(135, y + 31, 165, y + 31),
-            arrow(275, y + 31, 305, y + 31),
-            arrow(72, above if step else 50, 72, y),
-            arrow(367, y, 367, above),
+            Box(10, y, 130, [f"analysis 1/{level.stride}", "a learned", "matrix"]).draw(),
+            Box(155, y + 8, 105, kept, "level").draw(),
+            Box(275, y, 155, [f"synthesis 1/{level.stride}", "its inverse,", "computed"]).draw(),
+            arrow(140, y + 31, 155, y + 31),
+            arrow(260, y + 31, 275, y + 31),
+            arrow(75, y - 30 if step else 50, 75, y),
+            arrow(352, y, 352, y - 30),
         ]
-    return drawing(440, 156 + 92 * len(levels), "Encoder and mirrored decoder", parts)
+    return drawing(440, start + 92 * model.resolutions, "Encoder and mirrored decoder", parts)
 
 
 def pages() -> dict[str, bytes]:

@@ -10,7 +10,7 @@ import mrdcae_lite as mr
 from book.experiments import toolbox
 from book.experiments.measured import MEASURED
 from data_scripts import DataError
-from mrdcae_lite.evaluation import benchmark
+from mrdcae_lite.evaluation import benchmark, inspection
 from mrdcae_lite.evaluation.baselines import BASELINES
 
 CURVE = {"bpp": [0.2, 0.5, 1.0, 3.0], "psnr": [28, 31, 34, 40], "ssim": [0.8, 0.9, 0.95, 0.99]}
@@ -67,6 +67,17 @@ def test_a_curve_is_read_at_a_value_and_not_beyond_its_ends():
     assert toolbox.rate_for(CURVE, "psnr", 31) == pytest.approx(0.5)
     assert 0.5 < toolbox.rate_for(CURVE, "psnr", 33) < 1
     assert math.isnan(toolbox.rate_for(CURVE, "psnr", 41))
+
+
+def test_the_bits_of_all_levels_are_shared_among_patches(tiny_codec):
+    image = mr.sample("flowers")[100:228, 200:392]
+    file = tiny_codec.compress(image, 40)
+    spent = inspection.information(tiny_codec.model, file)
+    shares = toolbox.bits_a_patch(tiny_codec, file)
+    assert shares.shape == (4, 6)
+    assert shares.sum() == pytest.approx(sum(float(bits.sum()) for bits in spent))
+    coarsest, *_, finest = spent  # 1/64 and 1/8
+    assert shares[0, 0] > coarsest[0, 0] / 4 + finest[:4, :4].sum()
 
 
 def test_blocks_blur_and_false_colours_are_seen(photograph):
