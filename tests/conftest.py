@@ -48,8 +48,8 @@ def photograph() -> NDArray[np.uint8]:
 def tiny_model_with() -> "Callable[..., MRDCAE]":
     """Makes very small models with every weight moved off its start. Not to be changed.
 
-    Untrained they would be plain DCT codecs, in which whole branches multiply by zero. Weights
-    are float16 numbers: a codec computes with the same.
+    Untrained they would be plain DCT codecs, whose filters multiply by zero. Weights are float16
+    numbers, as a codec has them.
     """
     import keras
 
@@ -58,13 +58,17 @@ def tiny_model_with() -> "Callable[..., MRDCAE]":
     @cache
     def make(**options: Any) -> "MRDCAE":
         keras.utils.set_random_seed(7)
-        attention = options.get("resolutions", 3) > 1
-        small = {"width": 8, "blocks": 1, "prior_width": 16, "attention": attention}
+        attention = options.get("resolutions", 4) > 1
+        small = {"deblocking": 8, "refinement": 8, "prior_width": 16, "attention": attention}
         model = MRDCAE(**{**small, **options})
         model.build()
         rng = np.random.default_rng(7)
         for variable in model.trainable_variables:
-            variable.assign_add(rng.normal(0, 0.01, variable.shape).astype(np.float32))
+            change = rng.normal(0, _spread(variable.path), variable.shape)
+            variable.assign_add(change.astype(np.float32))
+        for layer in model.analysis:  # its multiplier would hide the change
+            change = rng.normal(0, 0.001, layer.offset.shape) / layer.multiplier
+            layer.offset.assign(change.astype(np.float32))
         if model.attention:
             _spread_attention(model)
         for variable in model.trainable_variables:
@@ -72,6 +76,13 @@ def tiny_model_with() -> "Callable[..., MRDCAE]":
         return model
 
     return make
+
+
+def _spread(path: str) -> float:
+    """How far a weight is moved: far enough to be seen in the picture."""
+    if path.endswith("leave/kernel"):
+        return 0.16
+    return 0.5 if path.startswith("reconstruction") else 0.01
 
 
 @pytest.fixture(scope="session")

@@ -257,13 +257,12 @@ def _cheapest(
     """The routing of `route`, from the loss and bits of each level that may be left out."""
     routing = np.full(proposed.shape, 1 + len(losses), np.uint8)
     loss = np.zeros(proposed.shape)  # of what was left out in a patch so far
-    spare = np.zeros(proposed.shape)
     for level in range(len(losses), 0, -1):  # leave out level + 1, if all above are left out
-        spare = spare + bits[level - 1]
-        more = loss + losses[level - 1]
-        free = bits[level - 1] == 0
-        allowed = (routing == level + 1) & (free | ((proposed <= level) & (more <= LAMBDA * spare)))
-        routing[allowed], loss = level, np.where(allowed, more, loss)
+        added, saved = losses[level - 1], bits[level - 1]
+        worth = (proposed <= level) & (added <= LAMBDA * saved)
+        allowed = (routing == level + 1) & (worth | (saved == 0))
+        routing[allowed] = level
+        loss += np.where(allowed, added, 0)
     cheap = np.argsort(loss, axis=None)
     too_much = np.cumsum(loss.flat[cheap]) > LOSS_LIMIT * error
     for patch in cheap[too_much]:

@@ -56,7 +56,7 @@ def folder(tmp_path, monkeypatch, image, data, foreign):
 @pytest.fixture(scope="module")
 def foreign():
     """A picture that another codec than the shipped one compressed."""
-    model = MRDCAE(width=1, blocks=1, prior_width=1)
+    model = MRDCAE(deblocking=1, refinement=1, prior_width=1)
     model.build()
     return mr.Codec.from_model(model).compress(mr.sample("dog")[:8, :8], 0)
 

@@ -18,7 +18,7 @@ from mrdcae_lite.coding.bitstream import (
 
 MODEL = bytes(range(4))
 SECTIONS = (b"", b"map!", b"low level", b"medium", b"")
-FIXED = 10  # bytes before the first varint
+FIXED = 11  # bytes before the first varint
 
 headers = st.builds(
     Header,
@@ -27,6 +27,8 @@ headers = st.builds(
     quality=st.integers(0, 100),
     model=st.binary(min_size=4, max_size=4),
     grey=st.booleans(),
+    stored=st.booleans(),
+    unfiltered=st.booleans(),
 )
 sections = st.tuples(*[st.binary(max_size=300)] * 5)
 
@@ -48,13 +50,13 @@ def test_what_is_packed_is_unpacked(header, parts):
 
 def test_a_small_file_is_these_bytes():
     head = (
-        b"\x89MRD\x01\xb2"  # magic, version, quality 50 and grey
+        b"\x89MRD\x02\x32\x05"  # magic, version, quality 50, grey and unfiltered
         b"\x00\x01\x02\x03"  # model
         b"\xac\x02\x1e\x00\x04\x09\x06\x00"  # 300 wide, 30 high, five lengths
     )
     head += struct.pack("<3I", *(zlib.crc32(section) for section in SECTIONS if section))
     head += struct.pack("<I", zlib.crc32(head))
-    assert small_file(width=300, grey=True) == head + b"".join(SECTIONS)
+    assert small_file(width=300, grey=True, unfiltered=True) == head + b"".join(SECTIONS)
 
 
 @given(st.integers(0, 2**35 - 1))
@@ -93,15 +95,15 @@ def reseal(data, place, new):
         (b"", r"starts with 89 4d 52 44\. Received: nothing"),
         (b"\xff\xd8\xff\xe0 JPEG", r"Received: ff d8 ff e0\. Make one with"),
         (MAGIC, "the header is cut off at byte 4"),
-        (reseal(small_file(), 4, b"\x02"), "expected format version 1. Received: version 2. Upd"),
+        (reseal(small_file(), 4, b"\x01"), "expected format version 2. Received: version 1. Upd"),
         (reseal(small_file(), 5, b"\x65"), "expected a quality up to 100. Received: 101"),
-        (reseal(small_file(), 5, b"\xe5"), "expected a quality up to 100. Received: 101"),
+        (reseal(small_file(), 6, b"\x08"), "expected flags up to 7. Received: 8"),
         (reseal(small_file(), FIXED, b"\x00"), "Received: 0x30. The file is damaged"),
         (small_file(width=65536), "at most 65535 pixels a side .* Received: 65536x30"),
         (small_file(width=65535, height=65535), "100,000,000 in all. Received: 65535x65535"),
     ],
     ids=[
-        *("empty", "jpeg", "magic", "version", "quality", "quality grey", "zero", "wide", "bomb"),
+        *("empty", "jpeg", "magic", "version", "quality", "flags", "zero", "wide", "bomb"),
     ],
 )
 def test_each_wrong_header_is_told_apart(data, message):

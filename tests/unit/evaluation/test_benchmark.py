@@ -50,7 +50,7 @@ def folder(tmp_path, photograph):
 @pytest.fixture(scope="module")
 def tiny_model(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "tiny.keras-codec"
-    model = MRDCAE(width=8, blocks=1, prior_width=8)
+    model = MRDCAE(deblocking=4, refinement=4, prior_width=8)
     model.build()
     Codec.from_model(model).save(path)
     return path

@@ -184,7 +184,7 @@ def test_a_changed_byte_is_an_error_with_our_message(place, change, data):
 
 
 def test_a_length_that_no_file_can_have_is_an_error_and_takes_no_memory(tmp_path):
-    head = bitstream.MAGIC + bytes([1, 50, 0, 0, 0, 0, 8, 8]) + bitstream.write_varint(2**35 - 1)
+    head = bitstream.MAGIC + bytes([2, 50, 0, 0, 0, 0, 0, 8, 8]) + bitstream.write_varint(2**35 - 1)
     head += bytes(4)
     path = tmp_path / "long.mrdc"
     path.write_bytes(head + struct.pack("<2I", 0, zlib.crc32(head + bytes(4))))

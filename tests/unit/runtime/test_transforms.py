@@ -6,31 +6,22 @@ from keras import ops
 
 from mrdcae_lite.core.architecture import Architecture
 from mrdcae_lite.core.pyramid import level_masks
-from mrdcae_lite.evaluation.inspection import multiplications
+from mrdcae_lite.core.quality import quantisation_step
 from mrdcae_lite.runtime.transforms import Transforms
 
+BARE = {"deblocking": 0, "refinement": 0}
 TWINS = {
-    "whole": {},
-    "deeper": {"blocks": 2, "encoder_blocks": 2},
+    **{f"{n} resolutions": {"resolutions": n} for n in (4, 3, 2, 1)},
     "no attention": {"attention": False},
-    "one resolution": {"resolutions": 1},
+    "no filters": BARE,
+    "deblocking alone": {"resolutions": 2, "refinement": 0},
+    "refinement alone": {"resolutions": 3, "attention": False, "deblocking": 0},
 }
 
 
 def transforms_of(model):
     frozen = model.freeze()
     return Transforms(frozen.architecture, frozen.transform_weights)
-
-
-def restored(transforms, latents, masks, quality):
-    """The deblocked image."""
-    image = transforms.synthesise(latents, masks, quality)
-    transforms.deblock(image, quality)
-    return image
-
-
-def levels_of(transforms):
-    return transforms.architecture.levels
 
 
 @pytest.fixture(scope="module", params=TWINS.values(), ids=TWINS.keys())
@@ -42,16 +33,16 @@ def twins(request, tiny_model_with):
 
 @pytest.fixture
 def image(photograph):
-    return photograph[:96, :160].astype(np.float32) / 255
+    """Whole units of a photograph: float32 (128, 192, 3) in [0, 1]."""
+    return photograph[:128, :192].astype(np.float32) / 255
 
 
-def random_latents(levels, rows, columns, rng):
-    """Routing of a place, masks of it, and symbols where they are on."""
-    routing = rng.integers(1, 4, (rows, columns))
-    masks = level_masks(routing, len(levels))
+def random_symbols(levels, rows, columns, rng):
+    """Symbols of a place of so many patches, zero where a random routing switches them off."""
+    masks = level_masks(rng.integers(1, 4, (rows, columns)), len(levels))
     shapes = [(*mask.shape, len(level.bands)) for mask, level in zip(masks, levels, strict=True)]
     drawn = [np.rint(rng.laplace(0, 2, shape)).astype(np.float32) for shape in shapes]
-    return [y * mask[..., None] for y, mask in zip(drawn, masks, strict=True)], masks
+    return [y * mask[..., None] for y, mask in zip(drawn, masks, strict=True)]
 
 
 # --- the same as in Keras
@@ -63,27 +54,31 @@ def test_the_analysis_is_that_of_the_model(twins, image, quality):
     expected, logits = model.analyse(image[None], np.array([quality], np.float32))
     found, scores = transforms.analyse(image, quality)
     for theirs, ours in zip(expected, found, strict=True):
-        np.testing.assert_allclose(ours, ops.convert_to_numpy(theirs)[0], atol=1e-4, rtol=1e-5)
+        theirs = ops.convert_to_numpy(theirs)[0]
+        # Offsets are rounded to float16 once more, a quarter of a thousandth of what they add.
+        np.testing.assert_allclose(ours, theirs, atol=1e-4 * abs(theirs).max(), rtol=1e-4)
         assert ours.dtype == np.float32
     if logits is None:
         assert scores is None
     else:
-        np.testing.assert_allclose(scores, ops.convert_to_numpy(logits)[0], atol=1e-4)
+        np.testing.assert_allclose(scores, ops.convert_to_numpy(logits)[0], atol=2e-3)
         assert np.ptp(scores) > 1
 
 
 @pytest.mark.parametrize("quality", [0, 50, 100])
-def test_the_synthesis_is_that_of_the_model(twins, quality, rng):
+def test_the_synthesis_and_the_filters_are_those_of_the_model(twins, quality, rng):
     model, transforms = twins
-    latents, masks = random_latents(levels_of(transforms), 8, 7, rng)
-    expected = model.synthesise(
-        [y[None] for y in latents],
-        [mask[None, ..., None].astype(np.float32) for mask in masks[1:]],
-        np.array([quality], np.float32),
-    )
-    found = restored(transforms, latents, masks, quality)
-    np.testing.assert_allclose(found, ops.convert_to_numpy(expected)[0], atol=5e-4)  # float16
+    symbols = random_symbols(transforms.architecture.levels, 8, 6, rng)
+    qualities = np.array([quality], np.float32)
+    expected = model.synthesise([k[None] for k in symbols], qualities)
+    found = transforms.synthesise(symbols, quality)
+    np.testing.assert_allclose(found, ops.convert_to_numpy(expected)[0], atol=1e-3)
     assert found.dtype == np.float32
+    expected, filtered = model.filter(found[None], qualities), transforms.filter(found, quality)
+    np.testing.assert_allclose(filtered, ops.convert_to_numpy(expected)[0], atol=5e-4)
+    filters = transforms.architecture.deblocking + transforms.architecture.refinement > 0
+    assert (abs(filtered - found).max() > 0.005) == filters
+    assert filtered.dtype == np.float32
 
 
 def test_thresholds_lie_symmetrically_about_one_half_by_the_spread_of_the_model(tiny_model):
@@ -93,93 +88,146 @@ def test_thresholds_lie_symmetrically_about_one_half_by_the_spread_of_the_model(
     assert low + high == pytest.approx(1)
 
 
+def test_two_resolutions_have_one_threshold(tiny_model_with):
+    transforms = transforms_of(tiny_model_with(resolutions=2))
+    (threshold,) = transforms.thresholds()
+    logit = np.log(threshold / (1 - threshold)).astype(np.float32)
+    _, levels = transforms.route(np.array([[logit - 0.01, logit + 0.01]]), (1, 2))
+    np.testing.assert_array_equal(levels, [[1, 2]])
+
+
 def test_the_arguments_are_not_changed(twins, image, rng):
     _, transforms = twins
-    latents, masks = random_latents(levels_of(transforms), 3, 5, rng)
-    given = [image, *latents, *masks]
+    symbols = random_symbols(transforms.architecture.levels, 4, 6, rng)
+    given = [image, *symbols]
     before = [array.copy() for array in given]
     transforms.analyse(image, 30)
-    transforms.synthesise(latents, masks, 30)
+    transforms.synthesise(symbols, 30)
+    transforms.filter(image, 30)
     for array, expected in zip(given, before, strict=True):
         np.testing.assert_array_equal(array, expected)
+
+
+# --- the pair of analysis and synthesis
+
+
+@pytest.mark.parametrize("quality", [0, 50, 100])
+def test_synthesis_is_the_inverse_of_analysis(twins, image, quality, monkeypatch):
+    """Of what is not rounded, so without reconstruction points."""
+    transforms = twins[1]
+    at = transforms.weights_at(quality)
+    monkeypatch.setattr(at, "shifts", [0 * shift for shift in at.shifts])
+    latents, _ = transforms.analyse(image, quality)
+    scaled, decoded = [], []
+    for number, y in enumerate(latents):
+        gain = transforms.contrast_gain(decoded, quality)
+        scaled.append(y * gain)
+        decoded.append(transforms.dequantise(scaled[-1], number, gain, quality))
+    np.testing.assert_allclose(transforms.synthesise(scaled, quality), image, atol=1e-4)
+
+
+def test_a_symbol_is_restored_nearer_to_zero_by_the_shift_of_its_channel(twins):
+    model, transforms = twins
+    shifts = transforms.weights_at(70).shifts
+    for number, (shift, level) in enumerate(
+        zip(shifts, transforms.architecture.levels, strict=True)
+    ):
+        curve = ops.convert_to_numpy(model.reconstruction[number].curve)
+        t = 70 / 50 - 1
+        features = np.array([1, t, 2 * t**2 - 1, 4 * t**3 - 3 * t])
+        np.testing.assert_allclose(shift, 0.1 * features @ curve, atol=1e-3)
+        assert abs(shift).max() > 0.05
+        gain = np.full((1, 1, 1), 0.5, np.float32)
+        factor = transforms.weights_at(70).gains[number] * 0.5
+        for symbol in (-3, 0, 1, 40):
+            symbols = np.full((1, 1, len(level.bands)), symbol, np.int16)
+            found = transforms.dequantise(symbols, number, gain, 70)[0, 0] * factor
+            np.testing.assert_allclose(found, symbol - np.sign(symbol) * shift, rtol=1e-5)
+
+
+def test_distortion_weights_are_the_squared_error_of_one_in_a_symbol(twins, rng, monkeypatch):
+    """Measured: the synthesis with a single symbol moved, where all contrast gains are one."""
+    transforms, quality = twins[1], 60
+    levels = transforms.architecture.levels
+    monkeypatch.setattr(transforms, "contrast_gain", lambda *_: np.ones((1, 1, 1), np.float32))
+    symbols = [np.full((64 // lv.stride, 64 // lv.stride, len(lv.bands)), 2.0) for lv in levels]
+    before = transforms.synthesise(symbols, quality).astype(np.float64)
+    weights = transforms.distortion_weights(quality)
+    for number, level in enumerate(levels):
+        assert weights[number].shape == (len(level.bands),)
+        for channel in rng.choice(len(level.bands), 3, replace=False):
+            symbols[number][0, 0, channel] += 1
+            change = transforms.synthesise(symbols, quality) - before
+            symbols[number][0, 0, channel] -= 1
+            error = (change**2).sum() / quantisation_step(quality) ** 2
+            assert error == pytest.approx(weights[number][channel], rel=1e-3)
 
 
 # --- how far they look
 
 
-def test_deblocking_looks_less_far_than_a_patch(twins, rng):
-    transforms = twins[1]
-    image = rng.random((96, 160, 3)).astype(np.float32)
-    part = image[:, 32:128].copy()
-    before = image.copy()
-    transforms.deblock(image, 20)
-    transforms.deblock(part, 20)
-    np.testing.assert_allclose(part[:, 32:64], image[:, 64:96], atol=1e-5)
-    assert abs(image - before).max() > 1e-3
-
-
 def test_what_lies_beyond_the_halo_changes_no_latent_and_no_score(twins, rng):
     transforms = twins[1]
-    halo = transforms.architecture.encoder_halo
-    image = rng.random((32, 32 * (2 * halo + 3), 3)).astype(np.float32)
+    architecture = transforms.architecture
+    unit = architecture.unit
+    halo = -(-architecture.encoder_halo // unit) * unit  # in whole units, as tiles have it
+    image = rng.random((unit, 2 * halo + 3 * unit, 3)).astype(np.float32)
+    place = slice(unit + halo, 2 * unit + halo)
     other = 1 - image
-    near = slice(32, 32 * (2 * halo + 2))
+    near = slice(place.start - architecture.encoder_halo, place.stop + architecture.encoder_halo)
     other[:, near] = image[:, near]
     (latents, scores), (changed, moved) = (transforms.analyse(x, 70) for x in (image, other))
-    place = 1 + halo
-    for y, new, level in zip(latents, changed, levels_of(transforms), strict=True):
-        cells = slice(place * level.scale, (place + 1) * level.scale)
-        np.testing.assert_array_equal(new[:, cells], y[:, cells])
-        assert (new[:, : level.scale] != y[:, : level.scale]).any()
+    for y, new, level in zip(latents, changed, architecture.levels, strict=True):
+        cells = slice(place.start // level.stride, place.stop // level.stride)
+        np.testing.assert_allclose(new[:, cells], y[:, cells], atol=1e-4)
+        assert (new[:, 0] != y[:, 0]).any()
     if scores is not None:
-        np.testing.assert_array_equal(moved[:, place], scores[:, place])
+        patches = slice(place.start // 32, place.stop // 32)
+        np.testing.assert_allclose(moved[:, patches], scores[:, patches], atol=1e-4)
 
 
-def test_corrections_beyond_the_halos_change_no_pixel(twins, rng):
-    """Of a single place: what its own pixels need of every level, and what they may do without."""
+def test_the_filters_look_beyond_a_unit_but_no_further_than_the_halo(twins, rng):
     transforms = twins[1]
-    halo, levels = transforms.architecture.decoder_halo, levels_of(transforms)
-    side = 2 * halo + 3
-    place = 1 + halo
-    latents, _ = random_latents(levels, side, side, rng)
-    whole = [np.ones(y.shape[:2], bool) for y in latents]
-    expected = restored(transforms, latents, whole, 40)
-    needed = []
-    halos = transforms.architecture.correction_halos()
-    for mask, level, extra in zip(whole, levels, halos, strict=True):
-        cells = slice(place * level.scale - extra, (place + 1) * level.scale + extra)
-        needed.append(np.zeros_like(mask))
-        needed[-1][cells, cells] = True
-    inner = np.s_[32 * place : 32 * (place + 1), 32 * place : 32 * (place + 1)]
-    for y, level in zip(latents, levels, strict=True):  # nor do latents beyond the halo
-        y[: level.scale] = y[:, -level.scale :] = 99
-    found = restored(transforms, latents, needed, 40)
-    np.testing.assert_allclose(found[inner], expected[inner], atol=1e-5)
-    assert abs(found - expected).max() > 0.1
+    halo, unit = transforms.architecture.decoder_halo, transforms.architecture.unit
+    image = rng.random((unit, 6 * unit, 3)).astype(np.float32)
+    place = np.s_[:, 3 * unit : 4 * unit]
+    expected = transforms.filter(image, 40)[place]
+    differences = []
+    for reach in (halo, 0):
+        other = 1 - image
+        near = np.s_[:, 3 * unit - reach : 4 * unit + reach]
+        other[near] = image[near]
+        differences.append(abs(transforms.filter(other, 40)[place] - expected).max())
+    assert differences[0] < 1e-5
+    assert halo == 0 or differences[1] > 1e-3
+
+
+def test_a_part_is_filtered_like_the_whole_if_it_starts_at_a_unit(twins, rng):
+    transforms = twins[1]
+    unit = transforms.architecture.unit
+    image = rng.random((4 * unit, 6 * unit, 3)).astype(np.float32)
+    part = transforms.filter(image[unit:, unit : 5 * unit], 40)
+    inner = transforms.filter(image, 40)[2 * unit : -unit, 2 * unit : -2 * unit]
+    np.testing.assert_allclose(part[unit:-unit, unit:-unit], inner, atol=1e-5)
+
+
+@pytest.mark.parametrize("sides", [(1, 1), (1, 3), (2, 1)], ids=str)
+def test_the_smallest_pictures_are_filtered_as_by_the_model(tiny_model_with, sides, rng):
+    model = tiny_model_with(resolutions=1)
+    image = rng.random((32 * sides[0], 32 * sides[1], 3)).astype(np.float32)
+    found = transforms_of(model).filter(image, 40)
+    expected = model.filter(image[None], np.array([40], np.float32))
+    np.testing.assert_allclose(found, ops.convert_to_numpy(expected)[0], atol=5e-4)
 
 
 @pytest.mark.parametrize(
-    ("architecture", "halos", "decoder", "encoder"),
+    ("architecture", "decoder", "encoder"),
     [
-        (Architecture(), [4, 4, 4], 5, 3),
-        (Architecture(blocks=1), [2, 2, 3], 3, 3),
-        (Architecture(attention=False), [4, 4, 4], 5, 0),
-        (Architecture(resolutions=1, attention=False, encoder_blocks=1), [2], 1, 1),
+        (Architecture(), 48, 64),
+        (Architecture(attention=False, refinement=0), 36, 0),
+        (Architecture(resolutions=1, attention=False), 21, 0),
+        (Architecture(**BARE), 0, 64),
     ],
 )
-def test_halos_are_no_wider_than_they_must_be(architecture, halos, decoder, encoder):
-    assert architecture.correction_halos() == halos
+def test_halos_are_those_of_the_parts_there_are(architecture, decoder, encoder):
     assert (architecture.decoder_halo, architecture.encoder_halo) == (decoder, encoder)
-
-
-def test_multiplications_are_those_of_all_matrices_at_their_grids():
-    """Counted by hand for the sizes of the shipped codec."""
-    block = 384 * 128 + 9 * 128 * 128 + 128 * 192
-    grids = 1 / 64 + 1 / 256 + 1 / 1024
-    context = (9 * 192 * 96 + 4 * 96 * 96 + 96 * 192) / 1024
-    context += (9 * 144 * 96 + 3 * 96 * 96 + 96 * 144) * (1 / 64 + 1 / 256)
-    context += (9 * 96 * 96 + 96 * 4 * 96) * (1 / 256 + 1 / 1024)
-    borders = (72 * 128 + 128 * 128 + 128 * 24) * (2 / 32 + 2 / 32 + 2 / 16)
-    contrast = 192 * 192 * (2 / 1024 + 1 / 256)
-    expected = (2 * block + 192 * 192) * grids + context + borders + contrast
-    assert multiplications(Architecture()) == pytest.approx(expected)
