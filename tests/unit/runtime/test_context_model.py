@@ -20,44 +20,43 @@ DOUBTFUL = 937
 
 
 class Told:
-    """In the place of a level's stream: gives known symbols, keeps the tables of all calls."""
+    """In the place of all streams: gives known symbols, keeps the tables of all calls."""
 
-    def __init__(self, values, mask, groups):
-        self.values, self.found = values, np.full(values.shape, 255, np.uint8)
-        non_anchor, ends = np.indices(mask.shape).sum(axis=0) % 2, np.cumsum([0, *groups])
+    def __init__(self, symbols, masks, machine):
+        self.symbols, self.found = symbols, [np.full(k.shape, 255, np.uint8) for k in symbols]
         self.places = (
-            (mask & (non_anchor == phase), slice(first, last))
-            for first, last in pairwise(ends)
+            (number, mask & (np.indices(mask.shape).sum(axis=0) % 2 == phase), slice(first, last))
+            for number, (mask, (_, groups)) in enumerate(zip(masks, machine.levels, strict=True))
+            for first, last in pairwise(np.cumsum([0, *groups]))
             for phase in (0, 1)
         )
 
 
 class ToldMachine(Machine):
     def read(self, coder, tables):
-        place = next(coder.places)
-        coder.found[place] = tables
-        return coder.values[place]
+        number, *place = next(coder.places)
+        coder.found[number][tuple(place)] = tables
+        return coder.symbols[number][tuple(place)]
 
 
-def reference_indices(weights, quality, routing, symbols, resolutions=3):
+def reference_indices(weights, quality, routing, symbols):
     """Table index of every symbol; 255 where there is none."""
     arrays = {f"prior/{name}": array for name, array in weights.items()}
     arrays["tables"] = laplace_tables().pack()
-    machine = ToldMachine(arrays, resolutions, quality)
-    parts = zip(symbols, level_masks(routing, resolutions), machine.levels, strict=True)
-    coders = [Told(values, mask, groups) for values, mask, (_, groups) in parts]
-    machine.run(routing, coders)
-    return [coder.found for coder in coders]
+    machine = ToldMachine(arrays, len(symbols), quality)
+    told = Told(symbols, level_masks(routing, len(symbols)), machine)
+    machine.run(routing, [told] * 3)
+    return told.found
 
 
 # --- material
 
 
-def architecture_of(width, resolutions=3):
-    return Architecture(1, 1, width, resolutions, attention=False)
+def architecture_of(width, resolutions):
+    return Architecture(resolutions, attention=False, prior_width=width)
 
 
-def shapes(width, resolutions=3):
+def shapes(width, resolutions):
     return {spec.name: spec.shape for spec in architecture_of(width, resolutions).context_arrays()}
 
 
@@ -65,7 +64,7 @@ def is_bias(name):
     return name == "start" or name.endswith("_bias")
 
 
-def random_weights(rng, width, resolutions=3, *, limits):
+def random_weights(rng, width, resolutions, *, limits):
     """Integer weights: moderate ones, or all of them at their limits."""
     weights = {}
     for name, shape in shapes(width, resolutions).items():
@@ -88,10 +87,10 @@ def random_symbols(rng, masks, scale):
     return symbols
 
 
-def run_time_indices(weights, quality, masks, symbols, resolutions=3):
+def run_time_indices(weights, quality, masks, symbols):
     """Indices by the integer model on dense grids; 255 where there is nothing to code."""
     found = [np.full(values.shape, 255, np.uint8) for values in symbols]
-    architecture = architecture_of(weights["start"].shape[1], resolutions)
+    architecture = architecture_of(weights["start"].shape[1], len(symbols))
     for step in IntegerContextModel(architecture, weights).steps(quality, masks):
         assert (found[step.level][step.where] == 255).all()
         found[step.level][step.where] = step.indices
@@ -110,34 +109,37 @@ def assert_equal_where_on(found, expected, masks):
 
 @pytest.mark.parametrize("limits", [False, True])
 @pytest.mark.parametrize("scale", [0.3, 8, 5000])
-@pytest.mark.parametrize(("resolutions", "highest"), [(3, 3), (3, 1), (1, 3)])
+@pytest.mark.parametrize(("resolutions", "highest"), [(4, 3), (4, 1), (3, 3), (2, 2), (1, 1)])
 def test_the_run_time_form_equals_the_slow_reference(limits, scale, resolutions, highest, rng):
     weights = random_weights(rng, 16, resolutions, limits=limits)
-    routing = rng.integers(1, highest + 1, (3, 5), np.uint8)
+    routing = rng.integers(1, highest + 1, (4, 6), np.uint8)
     masks = level_masks(routing, resolutions)
     symbols = random_symbols(rng, masks, scale)
-    expected = reference_indices(weights, 70, routing, symbols, resolutions)
-    found = run_time_indices(weights, 70, masks, symbols, resolutions)
+    expected = reference_indices(weights, 70, routing, symbols)
+    found = run_time_indices(weights, 70, masks, symbols)
     assert_equal_where_on(found, expected, masks)
 
 
 @pytest.mark.parametrize("sign", [-127, 127])
 def test_the_largest_possible_sums_are_exact(sign, rng):
-    weights = random_weights(rng, 96, limits=True)
-    for name, shape in shapes(96, 3).items():
+    weights = random_weights(rng, 96, 4, limits=True)
+    for name, shape in shapes(96, 4).items():
         if name.endswith(("_update", "_mix")):
             weights[name] = np.full(shape, sign, np.int8)
         elif is_bias(name):
             weights[name] = np.full(shape, 2**18, np.int32)
-    routing = np.full((3, 3), 3, np.uint8)
-    masks, grids = level_masks(routing), ((3, 3, 192), (6, 6, 144), (12, 12, 144))
-    symbols = [np.full(shape, 4000, np.int32) for shape in grids]
+    routing = np.full((6, 6), 3, np.uint8)
+    masks = level_masks(routing, 4)
+    symbols = [
+        np.full((*mask.shape, len(level.bands)), 4000, np.int32)
+        for mask, level in zip(masks, levels(4), strict=True)
+    ]
     expected = reference_indices(weights, 0, routing, symbols)
     assert_equal_where_on(run_time_indices(weights, 0, masks, symbols), expected, masks)
 
 
 @pytest.mark.parametrize(
-    ("quality", "resolutions"), [(0, 3), (25, 3), (50, 3), (100, 3), (0, 1), (75, 1)]
+    ("quality", "resolutions"), [(0, 4), (50, 4), (100, 4), (25, 3), (50, 2), (0, 1), (75, 1)]
 )
 def test_the_training_form_equals_the_run_time_form(quality, resolutions, rng):
     import keras
@@ -155,7 +157,7 @@ def test_the_training_form_equals_the_run_time_form(quality, resolutions, rng):
     weights = layer.freeze(quality_features(np.arange(101)))
     assert {name: array.shape for name, array in weights.items()} == shapes(16, resolutions)
     assert max(abs(weights["level0_group0_update"].astype(int)).ravel()) == 127
-    masks = level_masks(rng.integers(1, 4, (2, 3)), resolutions)
+    masks = level_masks(rng.integers(1, 4, (2, 4)), resolutions)
     symbols = random_symbols(rng, masks, rng.choice([1, 50, 3000]))
     trained = layer(
         [s[None].astype(np.float32) for s in symbols],
@@ -163,7 +165,7 @@ def test_the_training_form_equals_the_run_time_form(quality, resolutions, rng):
         quality_features(quality)[None],
     )
     expected = [keras.ops.convert_to_numpy(indices)[0] for indices in trained]
-    found = run_time_indices(weights, quality, masks, symbols, resolutions)
+    found = run_time_indices(weights, quality, masks, symbols)
     assert_equal_where_on(found, expected, masks)
     assert len(np.unique(found[-1])) > 8
 

@@ -11,7 +11,7 @@ from mrdcae_lite.training.context_model import (
     fixed_point,
 )
 
-SYMBOLS = [(2, 1, 2, 192), (2, 2, 4, 144), (2, 4, 8, 144)]
+SYMBOLS = [(2, 1, 2, 192), (2, 2, 4, 144), (2, 4, 8, 144), (2, 8, 16, 144)]
 ALONE = [(2, 4, 8, 192)]
 
 
@@ -46,9 +46,10 @@ def test_before_training_large_symbols_are_expected_beside_and_below_large_ones(
     loud = [np.full_like(quiet[0], 40), *quiet[1:]]
     calm, alert = predicted(layer, quiet), predicted(layer, loud)
     for before, after in zip(calm, alert, strict=True):
-        assert after.mean() > before.mean() + 1
+        assert after.mean() > before.mean() + 0.5
     # The anchors of the first group are predicted before anything is known.
-    np.testing.assert_array_equal(calm[0][:, ::2, ::2, :16], alert[0][:, ::2, ::2, :16])
+    first = layer.levels[0].groups[0]
+    np.testing.assert_array_equal(calm[0][:, ::2, ::2, :first], alert[0][:, ::2, ::2, :first])
 
 
 def test_every_array_of_the_table_is_frozen_in_its_shape_and_comes_back(rng):
@@ -70,7 +71,7 @@ def test_every_array_of_the_table_is_frozen_in_its_shape_and_comes_back(rng):
     ("options", "message"),
     [
         ({"width": 97}, "prior_width must be a whole number from 1 to 96"),
-        ({"resolutions": 2}, "1 or 3"),
+        ({"resolutions": 5}, "resolutions must be a whole number from 1 to 4"),
     ],
 )
 def test_an_impossible_context_model_is_refused(options, message):

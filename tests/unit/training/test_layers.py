@@ -12,15 +12,16 @@ from mrdcae_lite.training.layers import (
     Deblocking,
     Gain,
     PatchAttention,
-    ResidualBlock,
+    Reconstruction,
+    Refinement,
     log_compress,
     quantise_through,
     round_through,
 )
 
 CONDITION = (4,)
-SYMBOLS = [(1, 2, 192), (2, 4, 144), (4, 8, 144)]
-MASKS = [(2, 4, 1), (4, 8, 1)]
+SYMBOLS = [(1, 2, 192), (2, 4, 144), (4, 8, 144), (8, 16, 144)]
+MASKS = [(2, 4, 1), (4, 8, 1), (8, 16, 1)]
 ALONE = [(4, 8, 192)]
 
 # A layer, and the shapes of its inputs without the batch.
@@ -28,11 +29,11 @@ CASES = {
     "pixels": (lambda: BlockTransform(0), [(16, 24, 3)]),
     "pixels alone": (lambda: BlockTransform(0, coarsest=True), [(16, 24, 3)]),
     "merge": (lambda: BlockTransform(1), [(4, 6, 48)]),
-    "split": (lambda: BlockTransform(2, True, inverse=True), [(2, 3, 192)]),
-    "to pixels": (lambda: BlockTransform(0, inverse=True), [(2, 3, 192)]),
+    "coarsest": (lambda: BlockTransform(3, coarsest=True), [(4, 6, 48)]),
     "gain": (lambda: Gain([1, 2, 0.5, 3, 1]), [(2, 3, 5), CONDITION]),
-    "residual": (lambda: ResidualBlock(6, 4, [0.5] * 6), [(3, 4, 6), (1, 1, 1), CONDITION]),
+    "reconstruction": (lambda: Reconstruction(5), [(2, 3, 5), CONDITION]),
     "deblocking": (lambda: Deblocking(16, 8, 6), [(32, 48, 3), (1, 1, 1), CONDITION]),
+    "refinement": (lambda: Refinement(4, 6), [(32, 48, 3), (1, 1, 1), CONDITION]),
     "attention": (lambda: PatchAttention(8), [(8, 12, 192), CONDITION]),
     "context model": (lambda: ContextModel(24), [SYMBOLS, MASKS, CONDITION]),
     "context model alone": (lambda: ContextModel(24, 1), [ALONE, [], CONDITION]),
@@ -108,7 +109,9 @@ def test_the_gradient_reaches_every_weight(case, rng):
         assert np.any(gradient), weight.path
 
 
-@pytest.mark.parametrize("name", ["pixels", "gain", "residual", "deblocking", "attention"])
+@pytest.mark.parametrize(
+    "name", ["pixels", "gain", "reconstruction", "deblocking", "refinement", "attention"]
+)
 def test_a_saved_layer_computes_the_same_when_it_is_loaded(name, rng, tmp_path):
     make, shapes = CASES[name]
     inputs = tree(keras.Input, shapes)
@@ -123,18 +126,38 @@ def test_a_saved_layer_computes_the_same_when_it_is_loaded(name, rng, tmp_path):
 # --- single layers
 
 
-@pytest.mark.parametrize("step", [-1, 3, "low"])
-def test_there_are_three_steps(step):
-    with pytest.raises(ValueError, match=f"step must be 0, 1 or 2. Received: step={step!r}"):
+@pytest.mark.parametrize("step", [-1, 4, "low"])
+def test_there_are_four_steps(step):
+    with pytest.raises(ValueError, match=f"step must be 0, 1, 2 or 3. Received: step={step!r}"):
         BlockTransform(step)
 
 
 @pytest.mark.parametrize("coarsest", [False, True])
-@pytest.mark.parametrize(("step", "channels"), [(0, 3), (1, 48), (2, 48)])
-def test_an_inverse_step_starts_as_the_inverse(step, channels, coarsest, rng):
+@pytest.mark.parametrize(("step", "channels"), [(0, 3), (1, 48), (2, 48), (3, 48)])
+def test_a_step_is_undone_whatever_was_learned(step, channels, coarsest, rng):
     x = rng.normal(0, 1, (2, 16, 8, channels)).astype(np.float32)
-    restored = BlockTransform(step, coarsest, inverse=True)(BlockTransform(step, coarsest)(x))
-    np.testing.assert_allclose(ops.convert_to_numpy(restored), x, atol=1e-5)
+    layer = BlockTransform(step, coarsest)
+    before = ops.convert_to_numpy(layer(x))
+    layer.offset.assign(rng.normal(0, 0.002, (192, 192)) / layer.multiplier)
+    learned = layer(x)
+    assert abs(ops.convert_to_numpy(learned) - before).max() > 0.01
+    np.testing.assert_allclose(ops.convert_to_numpy(layer.invert(learned)), x, atol=1e-5)
+
+
+def test_the_gradient_of_the_inverse_reaches_the_kernel(rng):
+    layer = BlockTransform(1)
+    with tf.GradientTape() as tape:
+        loss = ops.sum(layer.invert(rng.normal(0, 1, (1, 2, 2, 192)).astype(np.float32)) ** 3)
+    assert np.any(tape.gradient(loss, layer.offset.value))
+
+
+def test_strong_inputs_of_a_step_are_learned_slowly():
+    """A mean is strong: its weights move less than a hundredth as far as those of weak inputs."""
+    for step in (1, 2, 3):
+        multiplier = BlockTransform(step).multiplier[:, 0]
+        mean, weakest = multiplier[0], multiplier.max()
+        assert mean == multiplier.min() < 0.01
+        assert 5 * mean < weakest <= 0.1
 
 
 @pytest.mark.parametrize("coarsest", [False, True])
@@ -151,10 +174,24 @@ def test_a_gain_starts_with_its_factors_at_every_quality(rng):
     np.testing.assert_allclose(ops.convert_to_numpy(found), x * np.array(start), rtol=1e-5)
 
 
-def test_a_residual_block_starts_without_effect(rng):
-    x, condition = draw((3, 4, 6), rng), draw(CONDITION, rng)
-    block = ResidualBlock(6, 4, [0.5] * 6)
-    assert not ops.convert_to_numpy(block(x, np.ones((2, 1, 1, 1)), condition)).any()
+def test_a_gain_is_undone_at_every_quality(rng):
+    x, gain = draw((3, 4, 6), rng), Gain([0.5, 1, 2, 3, 0.1, 1])
+    disturb(gain, rng)
+    condition = quality_features(np.array([0, 70]))
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(gain.invert(gain(x, condition), condition)), x, rtol=1e-5
+    )
+
+
+def test_a_symbol_is_restored_nearer_to_zero_and_zero_as_zero():
+    points = Reconstruction(2)
+    symbols = np.array([-3, -1, 0, 1, 40], np.float32).reshape(1, 1, 5, 1) * np.ones(2, "f4")
+    condition = quality_features(np.array([0]))  # 1, -1, 1, -1
+    np.testing.assert_array_equal(ops.convert_to_numpy(points(symbols, condition)), symbols)
+    points.curve.assign([[1, 0], [0, 2], [0, 0], [0, 0]])
+    found = ops.convert_to_numpy(points(symbols, condition))
+    np.testing.assert_allclose(found[0, 0, :, 0], [-2.9, -0.9, 0, 0.9, 39.9], rtol=1e-6)
+    np.testing.assert_allclose(found[0, 0, :, 1], [-3.2, -1.2, 0, 1.2, 40.2], rtol=1e-6)
 
 
 def deblocked(period, first, image):
@@ -168,14 +205,14 @@ def deblocked(period, first, image):
     return ops.convert_to_numpy(layer(image, step, condition))
 
 
-@pytest.mark.parametrize("edges", pyramid.block_edges(3) + pyramid.block_edges(1))
+@pytest.mark.parametrize("edges", pyramid.block_edges(4) + pyramid.block_edges(1))
 def test_deblocking_changes_four_pixels_on_either_side_of_its_edges(edges, rng):
-    image = rng.random((1, 64, 96, 3)).astype(np.float32)
+    image = rng.random((1, 64, 128, 3)).astype(np.float32)
     changed = (deblocked(*edges, image) != image).any(axis=(0, 3))
     period, first = edges
     near = [
         np.isin(np.arange(side), np.add.outer(np.arange(first, side, period), np.arange(-4, 4)))
-        for side in (64, 96)
+        for side in (64, 128)
     ]
     expected = near[0][:, None] | near[1][None, :]
     assert not changed[~expected].any()
@@ -187,6 +224,42 @@ def test_deblocking_sees_jumps_and_no_brightness(rng):
     change = deblocked(16, 8, image) - image
     brighter = deblocked(16, 8, image + 0.5) - (image + 0.5)
     np.testing.assert_allclose(brighter, change, atol=1e-5)
+
+
+def refined(image, place=0.0):
+    """An image refined by a layer with random weights, the same each time."""
+    keras.utils.set_random_seed(3)
+    layer = Refinement(2, 6)
+    step, condition = np.full((1, 1, 1, 1), 0.1, "f4"), quality_features(np.array([50]))
+    untouched = layer(image, step, condition)
+    np.testing.assert_array_equal(ops.convert_to_numpy(untouched), image)  # before training
+    layer.leave.kernel.assign(keras.random.normal(layer.leave.kernel.shape, seed=4))
+    layer.place.assign(place * keras.random.normal(layer.place.shape, seed=5))
+    return ops.convert_to_numpy(layer(image, step, condition))
+
+
+def test_refinement_sees_cells_around_and_no_brightness(rng):
+    image = rng.random((1, 48, 48, 3)).astype(np.float32)
+    change = refined(image) - image
+    assert (change != 0).any(axis=3).mean() > 0.9
+    brighter = image + np.float32(0.5)
+    np.testing.assert_allclose(refined(brighter) - brighter, change, atol=1e-5)
+    other = image.copy()
+    other[:, 20:24, 20:24] = rng.random((4, 4, 3))
+    moved = (abs(refined(other) - refined(image)) > 1e-6).any(axis=(0, 3))
+    cells = moved.reshape(12, 4, 12, 4).any(axis=(1, 3))
+    far = abs(np.indices((12, 12)) - 5).max(axis=0) > 2  # its mean is seen one cell further
+    assert cells[4:7, 4:7].all()
+    assert not cells[far].any()
+
+
+def test_refinement_knows_where_a_cell_lies_among_the_block_edges():
+    """A flat picture shows nothing else; the border of zeros is left out."""
+    flat = np.full((1, 32, 48, 3), 0.5, np.float32)
+    same, changed = refined(flat)[0, 8:24, 8:40], refined(flat, place=1.0)[0, 8:24, 8:40]
+    np.testing.assert_allclose(same[:4, :4], same[4:8, 4:8], atol=1e-6)
+    assert abs(changed[:4, :4] - changed[4:8, 4:8]).max() > 1e-3
+    np.testing.assert_allclose(changed[:8, :8], changed[8:, 16:24], atol=1e-6)
 
 
 def test_a_patch_of_saliency_sees_its_surroundings_only(rng):
@@ -240,4 +313,4 @@ def test_every_layer_is_registered_for_loading():
     names = {f"mrdcae_lite>{make().__class__.__name__}" for make, _ in CASES.values()}
     registered = {name for name in names if keras.saving.get_registered_object(name)}
     assert registered == names
-    assert len(names) == 6
+    assert len(names) == 7

@@ -150,3 +150,51 @@ def test_extreme_symbols_cost_a_finite_number_of_bits_with_finite_gradients(inde
     assert (bits.numpy() >= 0).all()
     for gradient in tape.gradient(bits, [symbols, table]):
         assert np.isfinite(gradient).all()
+
+
+# --- routing
+
+
+def loss_of_levels(errors, bits, logits):
+    """The routing loss of one patch, and of a second where nothing is at stake."""
+    errors, bits = ([np.array([[[x, 0]]], np.float32) for x in values] for values in (errors, bits))
+    margins = [np.array([[[x, 0]]], np.float32) for x in logits]
+    return float(losses.routing_loss(errors, bits, margins))
+
+
+# Errors without, with the first, with both levels that may be left out; bits of all; the best.
+HINDSIGHT = {
+    "none saves its bits": ((10, 9, 8), (5, 3, 3), 0),
+    "the first does": ((20, 10, 9), (5, 3, 3), 1),
+    "both do": ((30, 20, 10), (5, 3, 3), 2),
+    "the second pays for the first": ((30, 29, 10), (5, 3, 3), 2),
+    "the second cannot pay for the first": ((30, 29, 25), (5, 9, 3), 0),
+    "a saving as small as the work": ((10.005, 10, 10), (5, 0, 0), 0),
+}
+
+
+@pytest.mark.parametrize(("errors", "bits", "best"), HINDSIGHT.values(), ids=HINDSIGHT.keys())
+def test_routing_costs_least_at_the_level_that_is_best_in_hindsight(errors, bits, best):
+    margins = [(-4, -5), (4, -4), (5, 4)]
+    found = [loss_of_levels(errors, bits, logits) for logits in margins]
+    assert np.argmin(found) == best
+
+
+def test_routing_with_a_single_decision(rng):
+    """Two resolutions: one level may be left out."""
+    on, off = (loss_of_levels((9, 1), (5, 3), (logit,)) for logit in (4, -4))
+    assert on < off
+    on, off = (loss_of_levels((9, 8), (5, 3), (logit,)) for logit in (4, -4))
+    assert off < on
+
+
+def test_only_the_margins_get_a_gradient_of_the_routing():
+    errors = [tf.fill((1, 2, 2), x) for x in (9.0, 5.0, 2.0)]
+    bits = [tf.fill((1, 2, 2), x) for x in (3.0, 1.0, 1.0)]
+    margins = [tf.zeros((1, 2, 2)), tf.zeros((1, 2, 2))]
+    with tf.GradientTape() as tape:
+        tape.watch([*errors, *bits, *margins])
+        loss = losses.routing_loss(errors, bits, margins)
+    gradients = tape.gradient(loss, [*errors, *bits, *margins])
+    assert gradients[:6] == [None] * 6
+    assert all((gradient.numpy() < 0).all() for gradient in gradients[6:])
