@@ -182,7 +182,7 @@ def bits_a_patch(codec: mr.Codec, file: bytes) -> NDArray[np.float64]:
     A vector that stands for several patches is shared among them.
     """
     spent = inspection.information(codec.model, file)
-    total = np.zeros(())
+    total: NDArray[np.float64] = np.zeros(())
     for bits, level in zip(spent, codec.architecture.levels, strict=True):
         blocks = level.stride // 8  # on a side, of 8 x 8 pixels
         total = total + np.kron(bits, np.full((blocks, blocks), blocks**-2.0))
