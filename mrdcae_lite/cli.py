@@ -26,6 +26,7 @@ from mrdcae_lite.io.batch import EXTENSION, Task, compress_file, convert, decomp
 from mrdcae_lite.io.images import PICTURES
 from mrdcae_lite.io.sizes import bits_per_pixel
 from mrdcae_lite.models import load, registry
+from mrdcae_lite.runtime.parallel import thread_count
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -95,7 +96,8 @@ def _add_files(command: argparse.ArgumentParser, what: str, ending: str) -> None
     add("input", type=Path, metavar="IN", help=what)
     add("output", type=Path, metavar="OUT", nargs="?", help=f"default: IN{ending}")
     add("--to", type=Path, metavar="FOLDER", help="where results of a folder go")
-    add("--jobs", type=_whole, default=1, metavar="N", help="processes (1)")
+    add("--jobs", type=_whole, default=1, metavar="N", help="pictures at a time, of a folder (1)")
+    add("--threads", type=_whole, metavar="N", help="tiles at a time (as there are processors)")
     add("--force", action="store_true", help="overwrite what is there")
 
 
@@ -200,7 +202,7 @@ def _compress(options: argparse.Namespace) -> None:
         check_quality(options.quality)
     load(options.model)  # a wrong name shows here, not once a picture
     wishes = {name: getattr(options, name) for name in ("quality", "target_bpp", "target_psnr")}
-    more = {"rdoq": not options.fast, "keep_exif": options.exif}
+    more = {"rdoq": not options.fast, "keep_exif": options.exif, "threads": _threads(options)}
     task = partial(compress_file, model=options.model, **wishes, **more)
     _convert(options, task, PICTURES, EXTENSION)
 
@@ -208,8 +210,15 @@ def _compress(options: argparse.Namespace) -> None:
 def _decompress(options: argparse.Namespace) -> None:
     if options.model:
         load(options.model)
-    task = partial(decompress_file, model=options.model, level=options.level)
+    how = {"level": options.level, "threads": _threads(options)}
+    task = partial(decompress_file, model=options.model, **how)
     _convert(options, task, (EXTENSION,), ".png")
+
+
+def _threads(options: argparse.Namespace) -> int:
+    """Threads for each picture; several pictures at a time share the processors."""
+    threads: int = options.threads or max(1, thread_count() // options.jobs)
+    return threads
 
 
 def _convert(options: argparse.Namespace, task: Task, endings: Sequence[str], new: str) -> None:

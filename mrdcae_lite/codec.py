@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from mrdcae_lite.training.model import MRDCAE
 
 
+_NEAR = 12  # qualities from the lowest on that are tried before a rate is out of reach
+
+
 class Codec:
     """A trained model that writes and reads `.mrdc` files.
 
@@ -282,13 +285,20 @@ def _prefer(routing: NDArray[np.uint8], roi: NDArray[np.bool_]) -> NDArray[np.ui
 def _largest_within(bpp: Callable[[int], float], target: float) -> int:
     """The best quality whose rate `bpp` is at most the target."""
     fitting = bisect_right(range(QUALITIES), target, key=bpp)
-    if fitting == 0:
-        least = f"Quality 0 takes {bpp(0):.4f} bits per pixel: ask for more."
-        raise ValueError(f"target_bpp={target} is out of reach for this picture. {least}")
-    return fitting - 1
+    if fitting > 0:
+        return fitting - 1
+    least = min(range(_NEAR), key=bpp)  # in tiny files the rate does not quite grow
+    if bpp(least) <= target:
+        return least
+    raise ValueError(
+        f"target_bpp={target} is out of reach for this picture. Quality {least} takes "
+        f"{bpp(least):.4f} bits per pixel: ask for more."
+    )
 
 
 def _smallest_reaching(score: Callable[[int], float], target: float) -> int | None:
     """The lowest quality whose PSNR `score` is at least the target, or None."""
     quality = bisect_left(range(QUALITIES), target, key=score)
+    while quality > 0 and score(quality - 1) >= target:
+        quality -= 1
     return quality if quality < QUALITIES else None

@@ -1,4 +1,4 @@
-"""The `.mrdc` container: header, metadata, routing map, three level sections, checksums.
+"""The `.mrdc` container: header, metadata, maps, three level sections, checksums.
 
 All numbers are little-endian; `varint` is a base-128 number, low group first, at most 5 bytes.
 

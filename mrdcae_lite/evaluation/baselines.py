@@ -8,7 +8,7 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-from PIL import Image, features
+from PIL import Image, ImageFile, features
 
 from mrdcae_lite.core.pixels import RGB, check_rgb
 
@@ -37,8 +37,12 @@ class Baseline:
                 f"quality of {self.name} must be from {self.grid[0]:g} to {self.grid[-1]:g}. "
                 f"Received: {quality!r}."
             )
-        buffer = BytesIO()
-        Image.fromarray(image).save(buffer, self.pillow_format, **self.options(quality))
+        buffer, usual = BytesIO(), ImageFile.MAXBLOCK
+        ImageFile.MAXBLOCK = max(usual, 2 * image.size)  # optimised JPEG of noise takes much room
+        try:
+            Image.fromarray(image).save(buffer, self.pillow_format, **self.options(quality))
+        finally:
+            ImageFile.MAXBLOCK = usual
         return buffer.getvalue()
 
     def decode(self, data: bytes) -> RGB:
@@ -84,9 +88,10 @@ def _webp(quality: float) -> Mapping[str, Any]:
     return {"quality": quality, "method": 6}
 
 
-def _avif(quality: float) -> Mapping[str, Any]:
+def _avif(quality: float, speed: int, subsampling: str) -> Mapping[str, Any]:
     # With two threads or more libaom writes other bytes: the file would depend on the machine.
-    return {"quality": round(quality), "speed": 6, "subsampling": "4:2:0", "max_threads": 1}
+    how = {"speed": speed, "subsampling": subsampling, "max_threads": 1}
+    return {"quality": round(quality), **how}
 
 
 _WHOLE = tuple(range(101))
@@ -95,13 +100,16 @@ _BITS = tuple(np.geomspace(0.01, 24, 8192).tolist())
 _JPEG = "JPEG", _WHOLE[1:], (5, 10, 15, 20, 30, 40, 55, 70, 80, 90)
 _JPEG2000 = "JPEG2000", _BITS, (0.1, 0.2, 0.3, 0.4, 0.5714, 0.8, 1.2, 2.0), _jpeg2000
 _WEBP = "WEBP", _TENTHS, (1, 10, 25, 45, 65, 80, 90, 95), _webp
-_AVIF = "AVIF", _WHOLE, (10, 20, 30, 40, 50, 60, 70, 82), _avif
+_AVIF = "AVIF", _WHOLE, (10, 20, 30, 40, 50, 60, 70, 82)
 _ALL = [
     Baseline("jpeg", "JPEG 4:2:0, optimised", *_JPEG, partial(_jpeg, subsampling="4:2:0")),
     Baseline("jpeg444", "JPEG 4:4:4, optimised", *_JPEG, partial(_jpeg, subsampling="4:4:4")),
     Baseline("jpeg2000", "JPEG 2000, 9/7 wavelet", *_JPEG2000),
     Baseline("webp", "WebP, method 6", *_WEBP),
-    Baseline("avif", "AVIF 4:2:0, speed 6", *_AVIF),
+    Baseline("avif", "AVIF 4:2:0, speed 6", *_AVIF, partial(_avif, speed=6, subsampling="4:2:0")),
+    Baseline(
+        "avif444", "AVIF 4:4:4, speed 3", *_AVIF, partial(_avif, speed=3, subsampling="4:4:4")
+    ),
 ]
 
 _FEATURES = {"JPEG": "jpg", "JPEG2000": "jpg_2000", "WEBP": "webp", "AVIF": "avif"}

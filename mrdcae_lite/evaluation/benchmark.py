@@ -33,7 +33,10 @@ from mrdcae_lite.io.sizes import bits_per_pixel
 from mrdcae_lite.models import load, registry
 from mrdcae_lite.training import complexity
 
-CODECS = (*(name for name in ("jpeg", "jpeg2000", "webp", "avif") if name in BASELINES), OURS)
+CODECS = (
+    *(name for name in ("jpeg", "jpeg2000", "webp", "avif", "avif444") if name in BASELINES),
+    OURS,
+)
 SWEEP = (5, 20, 35, 50, 65, 80, 95)
 
 
@@ -101,15 +104,15 @@ def _learned(name: str, file: str, settings: Settings) -> CodecUnderTest:
         raise ValueError(f"expected {base}:1, {base}:2 or {base}:3. Received: {name!r}.")
     qualities = tuple(sorted({check_quality(quality) for quality in settings.qualities}))
     # A first call takes longer: it is made before times are taken.
-    codec.decompress(codec.compress(images.sample("flowers")[:64, :64]))
+    codec.decompress(codec.compress(images.sample("flowers")[:64, :64], threads=1), threads=1)
     shipped = {} if file else registry().get(source, {})
     title = shipped.get("title", f"MR-DCAE {base if file else Path(source).stem}")
     depth = int(level or 3)
     return CodecUnderTest(
         f"{title}, up to level {level}" if level else title,
         qualities,
-        lambda image, quality: up_to_level(codec.compress(image, int(quality)), depth),
-        lambda data: codec.decompress(data, level=depth),
+        lambda image, q: up_to_level(codec.compress(image, int(q), threads=1), depth),
+        lambda data: codec.decompress(data, level=depth, threads=1),
         codec.id.hex(),
     )
 

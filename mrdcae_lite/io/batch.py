@@ -48,7 +48,8 @@ def compress_file(
     """Write a picture as a `.mrdc` file, with its transparency and colour profile.
 
     Returns a line about it. `model` is a shipped one or a codec file, `keep_exif` keeps the
-    camera's data, too, `how` is quality, target_bpp, target_psnr, rdoq: see `Codec.compress`.
+    camera's data, too, `how` is quality, target_bpp, target_psnr, rdoq, threads: see
+    `Codec.compress`.
     Raises `ValueError` or `OSError` if a file cannot be read or written, or a wish cannot be met.
     """
     image, metadata = read_picture(source, keep_exif=keep_exif)
@@ -59,17 +60,24 @@ def compress_file(
     return f"{output}: {len(data)} bytes, {bpp:.3f} bpp, {ratio:.1f}:1, quality {quality}"
 
 
-def decompress_file(source: Path, output: Path, *, model: str | None = None, level: int = 3) -> str:
+def decompress_file(
+    source: Path,
+    output: Path,
+    *,
+    model: str | None = None,
+    level: int = 3,
+    threads: int | None = None,
+) -> str:
     """Write a `.mrdc` file as a picture (see `write_image`), with all that was kept of it.
 
     Returns a line about it. `model` is a codec file, if it is not a shipped one, `level` is 1, 2 or
-    3: how many levels to decode. Raises `ValueError` or `OSError` if a file is damaged or cannot be
-    read or written.
+    3: how many levels to decode, `threads` how many tiles at a time. Raises `ValueError` or
+    `OSError` if a file is damaged or cannot be read or written.
     """
     data = source.read_bytes()
     header, _ = bitstream.unpack(data, levels=level)
     codec = load(model) if model else load_for(data)
-    image = codec.decompress(data, level=level)
+    image = codec.decompress(data, level=level, threads=threads)
     write_image(output, image, read_metadata(data), grey=header.grey)
     return f"{output}: {output.stat().st_size} bytes"
 

@@ -143,15 +143,21 @@ class IntegerContextModel:
         """Add a 3 x 3 convolution of the new symbols' log magnitudes to every site's state.
 
         Only one half of the checkerboard is not zero, so a site sees it through five of the nine
-        taps or through the four others: half of the multiplications are left out.
+        taps or through the four others: half of the multiplications are left out. So are the sites
+        that see nothing but zeros.
         """
         kernel, channels = self._weights[f"{name}_update"], symbols.shape[1]
-        grid = np.zeros((sites.size, channels), np.float32)
-        grid[sites.flat[sites.phase(phase)]] = LOG_FEATURE[np.minimum(abs(symbols), 4095)]
+        grid, some = np.zeros((sites.size, channels), np.float32), np.zeros(sites.size, bool)
+        coded = sites.flat[sites.phase(phase)]
+        grid[coded] = LOG_FEATURE[np.minimum(abs(symbols), 4095)]
+        some[coded] = symbols.any(axis=1)
         for taps, receiving in ((SAME_PARITY, phase), (OTHER_PARITY, 1 - phase)):
             which = sites.phase(receiving)
-            seen = grid[sites.neighbours(taps, which)]  # (sites, taps, channels)
-            _add(state, which, seen.reshape(-1, len(taps) * channels) @ _taps(kernel, taps))
+            neighbours = sites.neighbours(taps, which)  # (sites, taps)
+            seeing = np.flatnonzero(some[neighbours].any(axis=1))
+            seen = grid[neighbours[seeing]].reshape(-1, len(taps) * channels)
+            change = seen @ _taps(kernel, taps)
+            _add(state, seeing + (which.start or 0), change)
 
     def _refine(
         self, level: int, state: Exact, coarser: Sites, finer: Sites, quality: int
@@ -183,7 +189,7 @@ def _activation(x: Exact, bits: int) -> Exact:
     return np.clip(_shift(x, bits), 0, 127)
 
 
-def _add(state: Exact, which: slice, change: Exact) -> None:
+def _add(state: Exact, which: slice | NDArray[np.int64], change: Exact) -> None:
     state[which] = np.clip(state[which] + change, -STATE_LIMIT, STATE_LIMIT)
 
 

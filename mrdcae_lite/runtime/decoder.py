@@ -153,12 +153,9 @@ class Decoder:
 
     def _filtered(self, pixels: Pixels, box: Box) -> Pixels:
         """The pixels of a box after the filters, but where a patch goes without them."""
-        off = self._unfiltered[box.slices]
-        before = pixels.copy() if off.any() else pixels
-        self.model.transforms.filter(pixels, self.header.quality)
-        if off.any():
-            keep_unfiltered(before, pixels, off)
-        return pixels
+        filtered = self.model.transforms.filter(pixels, self.header.quality)
+        keep_unfiltered(pixels, filtered, self._unfiltered[box.slices])
+        return filtered
 
     def synthesise(self, tile: Box) -> Pixels:
         """Pixels of a tile before the filters."""

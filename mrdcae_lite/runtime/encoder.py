@@ -20,7 +20,7 @@ from mrdcae_lite.coding.entropy import MAX_SYMBOL, SymbolEncoder, Tables
 from mrdcae_lite.coding.lossless import looks_drawn, write_lossless
 from mrdcae_lite.coding.maps import Maps, write_maps
 from mrdcae_lite.core.distortion import psnr
-from mrdcae_lite.core.patches import pad_to_multiple
+from mrdcae_lite.core.patches import pad_to_multiple, space_to_depth
 from mrdcae_lite.core.pixels import RGB, denormalise, is_grey, normalise
 from mrdcae_lite.core.pyramid import PATCH, always_on, level_masks, section
 from mrdcae_lite.core.quality import QUALITIES
@@ -42,12 +42,6 @@ It is an estimate, from coefficients and without the filters: the true share is 
 
 BITS_OF_ONE, BITS_A_DOUBLING = 4.0, 2.0
 """Rough cost of a symbol of magnitude one, and of each doubling of the magnitude."""
-
-LARGE_SYMBOLS = 8
-"""Magnitude of a symbol of the finest level from which the filters are measured.
-
-Quantisation steps are matched to photographs; an edge that is drawn is far above them.
-"""
 
 BEST_QUALITY_PSNR = 42.5
 """PSNR in dB that every tile has at quality 100, or it is stored without loss."""
@@ -154,7 +148,7 @@ def _code_tile(
         return _stored(lossless, tile)
     unfiltered = np.zeros(tile.shape, bool)
     best = quality == QUALITIES - 1
-    if best or abs(symbols[-1]).max(initial=0) >= LARGE_SYMBOLS:
+    if best or lossless is not None:  # photographs are what the filters were trained on
         restored, unfiltered = _measure_filters(model, pixels, symbols, quality)
         if best and psnr(pixels, restored, data_range=255) < BEST_QUALITY_PSNR:
             return _stored(lossless or write_lossless(pixels), tile)
@@ -174,17 +168,15 @@ def _measure_filters(
     What the filters see beyond the tile is left out.
     """
     before = model.transforms.synthesise(symbols, quality)
-    after = before.copy()
-    model.transforms.filter(after, quality)
+    after = model.transforms.filter(before, quality)
     height, width = pixels.shape[:2]
     original = normalise(pixels)
     errors = []
     for restored in (before, after):
-        wrong = np.zeros(restored.shape[:2], np.float32)
-        inside = np.clip(restored[:height, :width], 0, 1)
-        wrong[:height, :width] = ((inside - original) ** 2).sum(axis=2)
-        rows, columns = wrong.shape[0] // PATCH, wrong.shape[1] // PATCH
-        errors.append(wrong.reshape(rows, PATCH, columns, PATCH).sum(axis=(1, 3)))
+        error = np.zeros(restored.shape, np.float32)
+        error[:height, :width] = np.clip(restored[:height, :width], 0, 1) - original
+        of_patches = space_to_depth(error**2, PATCH)
+        errors.append(of_patches.sum(axis=2))
     off = errors[0] < errors[1]
     keep_unfiltered(before, after, off)
     return denormalise(after[:height, :width]), off

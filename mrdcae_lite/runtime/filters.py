@@ -1,7 +1,9 @@
 """The filters of the decoder at run time: they correct what quantisation did to the picture.
 
 Both see differences of pixels in quarters of a quantisation step, on a log scale, so that one
-network serves every quality, and both work on a few rows at a time, which stay in the cache.
+network serves every quality. They work on planes, float32 (3, height, width), and on a few rows of
+them at a time, which stay in the processor's cache: what they multiply are matrices whose columns
+are positions.
 """
 
 from collections.abc import Mapping
@@ -10,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrdcae_lite.core import pyramid
-from mrdcae_lite.core.patches import depth_to_space, space_to_depth
 
-Grid = NDArray[np.float32]
+Planes = NDArray[np.float32]
+Matrix = NDArray[np.float32]
 
-_ROWS = 4
-"""Rows of cells that are refined at a time."""
+_COLUMNS = 512
+"""About how many columns the matrices of the refinement have."""
 
 
 class Deblocking:
@@ -31,34 +33,42 @@ class Deblocking:
     """
 
     def __init__(
-        self, period: int, first: int, arrays: Mapping[str, Grid], step: np.float32
+        self, period: int, first: int, arrays: Mapping[str, Matrix], step: np.float32
     ) -> None:
         self._period, self._first, self._scale = period, first, 4 / step
-        self._enter = arrays["enter/kernel"].reshape(18 * pyramid.DEBLOCKING_TAPS, -1)
-        self._enter_bias = arrays["enter/bias"] + arrays["film"]
-        self._mix, self._mix_bias = arrays["mix/kernel"], arrays["mix/bias"]
-        self._leave, self._leave_bias = arrays["leave/kernel"] * step, arrays["leave/bias"] * step
+        enter, leave = arrays["enter/kernel"], arrays["leave/kernel"] * step
+        sides, width = 2 * pyramid.DEBLOCKING_TAPS, enter.shape[-1]
+        enter = enter.reshape(3, sides, 3, width).transpose(3, 0, 2, 1)  # colour before side
+        self._enter = enter.reshape(width, -1)
+        self._enter_bias = (arrays["enter/bias"] + arrays["film"])[:, None]
+        self._mix, self._mix_bias = arrays["mix/kernel"].T, arrays["mix/bias"][:, None]
+        self._leave = leave.reshape(width, sides, 3).transpose(2, 1, 0).reshape(-1, width)
+        bias = (arrays["leave/bias"] * step).reshape(sides, 3)
+        self._leave_bias = bias.T.reshape(-1, 1)
 
-    def __call__(self, image: Grid) -> None:
-        """Change an image (height, width, 3) in place."""
-        for view in (image, image.swapaxes(0, 1)):  # edges between rows, then between columns
-            self._correct_rows(view)
+    def __call__(self, planes: Planes) -> None:
+        """Change a picture in place."""
+        for view in (planes, planes.swapaxes(1, 2)):  # edges between rows, then between columns
+            taps, (height, length) = pyramid.DEBLOCKING_TAPS, view.shape[1:]
+            around = np.zeros((3, 6 * taps, length), np.float32)  # before, here, after
+            zeros = np.zeros((len(self._mix), length), np.float32)
+            for row in range(self._first, height, self._period):
+                self._correct(view[:, row - taps : row + taps], around, zeros)
 
-    def _correct_rows(self, image: Grid) -> None:
-        taps = pyramid.DEBLOCKING_TAPS
-        width = image.shape[1]
-        around = np.zeros((width, 3, 6 * taps), np.float32)  # the column before, this, the next
-        for row in range(self._first, len(image), self._period):
-            near = image[row - taps : row + taps].swapaxes(0, 1)  # (width, 8, 3), a view
-            middle = (near[:, taps - 1] + near[:, taps])[:, None] * np.float32(0.5)
-            x = _log_compress((near - middle).reshape(width, -1), self._scale)
-            around[1:, 0], around[:, 1], around[:-1, 2] = x[:-1], x, x[1:]
-            hidden = around.reshape(width, -1) @ self._enter
-            hidden += self._enter_bias
-            hidden = np.maximum(hidden, 0, out=hidden) @ self._mix
-            hidden += self._mix_bias
-            change = np.maximum(hidden, 0, out=hidden) @ self._leave + self._leave_bias
-            near += change.reshape(near.shape)  # changes the image
+    def _correct(self, near: Planes, around: Planes, zeros: Matrix) -> None:
+        """Change the pixels at one edge, a view (3, 8, length)."""
+        taps, length = pyramid.DEBLOCKING_TAPS, near.shape[2]
+        middle = (near[:, taps - 1] + near[:, taps]) * np.float32(0.5)
+        x = np.subtract(near, middle[:, None], order="C").reshape(-1, length)
+        _log_compress(x, self._scale)
+        around[0, :, 1:], around[1], around[2, :, :-1] = x[:, :-1], x, x[:, 1:]
+        hidden = self._enter @ around.reshape(-1, length)
+        hidden += self._enter_bias
+        hidden = self._mix @ np.maximum(hidden, zeros, out=hidden)  # an array is three times as
+        hidden += self._mix_bias  # fast as a number here
+        change = self._leave @ np.maximum(hidden, zeros, out=hidden)
+        change += self._leave_bias
+        near += change.reshape(near.shape)
 
 
 class Refinement:
@@ -72,62 +82,86 @@ class Refinement:
         step: the quantisation step, for images in [0, 1].
     """
 
-    def __init__(self, arrays: Mapping[str, Grid], step: np.float32) -> None:
+    def __init__(self, arrays: Mapping[str, Matrix], step: np.float32) -> None:
         scale, shift = np.split(arrays["film"], 2)
-        self._scale = 4 / step
-        self._enter = arrays["enter/kernel"] * (1 + scale)
-        self._place = arrays["place"] + shift  # (period, period, width)
-        self._mix = arrays["mix/kernel"].reshape(9 * len(scale), -1)
-        self._mix_bias = arrays["mix/bias"]
-        self._leave, self._leave_bias = arrays["leave/kernel"] * step, arrays["leave/bias"] * step
+        cell, width = pyramid.CELL, len(scale)
+        self._scale, own = 4 / step, 3 * cell**2
+        enter, leave = arrays["enter/kernel"] * (1 + scale), arrays["leave/kernel"] * step
+        pixels = enter[:own].reshape(cell, cell, 3, width).transpose(3, 2, 0, 1)  # colour first
+        self._enter = np.concatenate([pixels.reshape(width, own), enter[own:].T], axis=1)
+        self._place = (arrays["place"] + shift).transpose(2, 0, 1)  # (width, period, period)
+        mix = arrays["mix/kernel"].transpose(1, 3, 0, 2)  # (3 columns, out, 3 rows, in)
+        self._mix = mix.reshape(3, width, 3 * width)
+        self._mix_bias = arrays["mix/bias"][:, None]
+        leave = leave.reshape(width, cell, cell, 3).transpose(3, 1, 2, 0)
+        self._leave = leave.reshape(own, width)
+        bias = (arrays["leave/bias"] * step).reshape(cell, cell, 3)
+        self._leave_bias = bias.transpose(2, 0, 1).reshape(own, 1)
 
-    def __call__(self, image: Grid) -> None:
-        """Change an image (height, width, 3) in place; sides are multiples of a cell."""
+    def __call__(self, planes: Planes) -> None:
+        """Change a picture in place; sides are multiples of a cell."""
         cell, width = pyramid.CELL, self._mix.shape[1]
-        rows, columns = image.shape[0] // cell, image.shape[1] // cell
-        means = image.reshape(rows, cell, columns, cell, 3).mean(axis=(1, 3))
-        means = np.pad(means, ((1, 1), (1, 1), (0, 0)), mode="edge")
-        hidden = np.zeros((rows + 2, columns + 2, width), np.float32)
-        for first in range(0, rows, _ROWS):
-            last = min(first + _ROWS, rows)
-            pixels = space_to_depth(image[first * cell : last * cell], cell)
-            hidden[first + 1 : last + 1, 1:-1] = self._hidden(pixels, means[first : last + 2])
-            place = self._place[np.arange(first, last) % len(self._place)]
-            hidden[first + 1 : last + 1, 1:-1] += place[:, np.arange(columns) % len(self._place)]
-        np.maximum(hidden, 0, out=hidden)
-        hidden[:, [0, -1]] = hidden[[0, -1]] = 0
-        three = np.lib.stride_tricks.sliding_window_view(
-            hidden.reshape(rows + 2, -1), 3 * width, axis=1
-        )[:, ::width]  # (rows + 2, columns, 3 * width): cells beside one another as one vector
-        for first in range(0, rows, _ROWS):
-            last = min(first + _ROWS, rows)
-            around = np.stack([three[first + v : last + v] for v in range(3)], axis=2)
-            mixed = around.reshape(-1, 9 * width) @ self._mix
-            mixed += self._mix_bias
-            change = np.maximum(mixed, 0, out=mixed) @ self._leave
+        rows, columns = (side // cell for side in planes.shape[1:])
+        cells = planes.reshape(3, rows, cell, columns, cell)
+        sums = np.add.reduce([planes[:, :, n::cell] for n in range(cell)])
+        means = sums.reshape(3, rows, cell, columns).sum(axis=2) / cell**2
+        means = np.pad(means, ((0, 0), (1, 1), (1, 1)), mode="edge")
+        hidden = np.zeros((width, rows + 2, columns + 2), np.float32)
+        period = self._place.shape[1]
+        place = self._place[:, :, np.arange(columns) % period]
+        strip = max(1, _COLUMNS // columns)
+        strips = [slice(first, min(first + strip, rows)) for first in range(0, rows, strip)]
+        for part in strips:
+            seen = self._seen(cells[:, part], means[:, part.start : part.stop + 2])
+            inner = (self._enter @ seen).reshape(width, -1, columns)
+            inner += place[:, np.arange(part.start, part.stop) % period]
+            np.maximum(inner, 0, out=hidden[:, part.start + 1 : part.stop + 1, 1:-1])
+        for part in strips:
+            change = self._leave @ self._mixed(hidden[:, part.start : part.stop + 2])
             change += self._leave_bias
-            change = depth_to_space(change.reshape(last - first, columns, -1), cell)
-            image[first * cell : last * cell] += change
+            change = change.reshape(3, cell, cell, -1, columns + 2)[..., :-2]
+            cells[:, part] += change.transpose(0, 3, 1, 4, 2)
 
-    def _hidden(self, pixels: Grid, means: Grid) -> Grid:
-        """First layer of some rows of cells (rows, columns, 48); `means` has a border of one."""
-        rows, columns, values = pixels.shape
-        own = means[1:-1, 1:-1]
-        x = np.empty((rows, columns, values + 12), np.float32)
-        colours = x[..., :values].reshape(rows, columns, -1, 3, copy=False)
-        np.subtract(pixels.reshape(colours.shape), own[:, :, None], out=colours)
-        beside = means[:-2, 1:-1], means[2:, 1:-1], means[1:-1, :-2], means[1:-1, 2:]
+    def _mixed(self, hidden: Planes) -> Matrix:
+        """The 3 x 3 convolution of some rows of cells, (width, rows * (columns + 2)).
+
+        `hidden` (width, rows + 2, columns + 2) has a border of one. Rows follow one another in the
+        matrix, so a shift by a column is a view of it; what runs over the end of a row is in the
+        last two columns, which mean nothing.
+        """
+        width, rows, columns = hidden.shape
+        count = (rows - 2) * columns
+        tall = np.empty((3 * width, count + 2), np.float32)
+        tall[:, count:] = 0
+        three = tall[:, :count].reshape(3, width, rows - 2, columns, copy=False)
+        for v in range(3):
+            three[v] = hidden[:, v : v + rows - 2]
+        mixed: Matrix = self._mix[0] @ tall[:, :count]
+        for shift in (1, 2):
+            mixed += self._mix[shift] @ tall[:, shift : shift + count]
+        mixed += self._mix_bias
+        np.maximum(mixed, 0, out=mixed)
+        return mixed
+
+    def _seen(self, cells: Planes, means: Planes) -> Matrix:
+        """What some rows of cells (3, rows, 4, columns, 4) show, (60, rows * columns).
+
+        `means` (3, rows + 2, columns + 2) has a border of one.
+        """
+        own, values = means[:, 1:-1, 1:-1], 3 * pyramid.CELL**2
+        x = np.empty((values + 12, *own.shape[1:]), np.float32)
+        pixels = x[:values].reshape(3, pyramid.CELL, pyramid.CELL, *own.shape[1:])
+        np.subtract(cells.transpose(0, 2, 4, 1, 3), own[:, None, None], out=pixels)
+        beside = means[:, :-2, 1:-1], means[:, 2:, 1:-1], means[:, 1:-1, :-2], means[:, 1:-1, 2:]
         for number, other in enumerate(beside):
             first = values + 3 * number
-            np.subtract(other, own, out=x[..., first : first + 3])
-        hidden: Grid = _log_compress(x, self._scale) @ self._enter
-        return hidden
+            np.subtract(other, own, out=x[first : first + 3])
+        _log_compress(x, self._scale)
+        return x.reshape(len(x), -1)
 
 
-def _log_compress(x: Grid, scale: np.float32) -> Grid:
-    """sign(x) log(1 + scale |x|)."""
+def _log_compress(x: Planes, scale: np.float32) -> None:
+    """Make sign(x) log(1 + scale |x|) of x, in place."""
     size = abs(x)
     size *= scale
-    size += 1
-    compressed: Grid = np.copysign(np.log(size, out=size), x, out=size)
-    return compressed
+    np.copysign(np.log1p(size, out=size), x, out=x)

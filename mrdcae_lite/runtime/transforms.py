@@ -161,15 +161,17 @@ class Transforms:
         image: Grid = depth_to_space(grid @ (self._backward[0] * step), 8)
         return image + np.float32(0.5)
 
-    def filter(self, image: Grid, quality: int) -> None:
-        """Correct the pixels at block edges, then refine all of them, in place.
+    def filter(self, image: Grid, quality: int) -> Grid:
+        """The image after deblocking and refinement.
 
         Args:
             image: as `synthesise` returns it, or a part of that which starts at a unit.
             quality: 0 to 100.
         """
+        planes = image.transpose(2, 0, 1).copy()
         for apply in self.weights_at(quality).filters:
-            apply(image)
+            apply(planes)
+        return planes.transpose(1, 2, 0)
 
 
 class QualityWeights:
