@@ -4,6 +4,7 @@ Hypothesis draws a few files of each kind, always the same. `pytest tests/fuzz -
 draws 4,000 new ones of each: 100,000 in all.
 """
 
+import io
 import re
 import struct
 import tracemalloc
@@ -17,24 +18,31 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import mrdcae_lite as mr
 from mrdcae_lite.coding import bitstream, entropy, metadata
 from mrdcae_lite.coding.bitstream import SECTIONS, BitstreamError, read_varint, write_varint
 from mrdcae_lite.coding.entropy import SymbolDecoder
+from mrdcae_lite.coding.lossless import write_lossless
+from mrdcae_lite.coding.maps import Maps, write_maps
 from mrdcae_lite.core.tiling import TILE, Tiling
 
 CODEC = Path(__file__).parents[1] / "golden" / "data" / "golden.keras-codec"
 PART = re.compile(
-    r"\.mrdc file|header|version|quality|pixels a side|model|transparency|metadata section"
-    r"|routing map|(low|medium|high) level|the last section"
+    r"\.mrdc file|header|version|quality|flags|pixels a side|model|transparency|metadata section"
+    r"|maps|stored tile|(low|medium|high) level|the last section"
 )
-ADVICE = re.compile("fetch it again|Make one with|Update|load the codec|a quality up to 100")
+ADVICE = re.compile(
+    "fetch it again|Make one with|Update|load the codec|a quality up to 100|flags up to 7"
+)
 LARGE = 1 << 20  # pixels: of a larger picture only one is decoded, with its tile and those around
 
 LEVELS = SECTIONS[2:]
+UNIT = 64  # pixels that pictures are extended to multiples of, in the codec at hand
 NUMBERS = ("width", "height", *(f"length of {section}" for section in SECTIONS))
-HEADER = ("magic", "version", "quality", "model", *NUMBERS)
+HEADER = ("magic", "version", "quality", "flags", "model", *NUMBERS)
+GREY, STORED, UNFILTERED = 1, 2, 4
 
 
 # --- valid files, taken apart and put together
@@ -47,22 +55,43 @@ def codec():
 
 @pytest.fixture(scope="module")
 def originals(codec):
-    """Small files of different kinds: odd sizes, grey, metadata, all levels, two tiles."""
+    """Small files of different kinds.
+
+    Odd sizes, grey, metadata, all levels and patches without filters, two tiles, a stored one
+    beside one that is not.
+    """
     photograph, rng = mr.sample("flowers"), np.random.default_rng(1)
     grey = np.repeat(photograph[100:140, 100:140, :1], 3, axis=2)
     kept = metadata.Metadata(rng.integers(0, 256, (30, 50), np.uint8), b"profile" * 30, b"camera")
-    routing = rng.integers(1, 4, (3, 3), np.uint8)
+    routing = rng.integers(1, 4, (4, 4), np.uint8)
+    drawn = np.tile(photograph[100:120, :515], (1, 2, 1))
+    drawn[:, :576] = 90
     files = [
         codec.compress(photograph[300:301, 300:301], 50),
         codec.compress(grey, 20),
         codec.compress(photograph[100:130, 200:250], 5, metadata=kept),
         codec.compress(photograph[100:170, 200:270], 30, routing=routing),
         codec.compress(np.tile(photograph[100:120, :515], (1, 2, 1)), 10),
+        codec.compress(drawn, 10),
     ]
+    files[3] = with_maps(files[3], Maps(routing, routing == 2, np.zeros((1, 1), bool)))
     assert mr.info(files[1]).grey
     assert set(codec.read_symbols(files[3])[1].flat) == {1, 2, 3}
+    assert mr.info(files[3]).unfiltered
     assert mr.info(files[4]).width > TILE
+    assert not mr.info(files[4]).stored
+    assert mr.info(files[5]).stored
+    assert len(files[5]) > 200
     return files
+
+
+def with_maps(data, maps):
+    """The file with other maps, and the flags that they need."""
+    fields = taken_apart(data)
+    flags = STORED * maps.stored.any() + UNFILTERED * maps.unfiltered.any()
+    fields["flags"] = bytes([fields["flags"][0] & GREY | int(flags)])
+    replace(fields, "maps", write_maps(maps))
+    return sealed(fields)
 
 
 def beside(data):
@@ -74,7 +103,7 @@ def taken_apart(data):
     """The fields of a valid file by name, all but its checksums."""
     header, sections = bitstream.unpack(data)
     numbers = map(write_varint, (header.width, header.height, *header.lengths))
-    parts = data[:4], data[4:5], data[5:6], data[6:10], *numbers, *sections
+    parts = data[:4], data[4:5], data[5:6], data[6:7], data[7:11], *numbers, *sections
     return dict(zip((*HEADER, *SECTIONS), parts, strict=True))
 
 
@@ -86,7 +115,7 @@ def replace(fields, section, content):
 def sealed(fields):
     """The file of these fields, with the checksums of the sections that its numbers claim."""
     head, body = (b"".join(fields[name] for name in names) for names in (HEADER, SECTIONS))
-    at, numbers = 10, []
+    at, numbers = 11, []
     try:
         for _ in NUMBERS:
             number, at = read_varint(head, at)
@@ -196,7 +225,7 @@ def streams_of_tiles(draw, fields):
     """In one level: a stream damaged, exchanged for one of another level, or a length that lies."""
     level, other = draw(st.permutations(LEVELS))[:2]
     width, height = (read_varint(fields[side], 0)[0] for side in ("width", "height"))
-    count = len(list(Tiling(height, width)))
+    count = len(list(Tiling(height, width, UNIT)))
     parts, others = (bitstream.split_streams(fields[n], count, n) for n in (level, other))
     which = draw(st.integers(0, count - 1))
     parts[which] = draw(st.one_of(damaged(parts[which]), st.sampled_from(others)))
@@ -210,6 +239,106 @@ def many_empty_tiles(draw, fields):
     fields["width"], fields["height"] = write_varint(90), write_varint(TILE * tiles)
     for level in LEVELS:
         replace(fields, level, bytes(max(0, tiles - 1 + draw(st.sampled_from([0, 0, 0, 1, -1])))))
+
+
+def webp(picture, **options):
+    buffer = io.BytesIO()
+    picture.save(buffer, "WEBP", **options)
+    return buffer.getvalue()
+
+
+def strange_picture(width, height):
+    return np.arange(width * height * 3).astype(np.uint8).reshape(height, width, 3)
+
+
+@cache
+def strange_tile(kind, width, height):
+    """What may stand in the place of a stored tile; only the first two are right."""
+    picture = Image.fromarray(strange_picture(width, height))
+    glass = picture.copy()
+    glass.putalpha(Image.new("L", picture.size, 100))
+    turned = picture.transpose(Image.Transpose.ROTATE_180)
+    kinds = {
+        "right": lambda: write_lossless(np.asarray(picture)),
+        "right, other effort": lambda: webp(picture, lossless=True, quality=0, method=0),
+        "lossy": lambda: webp(picture, quality=50),
+        "transparent": lambda: webp(glass, lossless=True),
+        "animated": lambda: webp(
+            picture, lossless=True, save_all=True, append_images=[turned, picture], loop=0
+        ),
+        "camera data": lambda: webp(
+            picture, lossless=True, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0"
+        ),
+        "wider": lambda: webp(picture.resize((width + 1, height)), lossless=True),
+        "taller": lambda: webp(picture.resize((width, height + 1)), lossless=True),
+        "huge": huge_tile,
+        "PNG": lambda: png(picture),
+        "empty": lambda: b"",
+    }
+    return kinds[kind]()
+
+
+STRANGE = (
+    "right",
+    "right, other effort",
+    "lossy",
+    "transparent",
+    "animated",
+    "camera data",
+    "wider",
+)
+STRANGE += ("taller", "huge", "PNG", "empty")
+
+
+@cache
+def huge_tile():
+    return webp(Image.new("RGB", (16383, 5000), "red"), lossless=True, quality=0, method=0)
+
+
+def png(picture):
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def strange_tiles(draw, fields):
+    """A stored tile of another kind; the file says that it is one."""
+    kind = draw(st.sampled_from(STRANGE))
+    tile = strange_tile(kind, *size_of_first_tile(fields))
+    store_first_tile(fields, draw(st.one_of(st.just(tile), damaged(tile))))
+
+
+def size_of_first_tile(fields):
+    width, height = (read_varint(fields[side], 0)[0] for side in ("width", "height"))
+    first = next(iter(Tiling(height, width, UNIT))).on_grid(1)
+    return min(first.right, width), min(first.bottom, height)
+
+
+def store_first_tile(fields, content):
+    """Give the first tile a stored one's content, and the file the map and the flag for it."""
+    width, height = (read_varint(fields[side], 0)[0] for side in ("width", "height"))
+    tiling = Tiling(height, width, UNIT)
+    stored = np.zeros(tiling.tiles, bool)
+    stored[0, 0] = True
+    nothing = np.zeros(tiling.shape, bool)
+    replace(fields, "maps", write_maps(Maps(np.ones(tiling.shape, np.uint8), nothing, stored)))
+    fields["flags"] = bytes([fields["flags"][0] & GREY | STORED])
+    others = bitstream.split_streams(fields["low level"], stored.size, "low")[1:]
+    replace(fields, "low level", bitstream.join_streams([content, *others]))
+
+
+def strange_maps(draw, fields):
+    """Maps that no encoder writes, and flags that may lie about them."""
+    width, height = (read_varint(fields[side], 0)[0] for side in ("width", "height"))
+    tiling = Tiling(height, width, UNIT)
+    seed = np.random.default_rng(draw(st.integers(0, 99)))
+    routing = seed.integers(1, 4, tiling.shape, np.uint8)
+    share = draw(st.sampled_from([0, 0.5, 1]))
+    marks = (seed.random(shape) < share for shape in (tiling.shape, tiling.tiles))
+    section = write_maps(Maps(routing, *marks))
+    section = draw(st.one_of(st.just(section), damaged(section), st.binary(max_size=20)))
+    replace(fields, "maps", section)
+    fields["flags"] = bytes([draw(st.integers(0, 8))])
 
 
 @cache
@@ -229,7 +358,9 @@ def chunks_of_metadata(draw, fields):
 
 
 SEALED = {
-    **{name: partial(another, name) for name in ("version", "quality", "model", *SECTIONS)},
+    **{
+        name: partial(another, name) for name in ("version", "quality", "flags", "model", *SECTIONS)
+    },
     **{name: partial(another_number, name) for name in NUMBERS},
     "header": a_header_with_faults,
     "boundary": another_boundary,
@@ -237,6 +368,8 @@ SEALED = {
     "streams of tiles": streams_of_tiles,
     "empty tiles": many_empty_tiles,
     "chunks of metadata": chunks_of_metadata,
+    "strange tiles": strange_tiles,
+    "strange maps": strange_maps,
 }
 
 
@@ -394,8 +527,36 @@ def test_what_is_wrong_with_a_level_is_said_in_its_name(level, content, message,
         codec.decompress(sealed(fields))
 
 
-def test_what_is_wrong_with_the_routing_map_is_said_in_its_name(codec, originals):
+def test_what_is_wrong_with_the_maps_is_said_in_their_name(codec, originals):
     fields = taken_apart(originals[0])
-    replace(fields, "routing map", b"\xff" * 8)
-    with pytest.raises(BitstreamError, match="the routing map holds impossible data"):
+    replace(fields, "maps", b"\xff" * 8)
+    with pytest.raises(BitstreamError, match="the maps holds impossible data"):
         codec.decompress(sealed(fields))
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+@pytest.mark.parametrize("which", [3, 4])
+def test_only_the_simplest_files_of_the_right_size_are_stored_tiles(kind, which, codec, originals):
+    fields = taken_apart(originals[which])
+    size = size_of_first_tile(fields)
+    store_first_tile(fields, strange_tile(kind, *size))
+    data = sealed(fields)
+    if kind.startswith("right"):
+        expected = strange_picture(*size)
+        np.testing.assert_array_equal(codec.decompress(data)[: size[1], : size[0]], expected)
+        return
+    tracemalloc.start()
+    with pytest.raises(BitstreamError, match="a stored tile (is|holds)"):
+        codec.decompress(data, threads=1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40 * read_varint(fields["width"], 0)[0] * 128 + 2**20
+
+
+def test_a_stored_tile_cut_off_anywhere_is_refused(codec, originals):
+    tile = write_lossless(strange_picture(70, 70))
+    for size in range(0, len(tile), 7):
+        fields = taken_apart(originals[3])
+        store_first_tile(fields, tile[:size])
+        with pytest.raises(BitstreamError, match="a stored tile holds impossible data"):
+            codec.decompress(sealed(fields))

@@ -1,10 +1,20 @@
-"""Pictures of every kind through the command line and back: as a person sees them, or refused."""
+"""Pictures of every kind through the command line and back: as a person sees them, or refused.
 
+And pictures that nobody photographed through the codec: what it promises holds for them too. They
+are drawn by Hypothesis, always the same; `pytest tests/fuzz --examples 400` draws 400 new ones for
+each promise.
+"""
+
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, ImageDraw
 
 import mrdcae_lite as mr
 from mrdcae_lite.cli import main
@@ -168,3 +178,169 @@ def test_bad_pictures_do_not_stop_the_good_ones_of_a_folder(tmp_path, capsys):
     assert main(["decompress", str(files), "--to", str(back)]) == 0
     assert capsys.readouterr().err == ""
     assert len(list(back.iterdir())) == len(good)
+
+
+# --- pictures that are no photographs
+
+LITE = mr.load("lite")
+LARGEST_SIDE = 200
+
+
+def two_colours(rng: np.random.Generator, which: NDArray[Any]) -> NDArray[np.uint8]:
+    """Any two colours, by an array of 0 and 1; half of the time they are black and white."""
+    colours = rng.integers(0, 256, (2, 3)) if rng.random() < 0.5 else np.array([[0] * 3, [255] * 3])
+    return colours[which].astype(np.uint8)
+
+
+def board(rng: np.random.Generator, height: int, width: int) -> NDArray[np.uint8]:
+    y, x = np.ogrid[:height, :width]
+    side = rng.integers(1, 17)
+    return two_colours(rng, (y // side + x // side) % 2)
+
+
+def stripes(rng: np.random.Generator, height: int, width: int) -> NDArray[np.uint8]:
+    y, x = np.ogrid[:height, :width]
+    across, down, period = rng.integers(0, 3), rng.integers(0, 3), rng.integers(2, 18)
+    return two_colours(rng, (across * x + down * y) % period * 2 // period)
+
+
+def text(rng: np.random.Generator, height: int, width: int) -> NDArray[np.uint8]:
+    paper, ink = two_colours(rng, np.array([0, 1])).tolist()
+    picture = Image.new("RGB", (width, height), tuple(paper))
+    for top in range(0, height, int(rng.integers(8, 20))):
+        letters = "".join(map(chr, rng.integers(32, 127, 60)))
+        ImageDraw.Draw(picture).text((int(rng.integers(-5, 10)), top), letters, tuple(ink))
+    return np.asarray(picture)
+
+
+def gradient(rng: np.random.Generator, height: int, width: int) -> NDArray[np.uint8]:
+    y, x = np.ogrid[:height, :width]
+    slope = rng.normal(size=2)
+    way = slope[0] * y + slope[1] * x
+    share = (way - way.min()) / max(np.ptp(way), 1e-9)
+    first, last = two_colours(rng, np.array([0, 1])).astype(float)
+    return np.rint(first + share[..., None] * (last - first)).astype(np.uint8)
+
+
+def dithered(rng: np.random.Generator, height: int, width: int) -> NDArray[np.uint8]:
+    smooth = Image.fromarray(gradient(rng, height, width))
+    number = int(rng.integers(2, 17))
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(np.linspace(0, 255, number).astype(np.uint8).repeat(3).tobytes())
+    return np.asarray(
+        smooth.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).convert("RGB")
+    )
+
+
+def few_colours(rng: np.random.Generator, height: int, width: int) -> NDArray[np.uint8]:
+    colours = rng.integers(0, 256, (rng.integers(2, 17), 3), np.uint8)
+    return colours[rng.integers(0, len(colours), (height, width))]
+
+
+def lines(rng: np.random.Generator, height: int, width: int) -> NDArray[np.uint8]:
+    paper, *inks = rng.integers(0, 256, (4, 3)).tolist()
+    picture = Image.new("RGB", (width, height), tuple(paper))
+    for _ in range(rng.integers(1, 12)):
+        ends = rng.integers(-20, 20 + max(height, width), 4).tolist()
+        ImageDraw.Draw(picture).line(ends, tuple(inks[rng.integers(3)]))
+    return np.asarray(picture)
+
+
+def flat(rng: np.random.Generator, height: int, width: int) -> NDArray[np.uint8]:
+    return np.full((height, width, 3), rng.integers(0, 256, 3), np.uint8)
+
+
+KINDS = {
+    f.__name__: f for f in (board, stripes, text, gradient, dithered, few_colours, lines, flat)
+}
+
+
+def drawn(kind: str, height: int, width: int, seed: int) -> NDArray[np.uint8]:
+    """A picture of a kind; the seed decides its colours and all else."""
+    return KINDS[kind](np.random.default_rng(seed), height, width)
+
+
+SIDES = st.one_of(st.integers(1, LARGEST_SIDE), st.sampled_from([1, 2, 31, 32, 33, 63, 64, 65]))
+DRAWN = st.builds(
+    partial, st.just(drawn), st.sampled_from([*KINDS]), SIDES, SIDES, st.integers(0, 999)
+)
+QUALITY = st.integers(0, 100)
+
+
+def decibels(picture: NDArray[np.uint8], data: bytes) -> float:
+    return mr.psnr(picture, LITE.decompress(data), data_range=255)
+
+
+def holds(
+    check: Callable[..., None], pytestconfig: pytest.Config, *more: st.SearchStrategy
+) -> None:
+    """Check something of drawn pictures, with more that is drawn beside them."""
+    number = pytestconfig.getoption("--examples")
+    slow = [HealthCheck.too_slow, HealthCheck.data_too_large]
+    few = settings(max_examples=number or 25, derandomize=not number, suppress_health_check=slow)
+    few(given(DRAWN, *more)(lambda make, *drawn: check(make(), *drawn)))()
+
+
+def test_a_drawn_picture_comes_back_in_its_shape(pytestconfig):
+    def check(picture, quality):
+        found = LITE.decompress(LITE.compress(picture, quality))
+        assert (found.shape, found.dtype) == (picture.shape, np.uint8)
+
+    holds(check, pytestconfig, QUALITY)
+
+
+def all_levels(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    unit = LITE.architecture.unit
+    rows, columns = (-(-side // unit) * unit // 32 for side in picture.shape[:2])
+    return np.full((rows, columns), 3, np.uint8)
+
+
+def test_leaving_levels_out_costs_little(pytestconfig):
+    def check(picture, quality):
+        everything = LITE.compress(picture, quality, routing=all_levels(picture))
+        chosen = decibels(picture, LITE.compress(picture, quality))
+        assert chosen >= decibels(picture, everything) - 0.3
+
+    holds(check, pytestconfig, QUALITY)
+
+
+def test_the_best_quality_is_good_and_no_larger_than_the_pixels(pytestconfig):
+    def check(picture):
+        data = LITE.compress(picture, 100)
+        assert decibels(picture, data) >= 42
+        assert len(data) <= 1.01 * picture.size + 100
+
+    holds(check, pytestconfig)
+
+
+def test_a_higher_quality_is_no_worse(pytestconfig):
+    def check(picture, *qualities):
+        low, high = sorted(qualities)
+        worse, better = (min(50, decibels(picture, LITE.compress(picture, q))) for q in (low, high))
+        assert better >= worse - 0.1
+
+    holds(check, pytestconfig, QUALITY, QUALITY)
+
+
+def test_a_target_of_bits_is_kept_with_the_largest_file(pytestconfig):
+    def check(picture, target, quality):
+        pixels = picture.shape[0] * picture.shape[1]
+        other = 8 * len(LITE.compress(picture, quality)) / pixels
+        try:
+            found = 8 * len(LITE.compress(picture, target_bpp=target)) / pixels
+        except ValueError:
+            assert 8 * len(LITE.compress(picture, 0)) / pixels > target
+            return
+        assert found <= target
+        assert other <= found or other > target
+
+    holds(check, pytestconfig, st.floats(0.01, 30), QUALITY)
+
+
+def test_a_target_of_decibels_is_kept_with_the_smallest_file(pytestconfig):
+    def check(picture, target, quality):
+        data, other = LITE.compress(picture, target_psnr=target), LITE.compress(picture, quality)
+        assert decibels(picture, data) >= target
+        assert len(data) <= len(other) or decibels(picture, other) < target
+
+    holds(check, pytestconfig, st.floats(5, 70), QUALITY)

@@ -10,10 +10,12 @@ import json
 import struct
 import zlib
 from bisect import bisect_right
+from itertools import product
 from math import ceil, exp, floor, log, sqrt
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 COLOURS = np.array([[1, 1, 1] / np.sqrt(3), [1, 0, -1] / np.sqrt(2), [1, -2, 1] / np.sqrt(6)])
 SUPPORT = [min(1023, ceil(12 * exp(-3.2 + 0.17 * table)) + 2) for table in range(64)]
@@ -27,7 +29,12 @@ class RefusedError(ValueError):
 
 
 class Decoded(NamedTuple):
-    """What a file says: `symbols` are (rows, columns, channels) of each level, coarse to fine."""
+    """What a file says.
+
+    `symbols` are (rows, columns, channels) of each level, coarse to fine; `unfiltered` says of each
+    patch whether it goes without filters; `stored` are the pixels of stored tiles by their first
+    row and column.
+    """
 
     width: int
     height: int
@@ -35,7 +42,9 @@ class Decoded(NamedTuple):
     grey: bool
     metadata: dict[str, bytes]
     routing: np.ndarray
+    unfiltered: np.ndarray
     symbols: list[np.ndarray]
+    stored: dict[tuple[int, int], np.ndarray]
 
 
 def need(condition, message):
@@ -52,22 +61,37 @@ def opened(codec):
 def decode(codec, data):
     """All but the pixels in the bytes of a file, given the bytes of its codec file."""
     arrays, config = opened(codec)
-    (width, height, quality, grey, model), sections = container(data)
+    resolutions = config["resolutions"]
+    (width, height, quality, flags, model), sections = container(data)
     need(model == model_id(arrays), "another model")
-    tiles = [(top, left) for top in spans(height) for left in spans(width)]
+    unit = unit_of(resolutions)
+    rows, columns = spans(height, unit), spans(width, unit)
+    tiles = list(product(rows, columns))
     streams = list(zip(*(split(section, len(tiles)) for section in sections[2:]), strict=True))
     metadata = chunks(sections[0], width * height)
-    routing = np.minimum(routing_map(sections[1], height, width), config["resolutions"])
-    machine = Machine(arrays, config["resolutions"], quality)
+    patches = rows[-1][1], columns[-1][1]
+    stored, routing, unfiltered = maps(sections[1], patches, (len(rows), len(columns)), flags)
+    routing = np.minimum(routing, min(resolutions, 3))
+    machine = Machine(arrays, resolutions, quality)
     symbols = [
-        np.zeros((*(np.array(routing.shape) * scale), sum(groups)), int)
-        for scale, groups in machine.levels
+        np.zeros((patches[0] * 32 // side, patches[1] * 32 // side, sum(groups)), int)
+        for side, groups in machine.levels
     ]
-    for ((top, bottom), (left, right)), parts in zip(tiles, streams, strict=True):
+    pictures = {}
+    for which, parts in enumerate(streams):
+        (top, bottom), (left, right) = tiles[which]
+        if stored.flat[which]:
+            area = min(32 * bottom, height) - 32 * top, min(32 * right, width) - 32 * left
+            pictures[32 * top, 32 * left] = stored_pixels(parts[0], area)
+            continue
         found = machine.run(routing[top:bottom, left:right], [Coder(part) for part in parts])
-        for whole, part, (scale, _) in zip(symbols, found, machine.levels, strict=True):
-            whole[top * scale : bottom * scale, left * scale : right * scale] = part
-    return Decoded(width, height, quality, grey, metadata, routing, symbols)
+        for whole, part, (side, _) in zip(symbols, found, machine.levels, strict=True):
+            above, beside = 32 * top // side, 32 * left // side
+            whole[above : above + part.shape[0], beside : beside + part.shape[1]] = part
+    return Decoded(
+        *(width, height, quality, bool(flags & 1)),
+        *(metadata, routing, unfiltered.astype(bool), symbols, pictures),
+    )
 
 
 # --- bytes
@@ -85,8 +109,8 @@ def varint(data, at):
 
 def container(data):
     need(data[:4] == b"\x89MRD", "not a .mrdc file")
-    need(len(data) >= 10 and data[4] == 1, "another version, or cut off")
-    at, numbers = 10, []
+    need(len(data) >= 11 and data[4] == 2, "another version, or cut off")
+    at, numbers = 11, []
     for _ in range(7):
         number, at = varint(data, at)
         numbers.append(number)
@@ -97,8 +121,8 @@ def container(data):
         sums.append(struct.unpack_from("<I", data, at)[0] if length else 0)
         at += 4 if length else 0
     need(zlib.crc32(data[: at - 4]) == sums.pop(), "the header is damaged")
-    grey, quality = divmod(data[5], 128)
-    need(quality <= 100, "the quality")
+    quality, flags = data[5:7]
+    need(quality <= 100 and flags <= 7, "the quality or the flags")
     need(1 <= width <= 65535 and 1 <= height <= 65535 and width * height <= 10**8, "the size")
     sections = []
     for length, checksum in zip(lengths, sums, strict=True):
@@ -107,7 +131,7 @@ def container(data):
         need(zlib.crc32(sections[-1]) == checksum, "a section is damaged")
         at += length
     need(at == len(data), "bytes after the end")
-    return (width, height, quality, grey == 1, data[6:10]), sections
+    return (width, height, quality, flags, data[7:11]), sections
 
 
 def model_id(arrays):
@@ -134,11 +158,28 @@ def chunks(section, pixels):
     return found
 
 
-def spans(side):
+def unit_of(resolutions):
+    """Pixels a side that the picture is extended to whole multiples of."""
+    return max(32, 4 << resolutions)
+
+
+def spans(side, unit):
     """First and last patch of the tiles along a side in pixels."""
-    patches = -(-side // 32)
+    each = unit // 32
+    patches = -(-side // unit) * each
     step = -(-patches // -(-patches // 32))
+    step = -(-step // each) * each
     return [(first, min(first + step, patches)) for first in range(0, patches, step)]
+
+
+def stored_pixels(stream, area):
+    """The pixels of a stored tile, uint8 (rows, columns, 3)."""
+    try:
+        with Image.open(io.BytesIO(stream), formats=["WEBP"]) as picture:
+            need(picture.size == area[::-1], "a stored tile of another size")
+            return np.asarray(picture.convert("RGB"))
+    except OSError as error:
+        raise RefusedError("a stored tile that is none") from error
 
 
 def split(section, tiles):
@@ -185,17 +226,25 @@ class Coder:
         return symbol
 
 
-def routing_map(section, height, width):
-    coder, counts = Coder(section), {}
-    levels = np.zeros((-(-height // 32) + 1, -(-width // 32) + 1), int)
-    for row in range(1, levels.shape[0]):
-        for column in range(1, levels.shape[1]):
-            context = levels[row, column - 1], levels[row - 1, column]
-            seen = counts.setdefault(context, [1, 1, 1])
+def maps(section, patches, tiles, flags):
+    """Stored tiles, levels of patches, patches without filters."""
+    coder = Coder(section)
+    stored = values(coder, tiles, 2) if flags & 2 else np.zeros(tiles, int)
+    levels = values(coder, patches, 3) + 1
+    unfiltered = values(coder, patches, 2) if flags & 4 else np.zeros(patches, int)
+    return stored, levels, unfiltered
+
+
+def values(coder, shape, kinds):
+    counts, found = {}, np.full((shape[0] + 1, shape[1] + 1), -1)
+    for row in range(1, found.shape[0]):
+        for column in range(1, found.shape[1]):
+            context = found[row, column - 1], found[row - 1, column]
+            seen = counts.setdefault(context, [1] * kinds)
             symbol = coder.symbol(edges(seen))
             seen[symbol] += 1
-            levels[row, column] = symbol + 1
-    return levels[1:, 1:]
+            found[row, column] = symbol
+    return found[1:, 1:]
 
 
 # --- the context machine
@@ -212,12 +261,20 @@ def convolve(grid, kernel):
     return sum(wide[v : v + rows, h : h + columns] @ kernel[v, h] for v, h in taps)
 
 
+def section_of(level, resolutions):
+    """0, 1 or 2: the section low, medium or high that a level is written to."""
+    return max(0, level - max(resolutions - 2, 1) + 1)
+
+
 class Machine:
     def __init__(self, arrays, resolutions, quality):
-        """`levels` holds, coarse to fine, cells along a patch and the sizes of the groups."""
-        first = 2 ** (3 - resolutions)
-        self.levels = [(first, (16, 48, 32, 96))]
-        self.levels += [(first << step, (24, 24, 96)) for step in range(1, resolutions)]
+        """`levels` holds, coarse to fine, pixels along a cell and the sizes of the groups."""
+        first = 4 << resolutions
+        self.levels = [(first, (4, 12, 48, 32, 96) if first >= 32 else (16, 48, 32, 96))]
+        for number in range(1, resolutions):
+            side = first >> number
+            self.levels.append((side, (8, 16, 24, 32, 64) if side >= 32 else (24, 24, 96)))
+        self.sections = [section_of(number, resolutions) for number in range(resolutions)]
         packed, self.tables = arrays["tables"].tolist(), []
         for support in SUPPORT:
             self.tables.append(edges(packed[: 2 * support + 2]))
@@ -231,12 +288,14 @@ class Machine:
 
     def run(self, routing, coders):
         """Symbols of all levels of a tile."""
-        state = np.tile(self.weights["start"], (*(routing.shape * np.array(self.levels[0][0])), 1))
+        rows, columns = (32 * patches // self.levels[0][0] for patches in routing.shape)
+        state = np.tile(self.weights["start"], (rows, columns, 1))
         result, mask = [], None
-        for level, (scale, groups) in enumerate(self.levels):
+        for level, (side, groups) in enumerate(self.levels):
             if level > 0:
                 state = self.refine(f"level{level - 1}", state, mask)
-            mask = np.kron(routing > level, np.ones((scale, scale), bool))
+            on = routing > self.sections[level]
+            mask = on[::2, ::2] if side == 64 else np.kron(on, np.ones((32 // side,) * 2, bool))
             found = []
             for group, size in enumerate(groups):
                 name = f"level{level}_group{group}"
@@ -244,7 +303,7 @@ class Machine:
                 for phase in (0, 1):
                     sites = mask & (np.indices(mask.shape).sum(axis=0) % 2 == phase)
                     tables = self.choose(name, phase, state[sites])
-                    symbols[sites] = self.read(coders[level], tables)
+                    symbols[sites] = self.read(coders[self.sections[level]], tables)
                     seen = FEATURE[np.minimum(abs(symbols), 4095)] * sites[..., None]
                     state = self.add(state, convolve(seen, self.weights[f"{name}_update"]))
                 found.append(symbols)
@@ -298,59 +357,109 @@ def pixels(codec, file):
         for name, array in arrays.items()
         if name.startswith("transforms/")
     }
-    t, last = file.quality / 50 - 1, config["resolutions"] - 1
+    t, resolutions = file.quality / 50 - 1, config["resolutions"]
     features = np.array([1, t, 2 * t**2 - 1, 4 * t**3 - 3 * t])
     step = 200 / 255 * (5 / 200) ** (file.quality / 100)
-    scaled = []
-    for level, symbols in enumerate(file.symbols):
-        numbers = symbols * np.exp(features @ weights[f"inverse_gain{level}/curve"])
-        scaled.append(numbers / finer(scaled, step))
-    grid = scaled[0]
-    for scale in range(last, -1, -1):
-        order = channels(coarsest=scale == last)
-        on = np.kron(file.routing > last - scale, np.ones((4 >> scale, 4 >> scale)))[..., None]
-        for block in range(config["blocks"]):
-            name = f"synthesis{scale}_block{block}/"
-            of_block = {k.removeprefix(name): w for k, w in weights.items() if k.startswith(name)}
-            relative = step / np.array([sigma(scale, *channel) for channel in order])
-            grid = grid + on * correction(grid, features, relative, of_block)
-        kernel = basis(scale, order) + 0.1 * weights[f"synthesis{scale}/offset"]
-        if scale > 0:
-            grid = np.concatenate([spread(grid @ kernel, 2), scaled[last - scale + 1]], axis=-1)
-    picture = spread(grid @ (step * kernel), 8) + 0.5
-    for number in range(last + 1):
-        name = f"deblocking{number}/"
-        of_kind = {k.removeprefix(name): w for k, w in weights.items() if k.startswith(name)}
-        first = 8 << last if number == 0 else (8 << last) >> number
-        borders = 8 << last if number == 0 else 2 * first
-        for turned in (picture, picture.swapaxes(0, 1)):
-            for row in range(first, len(turned), borders):
-                deblock(turned[row - 4 : row + 4], features, step, of_kind)
+    picture = synthesis(file.symbols, weights, features, step)
+    for (top, left), stored in file.stored.items():
+        bottom, right = (
+            -(-side // unit_of(resolutions)) * unit_of(resolutions) for side in stored.shape[:2]
+        )
+        wide = np.pad(
+            stored, ((0, bottom - len(stored)), (0, right - stored.shape[1]), (0, 0)), "edge"
+        )
+        picture[top : top + bottom, left : left + right] = wide / 255
+    plain = picture.copy()
+    filters(picture, resolutions, config, weights, features, step)
+    off = np.kron(file.unfiltered, np.ones((32, 32), bool))
+    for (top, left), stored in file.stored.items():
+        off[top : top + len(stored), left : left + stored.shape[1]] = True
+    picture[off] = plain[off]
     if file.grey:
         picture[:] = picture.mean(axis=-1, keepdims=True)
     picture = np.clip(np.rint(255 * picture), 0, 255).astype(np.uint8)
     return picture[: file.height, : file.width]
 
 
-def finer(known, step):
-    """How much more finely the level after the `known` ones was quantised, cell by cell."""
-    if not known:
+def below(weights, name):
+    """The arrays whose names start with `name/`, without that."""
+    start = f"{name}/"
+    return {k.removeprefix(start): w for k, w in weights.items() if k.startswith(start)}
+
+
+def synthesis(symbols, weights, features, step):
+    """The picture before the filters."""
+    last = len(symbols) - 1
+    scaled = []
+    for level, k in enumerate(symbols):
+        gain = np.exp(features @ weights[f"gain{level}/curve"]) * contrast(scaled, last, step)
+        shift = features @ weights[f"reconstruction{level}/curve"]
+        scaled.append((k - np.sign(k) * shift) / gain)
+    grid = scaled[0]
+    for scale in range(last, -1, -1):
+        order = channels(coarsest=scale == last)
+        kernel = np.linalg.inv(basis(scale, order).T + 0.1 * weights[f"analysis{scale}/offset"])
+        if scale > 0:
+            grid = np.concatenate([spread(grid @ kernel, 2), scaled[last - scale + 1]], axis=-1)
+    return spread(grid @ kernel * step, 8) + 0.5
+
+
+def contrast(known, last, step):
+    """The contrast gain of the level after the `known` ones, cell by cell."""
+    if section_of(len(known), last + 1) == 0:
         return 1
-    cells = spread(known[0] @ basis(2, channels(coarsest=True)), 2)
-    if len(known) == 2:
-        both = np.concatenate([cells, known[1]], axis=-1)
-        cells = spread(both @ basis(1, channels(coarsest=False)), 2)
-    side = 32 >> len(known)
+    cells = known[0]
+    for level, numbers in enumerate(known):
+        if level > 0:
+            cells = np.concatenate([cells, numbers], axis=-1)
+        cells = spread(cells @ basis(last - level, channels(coarsest=level == 0)), 2)
+    side = 8 << last >> len(known)
     varies = [n for n, (v, h, colour) in enumerate(np.ndindex(4, 4, 3)) if colour == 0 and v + h]
     variance = np.sum((step * cells[..., varies]) ** 2, axis=-1, keepdims=True) / (3 * side**2)
     return ((variance + (4 / 255) ** 2) / 0.04**2) ** -0.15
 
 
+def filters(picture, resolutions, config, weights, features, step):
+    """Deblocking and refinement of the whole picture, where it is."""
+    largest = 4 << resolutions
+    for number in range(resolutions if config["deblocking"] else 0):
+        of_kind = below(weights, f"deblocking{number}")
+        first, period = (
+            (largest, largest) if number == 0 else (largest >> number, 2 * largest >> number)
+        )
+        for turned in (picture, picture.swapaxes(0, 1)):
+            for row in range(first, len(turned), period):
+                deblock(turned[row - 4 : row + 4], features, step, of_kind)
+    if config["refinement"]:
+        refine(picture, features, step, below(weights, "refinement"))
+
+
+def refine(picture, features, step, weights):
+    """Correct all pixels where they are, by what their cells of 4 x 4 and those around show."""
+    cells = gather(picture, 4).reshape(len(picture) // 4, picture.shape[1] // 4, 16, 3)
+    rows, columns = cells.shape[:2]
+    means = cells.mean(axis=2)
+    wide = np.pad(means, ((1, 1), (1, 1), (0, 0)), "edge")
+    beside = wide[:-2, 1:-1], wide[2:, 1:-1], wide[1:-1, :-2], wide[1:-1, 2:]
+    shown = [(cells - means[:, :, None]).reshape(rows, columns, 48), *(m - means for m in beside)]
+    x = logarithmic(np.concatenate(shown, axis=-1), step)
+    u, w = np.split(features @ weights["film/kernel"] + weights["film/bias"], 2)
+    period = len(weights["place"])
+    place = weights["place"][np.ix_(np.arange(rows) % period, np.arange(columns) % period)]
+    h = np.maximum(0, x @ (weights["enter/kernel"] * (1 + u)) + place + w)
+    h = np.maximum(0, convolve(h, weights["mix/kernel"]) + weights["mix/bias"])
+    change = step * (h @ weights["leave/kernel"] + weights["leave/bias"])
+    picture += spread(change, 4)
+
+
+def logarithmic(x, step):
+    return np.sign(x) * np.log1p(abs(4 * x / step))
+
+
 def deblock(strip, features, step, weights):
     """Correct the 8 rows around a border where they are."""
     shown = np.swapaxes(strip - (strip[3] + strip[4]) / 2, 0, 1).reshape(strip.shape[1], 24)
-    shown = np.sign(shown) * np.log1p(abs(4 * shown / step))
-    shown = np.pad(shown, ((1, 1), (0, 0)))
+    shown = np.pad(logarithmic(shown, step), ((1, 1), (0, 0)))
     taps = [shown[n : n + strip.shape[1]] @ weights["enter/kernel"][0, n] for n in range(3)]
     bias = weights["enter/bias"] + features @ weights["film/kernel"] + weights["film/bias"]
     h = np.maximum(0, sum(taps) + bias)
@@ -359,26 +468,12 @@ def deblock(strip, features, step, weights):
     strip += np.swapaxes(change.reshape(-1, 8, 3), 0, 1)
 
 
-def correction(x, features, relative, weights):
-    """What a residual block adds."""
-    u, w = np.split(features @ weights["film/kernel"] + weights["film/bias"], 2)
-    enter = weights["enter/kernel"] * (1 + u)
-    h = np.sign(x) * np.log1p(abs(x)) @ enter[:192] + x @ (enter[192:] * relative[:, None])
-    h = np.maximum(0, h + weights["enter/bias"] * (1 + u) + w)
-    h = np.maximum(0, convolve(h, weights["mix/kernel"]) + weights["mix/bias"])
-    return h @ weights["leave/kernel"] + weights["leave/bias"]
-
-
 def channels(*, coarsest):
     """(v, h, colour) of the 192 channels of a scale."""
     every = list(np.ndindex(8, 8, 3))
     carried = [] if coarsest else [(v, h, c) for v, h, c in every if v < 4 and h < 4]
     others = [channel for channel in every if channel not in carried]
     return carried + sorted(others, key=lambda b: (b[2] > 0, b[0] + b[1], b[0], b[2]))
-
-
-def sigma(scale, v, h, colour):
-    return 0.45 * 2**scale * (1, 0.25, 0.12)[colour] / (0.16 + (v**2 + h**2) / 2) ** 0.62
 
 
 def dct(size):
@@ -396,6 +491,13 @@ def basis(scale, order):
         m = np.einsum("vip,fp->vif", d.reshape(8, 2, 4), dct(4))
         rows = [np.einsum("iv,jh,k->ijvhk", m[v], m[h], np.eye(3)[c]) for v, h, c in order]
     return np.array([row.ravel() for row in rows])
+
+
+def gather(grid, factor):
+    """Each factor x factor cells, in raster order, as the row of one."""
+    rows, columns, size = grid.shape
+    cells = grid.reshape(rows // factor, factor, columns // factor, factor, size).swapaxes(1, 2)
+    return cells.reshape(rows // factor, columns // factor, -1)
 
 
 def spread(grid, factor):
