@@ -1,1 +1,1 @@
-"""Bytes of a `.mrdc` file: container, coding tables, range coder, maps, lossless tiles, metadata."""
+"""Bytes of a `.mrdc` file: container, coding tables, range coder, maps, stored tiles, metadata."""
