@@ -17,6 +17,7 @@ UV := $(PY) -m uv pip
 # Processes share the cores; threads in each of them would only wait for one another.
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
+export MRDCAE_THREADS ?= 1
 
 # A slow mirror may take longer than uv's 30 seconds.
 export UV_HTTP_TIMEOUT ?= 180
