@@ -34,6 +34,7 @@ def pictures():
     half_drawn = mirrored[100:170, 30:1070].copy()
     half_drawn[:, :576] = 255  # the first of two tiles
     half_drawn[10:60:4, 20:550] = (200, 0, 30)
+    half_drawn[:, 576:860] = 240  # so that filters are measured in the second
     dots = np.random.default_rng(2).random((30, 60, 1)) < 0.5
     half_drawn[20:50, 700:760] = np.where(dots, 0, 255)
     alpha = np.arange(half_drawn[..., 0].size).reshape(half_drawn.shape[:2]) // 300
