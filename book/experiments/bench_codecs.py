@@ -35,6 +35,7 @@ from mrdcae_lite.evaluation.inspection import routing_information
 
 RATES = (0.5, 1.0)  # bits per pixel at which speeds are compared
 SIZES = (0.1, 0.4, 1.6, 6.4, 12.0, 25.0, 50.0)  # megapixels
+CORES_SIZES = (4.2, 12.0)  # megapixels
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of patches that get the low level alone
 SWEEP = (10, 25, 40, 55, 70)
 QUALITY = 40
@@ -59,6 +60,16 @@ def cpu_seconds(task: Callable[[], Any], repeats: int = 3) -> float:
     return min(taken)
 
 
+def wall_seconds(task: Callable[[], Any], repeats: int = 3) -> float:
+    """Seconds on the clock of a task, the least of several times."""
+    taken = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        task()
+        taken.append(time.perf_counter() - started)
+    return min(taken)
+
+
 def megapixels(image: RGB) -> float:
     """Size of a picture."""
     return image.shape[0] * image.shape[1] / 1e6
@@ -66,7 +77,7 @@ def megapixels(image: RGB) -> float:
 
 def _ours(codec: mr.Codec, image: RGB, rate: float) -> tuple[Callable[[], bytes], Any]:
     quality = mr.info(codec.compress(image, target_bpp=rate)).quality
-    return partial(codec.compress, image, quality), codec.decompress
+    return partial(codec.compress, image, quality, threads=1), partial(codec.decompress, threads=1)
 
 
 def _theirs(name: str, image: RGB, rate: float) -> tuple[Callable[[], bytes], Any]:
@@ -109,7 +120,7 @@ def routing_cost(images: Sequence[RGB]) -> list[dict[str, float]]:
             routing = np.full(scores.size, 3, np.uint8)
             routing[order[: round(share * scores.size)]] = 1
             data = codec.compress(image, QUALITY, routing=routing.reshape(scores.shape))
-            taken += cpu_seconds(partial(codec.decompress, data))
+            taken += cpu_seconds(partial(codec.decompress, data, threads=1))
             size += len(data)
         total = sum(map(megapixels, images))
         bpp = size * 8e-6 / total
@@ -208,9 +219,9 @@ def one_step(step: str, size: float, path: Path) -> dict[str, float]:
     before = peak_mb()
     started = time.process_time()
     if step == "encode":
-        path.write_bytes(codec.compress(picture, QUALITY))
+        path.write_bytes(codec.compress(picture, QUALITY, threads=1))
     else:
-        picture = codec.decompress(path.read_bytes())
+        picture = codec.decompress(path.read_bytes(), threads=1)
     taken = time.process_time() - started
     exact = picture.shape[0] * picture.shape[1] / 1e6
     return {
@@ -230,6 +241,37 @@ def scaling(size: float) -> dict[str, float]:
                 task = process.submit(one_step, step, size, Path(folder, "large.mrdc"))
                 found |= task.result()
     return found
+
+
+def cores(size: float) -> list[dict[str, Any]]:
+    """Seconds on the clock of both steps for one picture, on one processor, on all, on busy ones.
+
+    Busy means that a process that does nothing but count runs on each processor beside.
+    """
+    codec, picture, rows = mr.load(), large_picture(size), []
+    every = os.cpu_count() or 1
+    data = codec.compress(picture, QUALITY, threads=every)
+    for busy in (False, True):
+        counting = [get_context("spawn").Process(target=_count) for _ in range(every * busy)]
+        for process in counting:
+            process.daemon = True
+            process.start()
+        for threads in sorted({1, every}):
+            row: dict[str, Any] = {"megapixels": megapixels(picture), "threads": threads}
+            row |= {"busy": busy}
+            encode = partial(codec.compress, picture, QUALITY, threads=threads)
+            decode = partial(codec.decompress, data, threads=threads)
+            rows.append(row | {"encode_s": wall_seconds(encode), "decode_s": wall_seconds(decode)})
+        for process in counting:
+            process.terminate()
+            process.join()
+    return rows
+
+
+def _count() -> None:
+    number = 0
+    while True:
+        number += 1
 
 
 def benchmark() -> dict[str, Any]:
@@ -252,6 +294,7 @@ def benchmark() -> dict[str, Any]:
         "routing": [_said(row) for row in routing_cost(few)],
         "overhead": [_said(row) for row in overhead(images)],
         "seams": [_said(row) for row in seams()],
+        "cores": [_said(row) for size in CORES_SIZES for row in cores(size)],
         "scaling": [_said(scaling(size)) for size in SIZES],
     }
 

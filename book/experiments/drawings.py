@@ -88,7 +88,8 @@ def scatter() -> Pixels:
     """Many small coloured points."""
     figure, rng = _figure(), np.random.default_rng(1)
     axes = figure.add_subplot()
-    axes.scatter(*rng.normal(size=(2, 800)), c=rng.random(800), s=12, cmap="viridis")
+    x, y, colour = rng.normal(size=800), rng.normal(size=800), rng.random(800)
+    axes.scatter(x, y, c=colour, s=12, cmap="viridis")
     return _rendered(figure)
 
 

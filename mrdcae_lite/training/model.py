@@ -74,7 +74,7 @@ class MRDCAE(keras.Model):
         prior_width: int = 96,
         textured_loss: str = "ssim",
         mse_share: float = 0.6,
-        structure: float = 8.0,
+        structure: float = 6.0,
         threshold: float = SWITCH_THRESHOLD,
         seed: int = 0,
         **kwargs: Any,
