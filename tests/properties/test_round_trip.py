@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 import mrdcae_lite as mr
 from mrdcae_lite.coding import bitstream
+from mrdcae_lite.coding.lossless import write_lossless
+from mrdcae_lite.core import tiling
 from mrdcae_lite.core.pyramid import level_masks
 from mrdcae_lite.core.rate_distortion import ROUNDING_OFFSET
 from mrdcae_lite.evaluation import inspection
@@ -38,18 +40,45 @@ def test_any_picture_comes_back_as_the_encoder_meant_it(tiny_codec, picture, qua
     data = tiny_codec.compress(picture, quality, rdoq=False)
     symbols, routing, header = tiny_codec.read_symbols(data)
     assert (header.height, header.width, 3) == picture.shape
-    latents = tiny_codec.analyse(picture, quality)
-    np.testing.assert_array_equal(routing, latents.routing)
-    gains = inspection.contrast_gains(tiny_codec.model, symbols, quality)
-    parts = zip(symbols, latents.levels, gains, level_masks(routing), strict=True)
-    for found, y, gain, mask in parts:
-        expected = np.trunc(y * gain + np.copysign(ROUNDING_OFFSET, y)) * mask[..., None]
-        np.testing.assert_array_equal(found, expected)
-        assert found.dtype == np.int16
     restored = tiny_codec.decompress(data)
     assert restored.shape == picture.shape
     assert restored.dtype == np.uint8
     assert mr.bits_per_pixel(data, picture.shape) == 8 * len(data) / picture[..., 0].size
+    if header.stored:  # of a single tile
+        np.testing.assert_array_equal(restored, picture)
+        assert not any(found.any() for found in symbols)
+        return
+    np.testing.assert_array_equal(routing, tiny_codec.routing_map(picture, quality))
+    latents = tiny_codec.analyse(picture, quality)
+    gains = inspection.contrast_gains(tiny_codec.model, symbols, quality)
+    parts = zip(symbols, latents.levels, gains, level_masks(routing, 4), strict=True)
+    for found, y, gain, mask in parts:
+        expected = np.trunc(y * gain + np.copysign(ROUNDING_OFFSET, y)) * mask[..., None]
+        np.testing.assert_array_equal(found, expected)
+        assert found.dtype == np.int16
+
+
+@settings(max_examples=8)
+@given(picture=pictures(), quality=st.integers(0, 100))
+def test_a_picture_takes_hardly_more_bytes_than_without_loss(tiny_codec, picture, quality):
+    """Of drawings, and of all that has few colours; others are not tried."""
+    drawn = picture // 64 * 64
+    data = tiny_codec.compress(drawn, quality)
+    assert len(data) <= len(write_lossless(drawn)) + 50
+
+
+@settings(max_examples=8)
+@given(picture=pictures(), part=st.tuples(*[st.floats(0, 0.999)] * 4))
+def test_any_part_of_a_picture_is_decoded_as_in_the_whole(tiny_codec, picture, part):
+    height, width = picture.shape[:2]
+    y, x = int(part[0] * height), int(part[1] * width)
+    rows, columns = 1 + int(part[2] * (height - y)), 1 + int(part[3] * (width - x))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiling, "TILE", 64)
+        data = tiny_codec.compress(picture, 50)
+        whole = tiny_codec.decompress(data)
+        found = tiny_codec.decompress(data, region=(y, x, rows, columns))
+    np.testing.assert_array_equal(found, whole[y : y + rows, x : x + columns])
 
 
 @settings(max_examples=6)

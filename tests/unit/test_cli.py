@@ -305,6 +305,10 @@ BAD_INPUT = {
         ["train", ".", "--validation", ".", "--to", "o", "--learning-rate", "nan"],
         "--learning-rate: expected a positive number. Received: 'nan'",
     ),
+    "no fall": (
+        ["train", ".", "--validation", ".", "--to", "o", "--hold", "1"],
+        "hold must be from 0 to below 1. Received: 1.0",
+    ),
     "another ending": (["compress", "photo.png", "o.jpg"], "ends in .mrdc. Received: o.jpg"),
     "too few qualities": (["evaluate", "photo.png", "--qualities", "5,x"], "at least four whole"),
     "no such picture to compare": (["evaluate", "photo.png", "none.png"], "none.png: no such"),

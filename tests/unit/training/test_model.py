@@ -10,7 +10,7 @@ from mrdcae_lite.training.data import Photographs
 from mrdcae_lite.training.losses import routing_loss
 from mrdcae_lite.training.model import MRDCAE, quality_condition
 
-TINY = {"width": 8, "blocks": 1, "prior_width": 16}
+TINY = {"deblocking": 8, "refinement": 8, "prior_width": 16}
 
 
 def to_numpy(x):
@@ -43,30 +43,50 @@ def test_a_quality_means_the_same_to_the_model_and_to_the_codec():
 # --- stages
 
 
-THREE_LEVELS = [(2, 2, 2, 192), (2, 4, 4, 144), (2, 8, 8, 144)]
+FINE = [(2, 4, 4, 144), (2, 8, 8, 144)]
+FOUR_LEVELS = [(2, 1, 1, 192), (2, 2, 2, 144), *FINE]
 TWINS = {
-    "whole": ({}, THREE_LEVELS),
-    "no attention": ({"attention": False}, THREE_LEVELS),
+    "whole": ({}, FOUR_LEVELS),
+    "no attention": ({"attention": False}, FOUR_LEVELS),
+    "no filters": ({"deblocking": 0, "refinement": 0}, FOUR_LEVELS),
+    "three resolutions": ({"resolutions": 3}, [(2, 2, 2, 192), *FINE]),
+    "two resolutions": ({"resolutions": 2}, [(2, 4, 4, 192), (2, 8, 8, 144)]),
     "one resolution": ({"resolutions": 1, "attention": False}, [(2, 8, 8, 192)]),
 }
 
 
 @pytest.mark.parametrize(("choice", "shapes"), TWINS.values(), ids=TWINS.keys())
-def test_the_untrained_transforms_reconstruct_perfectly(choice, shapes, images):
-    model = MRDCAE(**TINY, **choice)
+def test_transforms_and_filters_start_as_an_exact_pair(choice, shapes, images):
+    model = MRDCAE(**{**TINY, **choice})
     model.build()
     quality = np.array([50, 90], np.float32)
     latents, logits = model.analyse(images, quality)
     assert [tuple(y.shape) for y in latents] == shapes
-    assert logits is None if choice else tuple(logits.shape) == (2, 2, 2)
-    masks = model.masks(latents, logits)
-    if choice:
-        assert all(to_numpy(mask).all() for mask in masks)
-    symbols, known = [], []
-    for y in latents:  # what `encode` does, without rounding
-        symbols.append(y * model._contrast_gain(known, quality))
-        known.append(model._dequantise(symbols[-1], known, quality))
-    restored = model.synthesise(symbols, [1.0] * len(masks), quality)
+    restored = model.filter(model.synthesise(unrounded(model, latents, quality), quality), quality)
+    np.testing.assert_allclose(to_numpy(restored), images, atol=1e-4)
+    masks = [to_numpy(mask) for mask in model.masks(latents, logits)]
+    assert [mask.shape for mask in masks] == [(*shape[:3], 1) for shape in shapes[1:]]
+    if logits is None:
+        assert all(mask.all() for mask in masks)
+    else:
+        assert tuple(logits.shape) == (2, 2, 2)
+
+
+def unrounded(model, latents, quality):
+    """What `encode` makes of latents, without rounding."""
+    scaled, known = [], []
+    for y in latents:
+        scaled.append(y * model._contrast_gain(known, quality))
+        known.append(model._dequantise(scaled[-1], known, quality))
+    return scaled
+
+
+def test_the_transforms_stay_a_pair_whatever_is_learned(tiny_model_with, images):
+    model, quality = twin(tiny_model_with()), np.array([10, 90], np.float32)
+    for points in model.reconstruction:  # for rounded ones alone
+        points.curve.assign(0 * points.curve.value)
+    latents, _ = model.analyse(images, quality)
+    restored = model.synthesise(unrounded(model, latents, quality), quality)
     np.testing.assert_allclose(to_numpy(restored), images, atol=1e-4)
 
 
@@ -74,11 +94,13 @@ def test_symbols_are_rounded_latents_and_zero_where_a_level_is_off(tiny_model, i
     quality = np.array([50, 90], np.float32)
     latents, _ = tiny_model.analyse(images, quality)
     off = [ops.zeros_like(y[..., :1]) for y in latents[1:]]
-    (low, *upper), scaled = tiny_model.encode(latents, off, quality)
-    np.testing.assert_array_equal(to_numpy(scaled[0]), to_numpy(latents[0]))
-    assert abs(to_numpy(low) - to_numpy(latents[0])).max() <= 0.6 + 1e-5
-    for symbols, y, finer in zip(upper, latents[1:], scaled[1:], strict=True):
-        assert not to_numpy(symbols).any()
+    off[0] = ops.ones_like(off[0])  # at 1/32: always on
+    symbols, scaled = tiny_model.encode(latents, off, quality)
+    for number in (0, 1):
+        np.testing.assert_array_equal(to_numpy(scaled[number]), to_numpy(latents[number]))
+        assert abs(to_numpy(symbols[number]) - to_numpy(latents[number])).max() <= 0.6 + 1e-5
+    for k, y, finer in zip(symbols[2:], latents[2:], scaled[2:], strict=True):
+        assert not to_numpy(k).any()
         factor = to_numpy(finer) / to_numpy(y)
         assert factor.std() > 0
         assert factor.max() <= (0.04 / (4 / 255)) ** 0.3 + 1e-3
@@ -97,19 +119,20 @@ def test_without_training_colour_is_quantised_more_coarsely_than_luma():
 def test_masks_are_nested_and_follow_the_thresholds(tiny_model):
     spread = float(tiny_model.attention.spread.value)
     logits = np.array([[[-spread - 0.1, 0.0], [spread + 0.1, -9.0]]], np.float32)
-    latents = [np.zeros((1, 2 * n, 2 * n, 1), np.float32) for n in (1, 2, 4)]
-    medium, high = (to_numpy(m)[0, :, :, 0] for m in tiny_model.masks(latents, logits))
+    latents = [np.zeros((1, n, n, 1), np.float32) for n in (1, 2, 4, 8)]
+    low, medium, high = (to_numpy(m)[0, :, :, 0] for m in tiny_model.masks(latents, logits))
+    assert low.all()
     np.testing.assert_array_equal(medium, np.kron([[0, 1], [1, 0]], np.ones((2, 2))))
     np.testing.assert_array_equal(high, np.kron([[0, 0], [1, 0]], np.ones((4, 4))))
 
 
-def test_residual_blocks_work_only_where_their_level_is_on(tiny_model, images):
-    quality = np.array([50, 50], np.float32)
-    latents, _ = tiny_model.analyse(images, quality)
-    silent = [latents[0], *(ops.zeros_like(y) for y in latents[1:])]
-    off = to_numpy(tiny_model.synthesise(silent, [0.0, 0.0], quality))
-    on = to_numpy(tiny_model.synthesise(silent, [1.0, 1.0], quality))
-    assert abs(on - off).max() > 1e-4
+def test_with_two_resolutions_attention_switches_the_finer_one(tiny_model_with):
+    model = tiny_model_with(resolutions=2)
+    spread = float(model.attention.spread.value)
+    logits = np.array([[[-spread - 0.1, -spread + 0.1]]], np.float32)
+    latents = [np.zeros((1, n, 2 * n, 1), np.float32) for n in (2, 4)]
+    (mask,) = model.masks(latents, logits)
+    np.testing.assert_array_equal(to_numpy(mask)[0, :, :, 0], np.kron([[0, 1]], np.ones((4, 4))))
 
 
 def test_without_training_the_answer_is_always_the_same(tiny_model, images):
@@ -135,14 +158,19 @@ def test_training_draws_qualities_and_noise_anew(tiny_model, images):
 def loss_of_routing(model, images, symbols, bits, logits, quality=None):
     """Loss of routing by `logits`, where each level of each patch costs `bits` = (medium, high)."""
     quality = np.full(len(images), 50, np.float32) if quality is None else quality
-    ones = [ops.ones_like(y[..., :1]) for y in symbols[1:]]
-    restored = model.synthesise(symbols, ones, quality)
-    spent = [ops.zeros_like(symbols[0])]
-    for y, total in zip(symbols[1:], bits, strict=True):
+    spent = [ops.zeros_like(y) for y in symbols]
+    for number, total in zip((-2, -1), bits, strict=True):
+        y = symbols[number]
         places = (y.shape[1] // logits.shape[1]) ** 2 * y.shape[3]  # of a patch
-        spent.append(ops.full(y.shape, total / places))
-    costs = model._routing_costs(images, restored, symbols, spent, quality)
-    return routing_loss(*costs, logits, model.attention.spread)
+        spent[number] = ops.full(y.shape, total / places)
+    costs = model._routing_costs(images, symbols, spent, quality)
+    return routing_loss(*costs, [logits - threshold for _, threshold in model._thresholds()])
+
+
+def symbols_of(model, images, quality):
+    """Plainly rounded, all levels on."""
+    latents, _ = model.analyse(images, quality)
+    return model.encode(latents, [1.0] * (len(latents) - 1), quality)[0]
 
 
 @pytest.mark.parametrize(
@@ -151,8 +179,7 @@ def loss_of_routing(model, images, symbols, bits, logits, quality=None):
 def test_attention_learns_the_level_that_costs_the_least(tiny_model, rng, bits, best):
     """Noise is worth all levels where they are cheap, and none that is dear."""
     noise = rng.normal(0.5, 0.1, (2, 64, 64, 3)).astype(np.float32)
-    latents, _ = tiny_model.analyse(noise, np.full(2, 50, np.float32))
-    symbols = [ops.floor(y + 0.5) for y in latents]
+    symbols = symbols_of(tiny_model, noise, np.full(2, 50, np.float32))
     spread = float(tiny_model.attention.spread.value)
     losses = [
         float(loss_of_routing(tiny_model, noise, symbols, bits, np.full((2, 2, 2), logit, "f4")))
@@ -163,13 +190,12 @@ def test_attention_learns_the_level_that_costs_the_least(tiny_model, rng, bits, 
 
 def test_patches_with_more_at_stake_weigh_more(tiny_model, rng):
     """A wrong level for the busy patch costs more than one for the calm patch."""
-    image = np.full((1, 32, 64, 3), 0.5, np.float32)
-    image[:, :, :32] += rng.normal(0, 0.02, (1, 32, 32, 3))
-    image[:, :, 32:] += rng.normal(0, 0.2, (1, 32, 32, 3))
-    latents, _ = tiny_model.analyse(image, np.array([50], np.float32))
-    symbols = [ops.floor(y + 0.5) for y in latents]
+    image = np.full((1, 64, 64, 3), 0.5, np.float32)
+    image[:, :, :32] += rng.normal(0, 0.02, (1, 64, 32, 3))
+    image[:, :, 32:] += rng.normal(0, 0.2, (1, 64, 32, 3))
+    symbols = symbols_of(tiny_model, image, np.array([50], np.float32))
     calm_wrong, busy_wrong = (
-        float(loss_of_routing(tiny_model, image, symbols, (1, 1), np.array([[logits]], "f4")))
+        float(loss_of_routing(tiny_model, image, symbols, (1, 1), np.array([[logits] * 2], "f4")))
         for logits in ([-9.0, 9.0], [9.0, -9.0])
     )
     assert busy_wrong > 2 * calm_wrong
@@ -179,8 +205,7 @@ def test_routing_weighs_as_much_at_a_low_quality_as_at_a_high_one(tiny_model, rn
     """What is at stake is compared within an image, not with that of another image."""
     noise = rng.normal(0.5, 0.1, (2, 64, 64, 3)).astype(np.float32)
     quality = np.array([10, 90], np.float32)
-    latents, _ = tiny_model.analyse(noise, quality)
-    symbols = [ops.floor(y + 0.5) for y in latents]
+    symbols = symbols_of(tiny_model, noise, quality)
     wrong = np.full((2, 2, 2), 9.0, np.float32)
     rights = [np.concatenate([-wrong[:1], wrong[1:]]), np.concatenate([wrong[:1], -wrong[1:]])]
     low, high = (
@@ -191,9 +216,9 @@ def test_routing_weighs_as_much_at_a_low_quality_as_at_a_high_one(tiny_model, rn
 
 def test_a_level_that_saves_less_than_its_work_is_left_out(tiny_model):
     """On a flat patch the upper levels neither cost nor save anything."""
-    flat = np.full((1, 64, 64, 3), 0.5, np.float32)
-    latents, _ = tiny_model.analyse(flat, np.array([50], np.float32))
-    silent = [latents[0], *(ops.zeros_like(y) for y in latents[1:])]
+    flat = np.full((1, 64, 64, 3), 0.55, np.float32)  # what is rounded off counts
+    silent = symbols_of(tiny_model, flat, np.array([50], np.float32))
+    silent[2:] = [ops.zeros_like(k) for k in silent[2:]]
     off, on = (
         float(loss_of_routing(tiny_model, flat, silent, (0, 0), np.full((1, 2, 2), x, "f4")))
         for x in (-9.0, 9.0)
@@ -211,9 +236,11 @@ def test_in_training_every_other_image_shows_all_levels(tiny_model_with, images)
         given.extend(masks) or predict(symbols, masks, condition)
     )
     model(images, training=True)
-    for mask in given:
-        assert to_numpy(mask[0]).all()
-        assert not to_numpy(mask[1]).any()
+    low, *switched = map(to_numpy, given)
+    assert low.all()
+    for mask in switched:
+        assert mask[0].all()
+        assert not mask[1].any()
 
 
 # --- the objective
@@ -302,7 +329,7 @@ def test_the_networks_learn_from_noisy_bits_and_the_context_model_from_those_of_
 @pytest.mark.parametrize("choice", [choice for choice, _ in TWINS.values()], ids=TWINS.keys())
 def test_the_gradient_of_the_loss_reaches_every_weight(choice, tiny_model_with, rng):
     model = twin(tiny_model_with(**choice))
-    images = rng.random((2, 64, 64, 3)).astype(np.float32)
+    images = rng.random((2, 128, 64, 3)).astype(np.float32)  # with an edge of every kind
     with tf.GradientTape() as tape:
         loss = model.compute_loss(x=images, y_pred=model(images, training=True))
     variables = model.trainable_variables
@@ -318,7 +345,7 @@ def test_fitting_lowers_the_loss_and_reports_it(tiny_model, photograph):
     model = twin(tiny_model)
     model.compile(optimizer=keras.optimizers.Adam(2e-3), jit_compile=False)
     assert [m.name for m in model.metrics] == ["loss", "bpp", "psnr", "ssim", "lagrangian"]
-    crops = Photographs([photograph], size=64, batch=2, steps=5, augment=False, fixed=True)
+    crops = Photographs([photograph], size=128, batch=2, steps=5, augment=False, fixed=True)
     before = model.evaluate(crops[0], verbose=0, return_dict=True)
     history = model.fit(crops, verbose=0).history
     after = model.evaluate(crops[0], verbose=0, return_dict=True)
@@ -346,7 +373,7 @@ def test_every_choice_is_in_the_config():
     chosen = {
         **TINY,
         **{"textured_loss": "edge", "mse_share": 0.5, "structure": 3.0, "threshold": 0.02},
-        **{"seed": 9, "block_dtype": "mixed_bfloat16", "resolutions": 1, "attention": False},
+        **{"seed": 9, "resolutions": 1, "attention": False},
     }
     config = MRDCAE(**chosen).get_config()
     assert {name: config[name] for name in chosen} == chosen
@@ -357,7 +384,7 @@ def test_every_choice_is_in_the_config():
     [
         ({"textured_loss": "psnr"}, "textured_loss must be 'ssim', 'edge' or 'mse'. Received: 'ps"),
         ({"prior_width": 97}, "prior_width must be a whole number from 1 to 96. Received: 97"),
-        ({"resolutions": 2}, "resolutions must be 1 or 3. Received: resolutions=2"),
+        ({"resolutions": 5}, "resolutions must be a whole number from 1 to 4. Received: 5"),
         ({"resolutions": 1}, "attention must be .* False with a single resolution"),
     ],
 )

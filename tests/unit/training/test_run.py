@@ -46,7 +46,7 @@ def pictures():
 
 
 def run(folder, pictures, epochs=4, model=MeanColour, **options):
-    options = TrainingRun(epochs=epochs, steps=3, batch=2, size=32, **options)
+    options = TrainingRun(epochs=epochs, steps=3, batch=2, size=32, resolutions=3, **options)
     model = model()
     model.build()
     crops, validation = options.crops(pictures), options.crops(pictures, validation=True)
@@ -194,19 +194,95 @@ def test_crops_are_turned_only_if_they_are_to_be_augmented(pictures, monkeypatch
     monkeypatch.setattr(
         "mrdcae_lite.training.data.rotate", lambda image, rng: turned.append(image) or image
     )
-    options = TrainingRun(steps=2, batch=1, size=32, without=without)
+    options = TrainingRun(steps=2, batch=1, size=32, resolutions=2, without=without)
     options.crops(pictures)[0]
     options.crops(pictures, validation=True)[0]
     assert bool(turned) == (not without)
 
 
+def test_the_weights_are_judged_every_few_epochs_and_in_the_end(tmp_path, whole_run, pictures):
+    model = run(tmp_path, pictures, judge_every=3)
+    every, some = read_log(whole_run[0]), read_log(tmp_path)
+    assert some == [every[2], every[3]]
+    np.testing.assert_array_equal(colour(model), whole_run[1])
+
+
+def test_a_run_that_goes_on_counts_its_time_on(tmp_path, pictures):
+    with pytest.MonkeyPatch.context() as patch:
+        begin = training.KeepBest.on_epoch_begin
+        patch.setattr(training.KeepBest, "on_epoch_begin", cut_at_call(3, begin))
+        with pytest.raises(CutError, match="^$"):
+            run(tmp_path, pictures)
+    log = tmp_path / "log.csv"
+    head, first, second = log.read_text().splitlines()
+    epoch, _, rest = second.split(",", 2)
+    log.write_text("\n".join([head, first, f"{epoch},5000.0,{rest}"]))
+    run(tmp_path, pictures)
+    with log.open(newline="") as file:
+        seconds = [float(row["cpu_seconds"]) for row in csv.DictReader(file)]
+    assert seconds[0] < 1000
+    assert 5000 == seconds[1] <= seconds[2] <= seconds[3] < 6000
+
+
+# --- the learning rate
+
+
+def rates(schedule, steps):
+    return np.array([float(schedule(step)) for step in steps])
+
+
 def test_the_learning_rate_warms_up_and_falls_to_two_percent():
     schedule = training.make_optimizer(1000, 3e-3)._learning_rate
-    rates = np.array([float(schedule(step)) for step in range(0, 1001, 50)])
-    assert rates[0] == pytest.approx(6e-5)
-    assert rates.argmax() == 2
-    assert rates[2] == pytest.approx(3e-3)
-    assert rates[-1] == pytest.approx(6e-5, rel=0.01)
+    found = rates(schedule, range(0, 1001, 50))
+    assert found[0] == pytest.approx(6e-5)
+    assert found.argmax() == 2
+    assert found[2] == pytest.approx(3e-3)
+    assert (np.diff(found[2:]) < 0).all()
+    assert found[-1] == pytest.approx(6e-5, rel=0.01)
+
+
+def test_the_learning_rate_is_held_and_then_falls():
+    schedule = training.make_optimizer(1000, 3e-3, hold=0.75)._learning_rate
+    found = rates(schedule, range(0, 1001, 50))
+    np.testing.assert_allclose(found[2:16], 3e-3)
+    assert (np.diff(found[15:]) < 0).all()
+    assert found[-1] == pytest.approx(6e-5, rel=0.01)
+
+
+def test_what_is_done_while_the_rate_is_held_fits_a_run_of_any_length():
+    short, long = (training.Schedule(3e-3, steps, hold=0.75) for steps in (1000, 2000))
+    np.testing.assert_array_equal(rates(short, range(751)), rates(long, range(751)))
+    assert float(short(751)) < float(long(751))
+    again = training.Schedule.from_config(short.get_config())
+    assert float(again(900)) == float(short(900))
+
+
+@pytest.mark.parametrize("hold", [0.5, 0.0])
+def test_a_run_that_is_made_longer_before_its_rate_falls_equals_the_longer_run(
+    hold, tmp_path, pictures, monkeypatch
+):
+    """Not so if the rate fell from the beginning."""
+    monkeypatch.setattr(training.Schedule, "WARMUP", 1)
+    options = {"hold": hold, "learning_rate": 0.1}
+    for name in ("long", "short"):
+        (tmp_path / name).mkdir()
+    expected = colour(run(tmp_path / "long", pictures, epochs=8, **options))
+    with pytest.MonkeyPatch.context() as patch:
+        begin = training.KeepBest.on_epoch_begin
+        patch.setattr(training.KeepBest, "on_epoch_begin", cut_at_call(3, begin))
+        with pytest.raises(CutError, match="^$"):
+            run(tmp_path / "short", pictures, epochs=4, **options)
+    found = colour(run(tmp_path / "short", pictures, epochs=8, **options))
+    same = read_log(tmp_path / "short") == read_log(tmp_path / "long")
+    assert same == bool(hold)
+    if hold:
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("hold", [-0.1, 1.0, float("nan")])
+def test_the_rate_must_fall_in_the_end(hold):
+    with pytest.raises(ValueError, match=f"hold must be from 0 to below 1. Received: {hold}"):
+        TrainingRun(hold=hold)
 
 
 # --- the real model, compiled
@@ -231,7 +307,7 @@ def copy_after_one_epoch(self, epoch, logs=None):
 training.KeepBest.on_epoch_begin = copy_after_one_epoch
 training.MRDCAE = partial(training.MRDCAE, prior_width=8)
 training.JUDGED = 1, 2
-small = {"epochs": 2, "steps": 2, "batch": 2, "size": 64, "width": 8, "blocks": 1}
+small = {"epochs": 2, "steps": 2, "batch": 2, "size": 64, "deblocking": 8, "refinement": 8}
 run = training.TrainingRun(**small, without=sys.argv[2:])
 ids = [run.train(folder, folder, folder / name).id.hex() for name in ("whole", "resumed")]
 print(json.dumps({"backend": keras.backend.backend(), "ids": ids}))
@@ -290,14 +366,14 @@ def folders(tmp_path, rng):
 def first_run(folders, monkeypatch):
     """A small run that was trained, without its steps: its model stays as it was made."""
     monkeypatch.setattr(TrainingRun, "fit", lambda *_: None)
-    options = TrainingRun(epochs=2, steps=1, batch=1, size=64, width=4, blocks=1)
+    options = TrainingRun(epochs=2, steps=1, batch=1, size=64, deblocking=4, refinement=4)
     options.train(*folders)
     return options
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"epochs": 3}, {"steps": 2}, {"seed": 3}, {"width": 5}, {"without": ["switching"]}],
+    [{"epochs": 3}, {"hold": 0.5}, {"seed": 3}, {"refinement": 5}, {"without": ["switching"]}],
     ids=str,
 )
 def test_a_folder_keeps_to_the_run_it_was_begun_with(change, first_run, folders):
@@ -319,14 +395,15 @@ def test_other_photographs_make_another_run(first_run, folders):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"size": 96}, "no photograph is as large as 96x96"),
+        ({"size": 128}, "no photograph is as large as 128x128"),
+        ({"size": 96}, "size must be a multiple of 64"),
         ({"start": "lite"}, "expected a codec like the model"),
         ({"start": "larger"}, "expected a codec file or one of"),
     ],
 )
 def test_a_run_that_is_refused_leaves_no_folder(change, message, folders):
     with pytest.raises(ValueError, match=message):
-        TrainingRun(**{"width": 4, "size": 64, **change}).train(*folders)
+        TrainingRun(**{"refinement": 4, "size": 64, **change}).train(*folders)
     assert not folders[2].parent.exists()
 
 
@@ -341,17 +418,18 @@ def test_a_run_starts_from_the_weights_of_another(first_run, folders, tmp_path):
 @pytest.mark.parametrize(
     ("without", "resolutions", "attention", "loss"),
     [
-        ([], 3, True, "ssim"),
-        (["switching"], 3, True, "mse"),
-        (["attention"], 3, False, "ssim"),
+        ([], 4, True, "ssim"),
+        (["switching"], 4, True, "mse"),
+        (["attention"], 4, False, "ssim"),
         (["resolutions"], 1, False, "ssim"),
-        (["attention", "switching"], 3, False, "mse"),
+        (["attention", "switching"], 4, False, "mse"),
     ],
 )
 def test_a_model_can_be_made_without_an_idea(without, resolutions, attention, loss):
-    model = TrainingRun(width=4, blocks=1, without=without).new_model()
+    model = TrainingRun(deblocking=4, refinement=4, without=without).new_model()
     shape = model.architecture
     assert (shape.resolutions, shape.attention) == (resolutions, attention)
+    assert (shape.deblocking, shape.refinement) == (4, 4)
     assert model.distortion.textured_loss == loss
 
 
@@ -369,9 +447,11 @@ def test_the_command_trains_what_the_library_would_by_default(monkeypatch, capsy
     monkeypatch.setattr(TrainingRun, "train", lambda run, *folders: seen.append((run, *folders)))
     command = ["train", "learn", "--validation", "judge", "--to", "run"]
     assert main(command) == 0
-    assert main([*command, "--encoder-blocks", "2", "--mixed", "--without", "attention"]) == 0
+    more = ["--resolutions", "3", "--refinement", "0", "--hold", "0.5", "--judge-every", "4"]
+    assert main([*command, *more, "--without", "attention"]) == 0
     folders = Path("learn"), Path("judge"), Path("run")
-    other = TrainingRun(encoder_blocks=2, mixed=True, without=["attention"])
+    chosen = {"resolutions": 3, "refinement": 0, "hold": 0.5, "judge_every": 4}
+    other = TrainingRun(**chosen, without=["attention"])
     assert seen == [(TrainingRun(without=[]), *folders), (other, *folders)]
     assert "trained.keras-codec: done" in capsys.readouterr().out
 
