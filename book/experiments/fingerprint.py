@@ -158,7 +158,7 @@ def training(names: Iterable[str] = tuple(twins.TWINS)) -> Numbers:
 
     images, found = [fixed_pictures()["flowers"]], Numbers()
     for name in names:
-        run = TrainingRun(**twins.TWINS[name], size=64, batch=2, steps=2)
+        run = TrainingRun(**twins.TWINS[name], size=128, batch=2, steps=2)
         model, crops = run.new_model(), run.crops(images)
         model.compile(optimizer=make_optimizer(200, 3e-3), run_eagerly=True)
         before = [keras.ops.convert_to_numpy(v) for v in model.trainable_variables]
