@@ -88,7 +88,8 @@ class Codec:
             roi: bool (height, width), a region of interest: patches it touches get all three
                 levels, all others one level less than they would have. The codec must have three.
             routing: uint8 (rows, columns) of patches: the levels themselves, 1 to 3, instead of
-                those that attention proposes and the encoder checks.
+                those that attention proposes and the encoder checks. No tile is stored without
+                loss then.
             rdoq: rate-distortion-optimised quantisation; without it files take about half a per
                 cent more at equal PSNR.
             metadata: what to keep beside the colours; `metadata.read_metadata` gets it back.
@@ -110,6 +111,7 @@ class Codec:
             image,
             router=router,
             rdoq=rdoq,
+            store=None if routing is None else False,
             metadata=packed,
             threads=threads,
         )

@@ -19,7 +19,7 @@ EQUAL_NEIGHBOURS = 0.5
 In photographs it is a twentieth or a tenth, and up to a third beside plain backgrounds.
 """
 
-FEW_COLOURS = 256
+FEW_COLOURS = 64
 """Colours in a sample of a tile up to which it is likely to be a drawing or dithered."""
 
 _START = struct.Struct("<4sI8sIBI")

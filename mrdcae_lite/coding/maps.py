@@ -79,7 +79,7 @@ def read_maps(
         stored: whether there is a map of stored tiles.
         filters: whether there is a map of filters.
     """
-    coder = RangeDecoder(stream, "maps")
+    coder = RangeDecoder(stream, "maps section")
     of_tiles = _read(coder, tiles, 2) if stored else np.zeros(tiles, np.uint8)
     routing = _read(coder, patches, LEVELS) + np.uint8(1)
     off = _read(coder, patches, 2) if filters else np.zeros(patches, np.uint8)

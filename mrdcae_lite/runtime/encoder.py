@@ -34,7 +34,7 @@ from mrdcae_lite.runtime.parallel import ordered_map
 Router = Callable[[NDArray[np.uint8], Box], NDArray[np.uint8]]
 """Changes the routing of the patches of a tile."""
 
-LOSS_LIMIT = 0.03
+LOSS_LIMIT = 0.02
 """Most that leaving levels out may add to the squared error of a tile, as a share of it.
 
 It is an estimate, from coefficients and without the filters: the true share is below 7 %, 0.3 dB.
@@ -42,6 +42,13 @@ It is an estimate, from coefficients and without the filters: the true share is 
 
 BITS_OF_ONE, BITS_A_DOUBLING = 4.0, 2.0
 """Rough cost of a symbol of magnitude one, and of each doubling of the magnitude."""
+
+STORING_ALLOWANCE = 64
+"""Bytes by which a stored tile may be larger than a coded one.
+
+So much a tile is worth to be exact, and what the tiniest tiles take; where few symbols make up a
+tile, its PSNR is a matter of luck at low qualities.
+"""
 
 BEST_QUALITY_PSNR = 42.5
 """PSNR in dB that every tile has at quality 100, or it is stored without loss."""
@@ -79,7 +86,7 @@ def encode(
     *,
     router: Router | None = None,
     rdoq: bool = True,
-    store: bool = False,
+    store: bool | None = None,
     metadata: bytes = b"",
     threads: int = 1,
 ) -> bytes:
@@ -91,7 +98,8 @@ def encode(
         quality: 0 to 100.
         router: has the last word on the routing of each tile, after the check.
         rdoq: weigh error against bits when rounding; see `coding_steps`.
-        store: every tile without loss.
+        store: every tile without loss (True) or none (False), instead of those that look drawn and
+            take no more bytes that way.
         metadata: the packed section.
         threads: how many tiles to compute at a time.
     """
@@ -126,11 +134,12 @@ def _code_tile(
     *,
     router: Router | None,
     rdoq: bool,
-    store: bool,
+    store: bool | None,
 ) -> _CodedTile:
-    """Code a tile, or store it without loss where that takes fewer bytes or is asked for."""
+    """Code a tile, or store it without loss where that takes few more bytes or is asked for."""
     pixels = image[tile.on_grid(1).slices]
-    lossless = write_lossless(pixels) if store or looks_drawn(pixels) else None
+    drawn = looks_drawn(pixels)
+    lossless = write_lossless(pixels) if store or (drawn and store is None) else None
     if store and lossless is not None:
         return _stored(lossless, tile)
     latents = analyse(model, image, quality, tile)
@@ -144,13 +153,13 @@ def _code_tile(
         coders[section(step.level, resolutions)].write(step.symbols, step.indices)
         symbols[step.level][step.where] = step.symbols
     streams = [coder.finish() for coder in coders]
-    if lossless is not None and len(lossless) <= sum(map(len, streams)):
+    if lossless is not None and len(lossless) <= sum(map(len, streams)) + STORING_ALLOWANCE:
         return _stored(lossless, tile)
     unfiltered = np.zeros(tile.shape, bool)
     best = quality == QUALITIES - 1
-    if best or lossless is not None:  # photographs are what the filters were trained on
+    if best or drawn:  # photographs are what the filters were trained on
         restored, unfiltered = _measure_filters(model, pixels, symbols, quality)
-        if best and psnr(pixels, restored, data_range=255) < BEST_QUALITY_PSNR:
+        if best and store is None and psnr(pixels, restored, data_range=255) < BEST_QUALITY_PSNR:
             return _stored(lossless or write_lossless(pixels), tile)
     return _CodedTile(streams, latents.routing, unfiltered, stored=False)
 

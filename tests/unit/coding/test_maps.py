@@ -58,6 +58,6 @@ def test_bytes_that_no_encoder_writes_are_read_or_refused(rng):
         try:
             found = read_maps(stream, (3, 4), (2, 2), stored=True, filters=True)
         except BitstreamError as error:
-            assert "the maps holds impossible data" in str(error)
+            assert "the maps section holds impossible data" in str(error)
         else:
             assert set(np.unique(found.routing)) <= {1, 2, 3}
