@@ -67,13 +67,9 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
 def make_optimizer(
     steps: int, learning_rate: float, hold: float = 0.0
 ) -> keras.optimizers.Optimizer:
-    """Adam with `Schedule`, clipped gradients and averaged weights.
-
-    The average goes over the last hundredth of the steps, but over 100 to 1,000 of them.
-    """
-    momentum = 1 - 1 / min(max(steps / 100, 100), 1000)
+    """Adam with `Schedule`, clipped gradients and weights averaged over about 100 steps."""
     schedule = Schedule(learning_rate, steps, hold)
-    return keras.optimizers.Adam(schedule, global_clipnorm=1.0, use_ema=True, ema_momentum=momentum)
+    return keras.optimizers.Adam(schedule, global_clipnorm=1.0, use_ema=True, ema_momentum=0.99)
 
 
 class KeepBest(keras.callbacks.Callback):
@@ -268,10 +264,19 @@ class TrainingRun:
 
 
 def check_same_run(folder: Path, made_of: dict[str, Any]) -> None:
-    """Raise `ValueError` if `folder` holds a run that is made of something else."""
+    """Raise `ValueError` if `folder` holds a run that is made of something else.
+
+    The epochs alone may differ, as long as the learning rate has not begun to fall in either run.
+    """
     record, now = folder / "run.json", json.loads(json.dumps(made_of))
     before = json.loads(record.read_bytes()) if record.exists() else now
-    if changed := [name for name in now if now[name] != before.get(name)]:
+    changed = [name for name in now if now[name] != before.get(name)]
+    progress = folder / "checkpoint" / "training_metadata.json"
+    if changed == ["epochs"] and progress.exists():
+        done = json.loads(progress.read_bytes())["epoch"]
+        if done <= now["hold"] * min(now["epochs"], before["epochs"]):
+            return
+    if changed:
         raise ValueError(
             f"{folder} holds a run with another {', '.join(changed)}. Train into another folder; "
             "--start takes up the weights of a finished run."

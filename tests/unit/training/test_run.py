@@ -386,6 +386,20 @@ def test_a_folder_keeps_to_the_run_it_was_begun_with(change, first_run, folders)
     first_run.train(*folders)
 
 
+@pytest.mark.parametrize(("done", "allowed"), [(4, True), (5, False)])
+def test_a_run_may_be_longer_as_long_as_its_rate_is_held(done, allowed, first_run, folders):
+    run_file, held = folders[2] / "run.json", {"hold": 0.5, "epochs": 8}
+    run_file.write_text(json.dumps(json.loads(run_file.read_text()) | held))
+    (folders[2] / "checkpoint").mkdir()
+    (folders[2] / "checkpoint" / "training_metadata.json").write_text(f'{{"epoch": {done}}}')
+    longer = replace(first_run, hold=0.5, epochs=20)
+    if allowed:
+        longer.train(*folders)
+    else:
+        with pytest.raises(ValueError, match="another epochs"):
+            longer.train(*folders)
+
+
 def test_other_photographs_make_another_run(first_run, folders):
     (folders[0] / "noise.png").rename(folders[0] / "other.png")
     with pytest.raises(ValueError, match="holds a run with another photographs"):
