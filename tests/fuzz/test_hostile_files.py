@@ -530,7 +530,7 @@ def test_what_is_wrong_with_a_level_is_said_in_its_name(level, content, message,
 def test_what_is_wrong_with_the_maps_is_said_in_their_name(codec, originals):
     fields = taken_apart(originals[0])
     replace(fields, "maps", b"\xff" * 8)
-    with pytest.raises(BitstreamError, match="the maps holds impossible data"):
+    with pytest.raises(BitstreamError, match="the maps section holds impossible data"):
         codec.decompress(sealed(fields))
 
 
