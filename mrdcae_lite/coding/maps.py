@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mrdcae_lite.coding.bitstream import LEVELS
 from mrdcae_lite.coding.range_coder import Categorical, RangeDecoder, RangeEncoder, finish
-
-LEVELS = 3
 
 
 class MapModel:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mrdcae_lite.coding.maps import LEVELS, MapModel
+from mrdcae_lite.coding.bitstream import LEVELS
+from mrdcae_lite.coding.maps import MapModel
 from mrdcae_lite.core.architecture import Architecture
 from mrdcae_lite.core.pyramid import always_on, level_masks
 from mrdcae_lite.core.quality import check_quality

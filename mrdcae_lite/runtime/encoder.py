@@ -138,10 +138,10 @@ def _code_tile(
 ) -> _CodedTile:
     """Code a tile, or store it without loss where that takes few more bytes or is asked for."""
     pixels = image[tile.on_grid(1).slices]
+    if store:
+        return _stored(write_lossless(pixels), tile)
     drawn = looks_drawn(pixels)
-    lossless = write_lossless(pixels) if store or (drawn and store is None) else None
-    if store and lossless is not None:
-        return _stored(lossless, tile)
+    lossless = write_lossless(pixels) if drawn and store is None else None
     latents = analyse(model, image, quality, tile)
     latents = replace(latents, routing=route(model, latents, quality))
     if router:

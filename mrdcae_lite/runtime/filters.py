@@ -51,6 +51,7 @@ class Deblocking:
         for view in (planes, planes.swapaxes(1, 2)):  # edges between rows, then between columns
             taps, (height, length) = pyramid.DEBLOCKING_TAPS, view.shape[1:]
             around = np.zeros((3, 6 * taps, length), np.float32)  # before, here, after
+            # NumPy's maximum with an array is three times as fast as with a number.
             zeros = np.zeros((len(self._mix), length), np.float32)
             for row in range(self._first, height, self._period):
                 self._correct(view[:, row - taps : row + taps], around, zeros)
@@ -64,8 +65,8 @@ class Deblocking:
         around[0, :, 1:], around[1], around[2, :, :-1] = x[:, :-1], x, x[:, 1:]
         hidden = self._enter @ around.reshape(-1, length)
         hidden += self._enter_bias
-        hidden = self._mix @ np.maximum(hidden, zeros, out=hidden)  # an array is three times as
-        hidden += self._mix_bias  # fast as a number here
+        hidden = self._mix @ np.maximum(hidden, zeros, out=hidden)
+        hidden += self._mix_bias
         change = self._leave @ np.maximum(hidden, zeros, out=hidden)
         change += self._leave_bias
         near += change.reshape(near.shape)

@@ -32,9 +32,7 @@ def thread_count(threads: int | None = None) -> int:
     if threads is None:
         text = os.environ.get(VARIABLE, "")
         if not text:
-            return (
-                len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else _processors()
-            )
+            return _processors()
         if not text.isdecimal() or int(text) < 1:
             raise ValueError(
                 f"{VARIABLE} must be a whole number from 1. Received: {text!r}. Unset it to use "
@@ -50,6 +48,9 @@ def thread_count(threads: int | None = None) -> int:
 
 
 def _processors() -> int:
+    """Those that this process may run on, where the system tells."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
