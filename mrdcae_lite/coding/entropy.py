@@ -52,6 +52,9 @@ def support(index: int) -> int:
     return min(MAX_SUPPORT, math.ceil(12 * table_scale(index)) + 2)
 
 
+_SUPPORTS = np.array([support(index) for index in range(TABLES)], np.int32)
+
+
 def integer_counts(probabilities: NDArray[np.float64]) -> NDArray[np.uint16]:
     """Counts of at least 1 that sum to `TOTAL`, rounded by the method of largest remainders."""
     shares = probabilities / probabilities.sum() * (TOTAL - probabilities.size)
@@ -137,20 +140,20 @@ class SymbolEncoder:
     def write(self, symbols: NDArray[np.int32], indices: NDArray[np.uint8]) -> None:
         """Append symbols, table by table, distances of escapes after each; arrays of one shape."""
         order = np.argsort(indices.ravel(), kind="stable")
-        ordered = symbols.ravel()[order]
-        for index, part in _runs(indices.ravel()[order], ordered):
-            last = support(index)
-            inside = abs(part) <= last
-            coded = np.where(inside, part + last, 2 * last + 1).astype(np.int32)
-            self._coder.encode(coded, self._tables.models[index])
-            far = part[~inside]
+        ordered, tables = symbols.ravel()[order], indices.ravel()[order]
+        last = _SUPPORTS[tables]
+        inside = abs(ordered) <= last
+        coded = np.where(inside, ordered + last, 2 * last + 1).astype(np.int32)
+        for index, run in _runs(tables):
+            self._coder.encode(coded[run], self._tables.models[index])
+            far = ordered[run][~inside[run]]
             if far.size:
                 if abs(far.astype(np.int64)).max() > MAX_SYMBOL:
                     raise ValueError(
                         f"symbols must lie within +-{MAX_SYMBOL}. Received: "
                         f"{far.min()} to {far.max()}. Clip them."
                     )
-                distance = (abs(far) - last - 1) * 2 + (far < 0)
+                distance = (abs(far) - support(index) - 1) * 2 + (far < 0)
                 self._coder.encode(distance.astype(np.int32), _PLAIN_BITS)
 
     def finish(self) -> bytes:
@@ -174,26 +177,23 @@ class SymbolDecoder:
     def read(self, indices: NDArray[np.uint8]) -> NDArray[np.int32]:
         """Next symbols, in the shape of `indices`."""
         order = np.argsort(indices.ravel(), kind="stable")
-        ordered = np.empty(indices.size, np.int32)
-        for index, part in _runs(indices.ravel()[order], ordered):
+        tables, symbols = indices.ravel()[order], np.empty(indices.size, np.int32)
+        for index, run in _runs(tables):
             last = support(index)
-            part[:] = self._coder.decode(self._tables.models[index], part.size) - last
-            far = part > last
-            if far.any():
+            part = self._coder.decode(self._tables.models[index], run.stop - run.start) - last
+            if part.max() > last:
+                far = part > last
                 distance = self._coder.decode(_PLAIN_BITS, int(far.sum()))
                 part[far] = (last + 1 + distance // 2) * np.where(distance % 2, -1, 1)
                 if abs(part).max() > MAX_SYMBOL:
                     raise self._coder.damaged()
-        symbols = np.empty_like(ordered)
-        symbols[order] = ordered
+            symbols[order[run]] = part
         return symbols.reshape(indices.shape)
 
 
-def _runs(
-    indices: NDArray[np.uint8], values: NDArray[np.int32]
-) -> Iterator[tuple[int, NDArray[np.int32]]]:
-    """Yield (table index, view of the values that use it) for sorted indices."""
-    ends = np.searchsorted(indices, np.arange(TABLES + 1))
+def _runs(indices: NDArray[np.uint8]) -> Iterator[tuple[int, slice]]:
+    """Yield (table index, where it is used) for sorted indices."""
+    ends = np.searchsorted(indices, np.arange(TABLES + 1)).tolist()
     for index in range(TABLES):
         if ends[index] < ends[index + 1]:
-            yield index, values[ends[index] : ends[index + 1]]
+            yield index, slice(ends[index], ends[index + 1])

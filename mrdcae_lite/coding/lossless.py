@@ -34,8 +34,13 @@ def looks_drawn(tile: RGB) -> bool:
         equal = (rows[:, 1:] == rows[:, :-1]).all(axis=2).mean()
         if equal >= EQUAL_NEIGHBOURS:
             return True
-    packed = rows.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
-    return bool(np.unique(packed).size <= FEW_COLOURS)
+    colours = np.empty(0, np.uint32)
+    for row in rows:  # a photograph has too many in the first
+        packed = row.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+        colours = np.union1d(colours, packed)
+        if colours.size > FEW_COLOURS:
+            return False
+    return True
 
 
 def write_lossless(tile: RGB) -> bytes:

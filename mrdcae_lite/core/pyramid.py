@@ -186,13 +186,16 @@ def contrast_gain(coarser: Sequence[Any], step: Any, resolutions: int, xp: Modul
     Returns (..., height, width, 1) on the grid of the level.
     """
     stage = resolutions - 1
-    grid = coarser[0]
+    grid, last = coarser[0], len(coarser) - 1
     for number in range(len(coarser)):
         if number > 0:
             grid = xp.concatenate([grid, coarser[number]], axis=-1)
         untrained = basis(stage, coarsest=number == 0).astype(np.float32)
+        if number == last:  # of the last step only luma is looked at
+            children = untrained.reshape(len(untrained), 4, CARRIED)
+            untrained = children[..., list(LUMA_DETAIL)].reshape(len(untrained), -1)
         grid, stage = depth_to_space(xp.matmul(grid, untrained), 2, xp), stage - 1
-    luma = xp.take(grid, np.array(LUMA_DETAIL), axis=-1) * step  # (..., height, width, 15)
+    luma = grid * step  # (..., height, width, 15)
     pixels = (8 << stage) ** 2  # of a cell
     variance = xp.sum(luma**2, axis=-1, keepdims=True) / (3 * pixels)  # 3: see `COLOUR`
     ratio = (variance + CONTRAST_FLOOR**2) / REFERENCE_CONTRAST**2

@@ -236,14 +236,17 @@ def route(model: FrozenModel, latents: Latents, quality: int) -> NDArray[np.uint
         gain = transforms.contrast_gain(decoded, quality)
         k = quantise(y * gain)
         decoded.append(transforms.dequantise(k, number, gain, quality))
-        lost = y - decoded[-1] * transforms.weights_at(quality).gains[number]
-        error += float((lost**2 @ weights[number]).sum())
+        found = np.flatnonzero(k)  # few of them
+        channel, cell = found % y.shape[-1], found // y.shape[-1]
+        restored = decoded[-1].ravel()[found] * transforms.weights_at(quality).gains[number][channel]
+        zeroed = y.ravel()[found]
+        added = (zeroed**2 - (zeroed - restored) ** 2) * weights[number][channel]
+        error += float((y**2 @ weights[number]).sum() - added.sum())
         if number >= always:
-            side: int = lost.shape[0] // shape[0]  # of a patch, in cells
-            found = np.nonzero(k)  # few of them
-            added = (y[found] ** 2 - lost[found] ** 2) * weights[number][found[2]]
-            patch = found[0] // side * shape[1] + found[1] // side
-            cost = BITS_OF_ONE + BITS_A_DOUBLING * np.log2(abs(k[found]))
+            row, column = np.divmod(cell, y.shape[1])
+            side: int = y.shape[0] // shape[0]  # of a patch, in cells
+            patch = row // side * shape[1] + column // side
+            cost = BITS_OF_ONE + BITS_A_DOUBLING * np.log2(abs(k.ravel()[found]))
             losses.append(np.bincount(patch, added, latents.routing.size).reshape(shape))
             bits.append(np.bincount(patch, cost, latents.routing.size).reshape(shape))
     return _cheapest(latents.routing, losses, bits, error)

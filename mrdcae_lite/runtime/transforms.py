@@ -73,7 +73,8 @@ class Transforms:
 
     def _attend(self, blocks: Grid, at: "QualityWeights") -> Grid:
         """Logits (h/32, w/32) from the coefficients (h/8, w/8, 192) in quantisation steps."""
-        hidden = np.log1p(abs(blocks)) @ self._weights["attention/enter/kernel"]
+        magnitudes = abs(blocks)
+        hidden = np.log1p(magnitudes, out=magnitudes) @ self._weights["attention/enter/kernel"]
         hidden = np.maximum(hidden + at.attention_bias, 0)  # (h/8, w/8, 32)
         for name, stride in (("halve", 2), ("quarter", 2), ("surround", 1)):
             kernel = self._weights[f"attention/{name}/kernel"]
