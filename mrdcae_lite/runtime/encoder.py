@@ -238,8 +238,8 @@ def route(model: FrozenModel, latents: Latents, quality: int) -> NDArray[np.uint
         decoded.append(transforms.dequantise(k, number, gain, quality))
         found = np.flatnonzero(k)  # few of them
         channel, cell = found % y.shape[-1], found // y.shape[-1]
-        restored = decoded[-1].ravel()[found] * transforms.weights_at(quality).gains[number][channel]
-        zeroed = y.ravel()[found]
+        gains = transforms.weights_at(quality).gains[number]
+        zeroed, restored = y.ravel()[found], decoded[-1].ravel()[found] * gains[channel]
         added = (zeroed**2 - (zeroed - restored) ** 2) * weights[number][channel]
         error += float((y**2 @ weights[number]).sum() - added.sum())
         if number >= always:
