@@ -21,6 +21,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 MAGIC = b"\x89MRD"
 VERSION = 2
@@ -66,6 +67,23 @@ class Header:
     unfiltered: bool = False
 
 
+def as_bytes(data: Any) -> bytes:
+    """The bytes of a file from any object that holds bytes, such as a memoryview or an array.
+
+    Raises `TypeError` for others, paths and open files among them.
+    """
+    if isinstance(data, bytes):
+        return data
+    try:
+        return memoryview(data).tobytes()
+    except TypeError as error:
+        opened = hasattr(data, "read")
+        raise TypeError(
+            f"expected the bytes of a .mrdc file. Received: {type(data).__name__}. "
+            f"Read the file first: {'its read()' if opened else 'Path(...).read_bytes()'}."
+        ) from error
+
+
 def write_varint(number: int) -> bytes:
     """Base-128 encoding, seven bits a byte, low bits first."""
     out = bytearray()
@@ -105,6 +123,7 @@ def unpack(data: bytes, *, levels: int = 3) -> tuple[Header, list[bytes]]:
         BitstreamError: if the file is foreign, of a newer version, cut off before the end of
             the last section asked for, or damaged.
     """
+    data = as_bytes(data)
     header, checksums, at = _read_header(data)
     sections = []
     for number in range(levels + 2):
@@ -143,7 +162,7 @@ def split_streams(section: bytes, tiles: int, part: str) -> list[bytes]:
 
 def up_to_level(data: bytes, level: int) -> bytes:
     """The start of a file that ends with level 1, 2 or 3: a smaller file of a coarser picture."""
-    return data[: size_up_to(data, level)]
+    return as_bytes(data)[: size_up_to(data, level)]
 
 
 def size_up_to(data: bytes, level: int) -> int:
@@ -158,6 +177,7 @@ def read_header(data: bytes) -> Header:
 
 
 def _read_header(data: bytes) -> tuple[Header, tuple[int, ...], int]:
+    data = as_bytes(data)
     _check_start(data)
     quality, flags = data[5:7]
     at, numbers = _FIXED, []

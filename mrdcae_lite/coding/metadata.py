@@ -1,11 +1,12 @@
-"""Metadata of a picture: transparency, colour profile, camera data.
+"""Metadata of a picture: transparency, colour profile, camera data, and what it was made from.
 
 They travel in a section of their own, in chunks: a letter, the payload's length as a varint, and
 the payload, compressed with zlib (RFC 1950):
 
     A   transparency: one byte a pixel, each row as its difference to the row above modulo 256
     I   ICC profile
-    E   EXIF data
+    E   EXIF data, beginning with "Exif" and two zero bytes; no orientation: pixels are upright
+    O   origin: 12 bytes that name the source and the options the file was made from
 """
 
 import zlib
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from mrdcae_lite.coding import bitstream
 from mrdcae_lite.coding.bitstream import damaged, read_varint, write_varint
+from mrdcae_lite.coding.exif import without_layout
 
 LARGEST = 1 << 24
 """Bytes that a profile or camera data may have at most."""
@@ -29,17 +31,20 @@ class Metadata:
         alpha: uint8 (height, width), 0 transparent to 255 opaque; None if all is opaque.
         icc: ICC profile, empty if there is none.
         exif: EXIF data, empty unless it was asked for.
+        origin: first 12 bytes of a SHA-256 over source and options; empty unless a folder was
+            converted, which must know its own files again.
     """
 
     alpha: NDArray[np.uint8] | None = None
     icc: bytes = b""
     exif: bytes = b""
+    origin: bytes = b""
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Metadata):
             return NotImplemented
-        same = (self.icc, self.exif) == (other.icc, other.exif)
-        return same and np.array_equal(self.alpha, other.alpha)  # type: ignore[arg-type]
+        mine, others = ((m.icc, m.exif, m.origin) for m in (self, other))
+        return mine == others and np.array_equal(self.alpha, other.alpha)  # type: ignore[arg-type]
 
 
 NO_METADATA = Metadata()
@@ -66,12 +71,17 @@ def check_alpha(metadata: Metadata, shape: tuple[int, ...]) -> None:
 
 
 def pack(metadata: Metadata) -> bytes:
-    """The bytes of the section; none if there is nothing to keep."""
+    """The bytes of the section; none if there is nothing to keep.
+
+    Raises `ValueError` if profile or EXIF data are too large, or EXIF data cannot be read.
+    """
     alpha = b""
     if metadata.alpha is not None:
         alpha = np.diff(metadata.alpha, axis=0, prepend=np.uint8(0)).tobytes()
+    exif = without_layout(metadata.exif) if metadata.exif else b""
     section = b""
-    for letter, content in ((b"A", alpha), (b"I", metadata.icc), (b"E", metadata.exif)):
+    contents = {b"A": alpha, b"I": metadata.icc, b"E": exif, b"O": metadata.origin}
+    for letter, content in contents.items():
         if len(content) > LARGEST and letter != b"A":
             raise ValueError(
                 f"a colour profile or camera data may have {LARGEST:,} bytes. "
@@ -90,7 +100,7 @@ def unpack(section: bytes, height: int, width: int) -> Metadata:
     while at < len(section):
         letter = chr(section[at])
         length, at = read_varint(section, at + 1, "metadata section")
-        if letter not in "AIE" or letter in found or at + length > len(section):
+        if letter not in "AIEO" or letter in found or at + length > len(section):
             raise damaged("the metadata section holds an impossible chunk.")
         limit = height * width if letter == "A" else LARGEST
         found[letter] = _inflate(section[at : at + length], limit)
@@ -102,7 +112,7 @@ def unpack(section: bytes, height: int, width: int) -> Metadata:
             raise damaged(f"expected {expected} bytes of transparency. Received: {received}.")
         rows = np.frombuffer(found["A"], np.uint8).reshape(height, width)
         alpha = np.cumsum(rows, axis=0, dtype=np.uint8)
-    return Metadata(alpha, found.get("I", b""), found.get("E", b""))
+    return Metadata(alpha, *(found.get(letter, b"") for letter in "IEO"))
 
 
 def _inflate(payload: bytes, limit: int) -> bytes:

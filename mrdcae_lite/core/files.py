@@ -1,20 +1,28 @@
 """Files: written whole or not at all, listed by their endings, named in complaints."""
 
+import hashlib
 import os
+import re
+import tempfile
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     """Write a file so that its name holds either the old or the new content, never a part.
 
-    The bytes go to a hidden neighbour first, which then takes the name. Raises `OSError` as `open`
-    does, about `path`, and leaves nothing behind.
+    The bytes go to a hidden neighbour first, which then takes the name. Neighbours that a process
+    left behind when it was killed while it wrote the same file are removed. Raises `OSError` as
+    `open` does, about `path`, and leaves nothing behind.
     """
     path = Path(path)
-    part = path.with_name(f".{uuid.uuid4().hex}.part")
+    prefix = part_prefix(path)
+    part = path.with_name(f"{prefix}{uuid.uuid4().hex}.part")
     try:
+        for left in path.parent.glob(f"{prefix}*.part"):
+            left.unlink(missing_ok=True)
         with part.open("xb") as file:
             file.write(data)
             file.flush()
@@ -26,14 +34,54 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
         part.unlink(missing_ok=True)
 
 
+def part_prefix(path: Path) -> str:
+    """How the names of the unfinished neighbours of a file begin."""
+    return f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]}-"
+
+
 def list_files(folder: Path, endings: Collection[str]) -> list[Path]:
     """The files of a folder that have one of the endings (lower case, with dot), by name."""
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in endings)
 
 
-def one_line(error: BaseException, about: Path | None = None) -> str:
+def shown(path: str | os.PathLike[str]) -> str:
+    """The name of a file as one line of text: what cannot be printed is escaped."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in os.fspath(path)
+    )
+
+
+def one_line(error: BaseException, about: str | os.PathLike[str] | None = None) -> str:
     """The message of an error on one line, beginning with the file that it is about."""
-    line = " ".join(str(error).split()) or type(error).__name__
+    line = str(error) or type(error).__name__
     if isinstance(error, OSError) and error.strerror and error.filename:
-        line = f"{error.filename}: {error.strerror}. Give a path that can be read or written."
-    return line if about is None or str(about) in line else f"{about}: {line}"
+        line = (
+            f"{shown(error.filename)}: {error.strerror}. Give a path that can be read or written."
+        )
+    if about is None:
+        return re.sub(r"\s*[\r\n\v\f]\s*", " ", line).strip()
+    line = one_line(ValueError(line.replace(os.fspath(about), shown(about))))
+    return line if shown(about) in line else f"{shown(about)}: {line}"
+
+
+@contextmanager
+def standard_error_kept() -> Iterator[list[str]]:
+    """Keep what libraries write on the standard error of the process: a list, filled at the end.
+
+    Libraries in C, such as libtiff, complain there, without the name of the file they read.
+    """
+    lines: list[str] = []
+    try:
+        ours = os.dup(2)
+    except OSError:  # there is none
+        yield lines
+        return
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield lines
+        finally:
+            os.dup2(ours, 2)
+            os.close(ours)
+            kept.seek(0)
+            lines += kept.read().decode(errors="backslashreplace").splitlines()

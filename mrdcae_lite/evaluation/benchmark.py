@@ -28,7 +28,7 @@ from mrdcae_lite.evaluation.curves import Point, Points, mean
 from mrdcae_lite.evaluation.metrics import MS_SSIM_SIDE, ms_ssim, ssim_map
 from mrdcae_lite.evaluation.report import ANCHOR, OURS, Photograph, load_previous, summarise
 from mrdcae_lite.io import images
-from mrdcae_lite.io.batch import map_unordered
+from mrdcae_lite.io.processes import map_unordered
 from mrdcae_lite.io.sizes import bits_per_pixel
 from mrdcae_lite.models import load, registry
 from mrdcae_lite.training import complexity

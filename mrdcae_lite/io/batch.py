@@ -1,104 +1,279 @@
-"""A picture or a folder of pictures to `.mrdc` files, and back.
+"""Pictures to `.mrdc` files and back: one, or all of several folders.
 
-Each file is written in one step. In a folder a bad file does not stop the others, and what is there
-already is not made again, so that a run that was interrupted can simply be repeated.
+Each file is written in one step. Among several, a bad file does not stop the others. What was made
+already from the same source with the same options is not made again, so that a run that was
+interrupted can simply be repeated; anything else that is in the way is left alone.
 """
 
+import hashlib
+import json
 import os
-import signal
-import threading
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from mrdcae_lite.coding import bitstream
+from mrdcae_lite.coding.bitstream import BitstreamError
 from mrdcae_lite.coding.metadata import read_metadata
-from mrdcae_lite.core.files import list_files, one_line, write_atomically
-from mrdcae_lite.extras import extra
-from mrdcae_lite.io.images import read_picture, write_image
+from mrdcae_lite.core.files import one_line, part_prefix, standard_error_kept, write_atomically
+from mrdcae_lite.io.images import (
+    PICTURES,
+    image_content,
+    is_picture,
+    png_origin,
+    read_content,
+)
+from mrdcae_lite.io.processes import MOST_JOBS, map_unordered
 from mrdcae_lite.io.sizes import bits_per_pixel, compression_ratio
 from mrdcae_lite.models import load, load_for
 
 EXTENSION = ".mrdc"
+ORIGIN_BYTES = 12
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 Pair = tuple[Path, Path]  # a source and its output
-Task = Callable[[Path, Path], str]  # makes the second from the first, returns a line about it
+
+
+@dataclass(frozen=True)
+class Made:
+    """What became of a source.
+
+    Attributes:
+        content: the bytes of the output.
+        facts: about it, by name: bytes, and of a `.mrdc` file bits_per_pixel, ratio, quality.
+        left_out: in words, what of the source is not in it.
+    """
+
+    content: bytes
+    facts: dict[str, float] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def line(self) -> str:
+        """The facts for a person."""
+        said = f"{self.facts['bytes']} bytes"
+        if "ratio" in self.facts:
+            said += (
+                f", {self.facts['bits_per_pixel']:.3f} bpp, {self.facts['ratio']:.1f}:1, "
+                f"quality {self.facts['quality']}"
+            )
+        return f"{said}; left out: {', '.join(self.left_out)}" if self.left_out else said
+
+
+class Task(Protocol):
+    """A way to make one file from another; it can be pickled."""
+
+    ending: ClassVar[str]
+
+    def make(self, source: bytes, *, origin: bytes = b"") -> Made:
+        """The output from the bytes of a source; raises `ValueError` for bad ones."""
+
+    def takes(self, path: Path) -> bool:
+        """Whether a file of a folder is meant as a source."""
+
+    def origin(self, source: bytes) -> bytes:
+        """What names the source and the options, `ORIGIN_BYTES` of them."""
+
+    def origin_of(self, output: bytes) -> bytes:
+        """The origin that was kept in an output; none in a file that this did not make."""
+
+
+@dataclass(frozen=True)
+class Compression:
+    """From a picture to a `.mrdc` file, with its transparency and colour profile.
+
+    Args:
+        model: a shipped one or a codec file.
+        quality, target_bpp, target_psnr, rdoq, threads: see `Codec.compress`.
+        keep_exif: keep the camera's data, too.
+        frame: which one of an animation or of several pages; 1 is the first.
+    """
+
+    model: str = "lite"
+    quality: int | None = None
+    target_bpp: float | None = None
+    target_psnr: float | None = None
+    rdoq: bool = True
+    keep_exif: bool = False
+    frame: int = 1
+    threads: int | None = None
+    ending: ClassVar[str] = EXTENSION
+
+    def make(self, source: bytes, *, origin: bytes = b"") -> Made:
+        """Raises `ValueError` for a bad picture, or if a wish cannot be met."""
+        read = read_content(source, keep_exif=self.keep_exif, frame=self.frame)
+        data = load(self.model).compress(
+            read.pixels,
+            self.quality,
+            target_bpp=self.target_bpp,
+            target_psnr=self.target_psnr,
+            rdoq=self.rdoq,
+            metadata=replace(read.metadata, origin=origin),
+            threads=self.threads,
+        )
+        facts = {
+            "bytes": len(data),
+            "bits_per_pixel": round(bits_per_pixel(data, read.pixels.shape), 5),
+            "ratio": round(compression_ratio(data, read.pixels.shape), 3),
+            "quality": bitstream.read_header(data).quality,
+        }
+        return Made(data, facts, read.left_out)
+
+    def takes(self, path: Path) -> bool:
+        return path.suffix.lower() in PICTURES or is_picture(path)
+
+    def origin(self, source: bytes) -> bytes:
+        return _origin(self, load(self.model).id, source)
+
+    def origin_of(self, output: bytes) -> bytes:
+        try:
+            return read_metadata(output).origin
+        except BitstreamError:
+            return b""
+
+
+@dataclass(frozen=True)
+class Decompression:
+    """From a `.mrdc` file to a picture (see `write_image`), with all that was kept of it.
+
+    Args:
+        model: a codec file, if it is not a shipped one.
+        level: 1, 2 or 3: how many levels to decode.
+        threads: see `Codec.decompress`.
+        kind: ending of the picture's file, which decides its format.
+    """
+
+    model: str | None = None
+    level: int = 3
+    threads: int | None = None
+    kind: str = ".png"
+    ending: ClassVar[str] = ".png"
+
+    def make(self, source: bytes, *, origin: bytes = b"") -> Made:
+        """Raises `ValueError` for a damaged file, or one that the format cannot hold."""
+        header, _ = bitstream.unpack(source, levels=self.level)
+        codec = load(self.model) if self.model else load_for(source)
+        image = codec.decompress(source, level=self.level, threads=self.threads)
+        metadata = replace(read_metadata(source), origin=origin)
+        content = image_content(self.kind, image, metadata, grey=header.grey)
+        return Made(content, {"bytes": len(content)})
+
+    def takes(self, path: Path) -> bool:
+        if path.suffix.lower() == EXTENSION:
+            return True
+        with path.open("rb") as file:
+            return file.read(len(bitstream.MAGIC)) == bitstream.MAGIC
+
+    def origin(self, source: bytes) -> bytes:
+        return _origin(self, load(self.model).id if self.model else b"", source)
+
+    def origin_of(self, output: bytes) -> bytes:
+        return png_origin(output)
+
+
+def _origin(options: Any, model: bytes, source: bytes) -> bytes:
+    """A hash of all that decides a file; the number of threads does not."""
+    chosen = asdict(replace(options, threads=None, model=None))
+    named = json.dumps(chosen, sort_keys=True).encode() + model
+    return hashlib.sha256(hashlib.sha256(named).digest() + source).digest()[:ORIGIN_BYTES]
+
+
+# --- one file
+
+
+def make(task: Task, content: bytes, origin: bytes = b"") -> Made:
+    """Make an output from the bytes of a source.
+
+    What libraries said on the way is among what is left out. Raises `ValueError` for a bad source,
+    or if a wish cannot be met.
+    """
+    with standard_error_kept() as said:
+        made = task.make(content, origin=origin)
+    if said:
+        more = f" and {len(said) - 1} lines more" if len(said) > 1 else ""
+        made = replace(made, left_out=(*made.left_out, f"what a library said ({said[0]}{more})"))
+    return made
+
+
+# --- many files
+
+
+class Plan(NamedTuple):
+    """What a run over folders is to do: pairs of files, and what it leaves out."""
+
+    pairs: list[Pair]
+    left_out: list[Path]
 
 
 class Outcome(NamedTuple):
-    """What became of a file of a folder.
+    """What became of a source of many.
 
-    `state` is "written", "there already" or "failed"; `line` names the file, or says what was
-    wrong.
+    `state` is "written", "there already" or "failed"; `said` tells a person how, or what was wrong.
     """
 
     state: str
-    line: str
+    source: Path
+    output: Path
+    said: str
+    made: Made | None = None
 
 
-def compress_file(
-    source: Path, output: Path, *, model: str = "lite", keep_exif: bool = False, **how: Any
-) -> str:
-    """Write a picture as a `.mrdc` file, with its transparency and colour profile.
+def plan(task: Task, sources: Sequence[Path], to: Path, *, recursive: bool = False) -> Plan:
+    """The files that sources stand for, each with the file that it becomes in `to`.
 
-    Returns a line about it. `model` is a shipped one or a codec file, `keep_exif` keeps the
-    camera's data, too, `how` is quality, target_bpp, target_psnr, rdoq, threads: see
-    `Codec.compress`.
-    Raises `ValueError` or `OSError` if a file cannot be read or written, or a wish cannot be met.
+    Args:
+        task: what decides which files of a folder are taken.
+        sources: files, and folders of files.
+        to: where the results go; folders within a source are made again there.
+        recursive: take the files of folders within folders, too.
+
+    Raises:
+        ValueError: if there is none, or two would become the same file, also where upper and lower
+            case are not told apart.
     """
-    image, metadata = read_picture(source, keep_exif=keep_exif)
-    data = load(model).compress(image, metadata=metadata, **how)
-    write_atomically(output, data)
-    bpp, ratio = bits_per_pixel(data, image.shape), compression_ratio(data, image.shape)
-    quality = bitstream.read_header(data).quality
-    return f"{output}: {len(data)} bytes, {bpp:.3f} bpp, {ratio:.1f}:1, quality {quality}"
-
-
-def decompress_file(
-    source: Path,
-    output: Path,
-    *,
-    model: str | None = None,
-    level: int = 3,
-    threads: int | None = None,
-) -> str:
-    """Write a `.mrdc` file as a picture (see `write_image`), with all that was kept of it.
-
-    Returns a line about it. `model` is a codec file, if it is not a shipped one, `level` is 1, 2 or
-    3: how many levels to decode, `threads` how many tiles at a time. Raises `ValueError` or
-    `OSError` if a file is damaged or cannot be read or written.
-    """
-    data = source.read_bytes()
-    header, _ = bitstream.unpack(data, levels=level)
-    codec = load(model) if model else load_for(data)
-    image = codec.decompress(data, level=level, threads=threads)
-    write_image(output, image, read_metadata(data), grey=header.grey)
-    return f"{output}: {output.stat().st_size} bytes"
-
-
-def plan(folder: Path, to: Path, endings: Sequence[str], new_ending: str) -> list[Pair]:
-    """Each file of a folder that has one of the endings, with the file that it becomes in `to`.
-
-    Raises `ValueError` if there is none, or if two would become the same file.
-    """
-    sources: dict[Path, Path] = {}
-    for source in list_files(folder, endings):
-        output = to / f"{source.stem}{new_ending}"
-        if output in sources:
+    found: dict[str, Pair] = {}
+    left_out: list[Path] = []
+    for source, within in _files(sources, to, recursive, left_out):
+        if within is not None and not task.takes(source):
+            left_out.append(source)
+            continue
+        output = to / (within or Path()) / f"{source.stem}{task.ending}"
+        name = unicodedata.normalize("NFC", str(output)).casefold()
+        if name in found:
+            other = found[name][0]
             raise ValueError(
-                f"expected different names. Received: {sources[output].name} and {source.name}, "
-                f"both of which would become {output}. Rename one of them."
+                f"expected different names. Received: {other} and {source}, both of which would "
+                f"become {output}. Rename one of them."
             )
-        sources[output] = source
-    if not sources:
-        raise ValueError(f"no file in {folder} ends in {' '.join(endings)}. Give another folder.")
-    return [(source, output) for output, source in sources.items()]
+        found[name] = source, output
+    if not found:
+        named = ", ".join(map(str, sources))
+        raise ValueError(
+            f"no file in {named} can be taken; {len(left_out)} were looked at. Give another folder"
+            f"{'' if recursive else ', or --recursive for the folders within'}."
+        )
+    return Plan(list(found.values()), left_out)
+
+
+def _files(
+    sources: Sequence[Path], to: Path, recursive: bool, left_out: list[Path]
+) -> Iterator[tuple[Path, Path | None]]:
+    """All files, in order, with their folder within the source; None for what was named itself."""
+    for source in sources:
+        if not source.is_dir():
+            yield source, None
+            continue
+        target = to.resolve()
+        for top, folders, names in os.walk(source):
+            here = Path(top)
+            folders.sort()
+            if not recursive:
+                left_out += [here / name for name in folders if (here / name).resolve() != target]
+                folders.clear()
+            folders[:] = [name for name in folders if (here / name).resolve() != target]
+            yield from ((here / name, here.relative_to(source)) for name in sorted(names))
 
 
 def convert(
@@ -106,98 +281,65 @@ def convert(
 ) -> Iterator[Outcome]:
     """Do a task for each pair of files; outcomes come as they are ready.
 
-    The folder of the outputs is made if it is not there. An output that is not older than its
-    source is left alone; an older one is made again if it is a `.mrdc` file, but a picture, which
-    may be an original, is overwritten by force only.
+    Folders of outputs are made if they are not there. An output that was made from the same source
+    with the same options, which it says itself, is left alone; any other is overwritten by force
+    only.
 
-    The task is `compress_file` or `decompress_file`, with their options filled in by `partial`;
-    `pairs` come from `plan`; 1 or more `jobs` are processes to share them among; `force` makes
-    everything, whatever is there. Raises `ValueError` for other jobs, `OSError` if the folder of
-    the outputs cannot be made, and `ImportError` and `MemoryError` as `map_unordered` does.
+    The task is a `Compression` or `Decompression`; `pairs` come from `plan`; 1 or more `jobs` are
+    processes to share them among; `force` makes everything, whatever is there. Raises `ValueError`
+    for other jobs, and `ImportError` and `MemoryError` as `map_unordered` does.
     """
-    if jobs < 1:
-        raise ValueError(f"jobs must be 1 or more. Received: {jobs}. Give the number of processes.")
-    folders = {output.parent for _, output in pairs}
-    for folder in folders:
-        folder.mkdir(exist_ok=True)
-    others = _parts(folders)
+    if not 1 <= jobs <= MOST_JOBS:
+        raise ValueError(
+            f"jobs must be from 1 to {MOST_JOBS}. Received: {jobs}. Give the number of processes."
+        )
     try:
         yield from map_unordered(partial(_attempt, task, force), pairs, jobs)
     except BaseException:
-        for part in _parts(folders) - others:  # of a process that was ended while it wrote
-            part.unlink(missing_ok=True)
+        ours = {part_prefix(output) for _, output in pairs}
+        for folder in {output.parent for _, output in pairs}:
+            for part in folder.glob(".*.part"):  # of a process that was ended while it wrote
+                if part.name.partition("-")[0] + "-" in ours:
+                    part.unlink(missing_ok=True)
         raise
 
 
-def map_unordered(
-    call: Callable[[Item], Result], items: Iterable[Item], jobs: int
-) -> Iterator[Result]:
-    """The results of a call, which can be pickled, for each item, as they are ready.
-
-    One job is this process; among several, twice as many items as there are processes are handed
-    out at a time. Each process multiplies matrices with one thread: libraries start as many threads
-    as there are cores in every process, and would wait for one another. Raises `ImportError` if
-    there are several and joblib, which runs them, is not installed, `MemoryError` if the system
-    ended one.
-    """
-    if jobs == 1:
-        yield from map(call, items)
-        return
-    with extra("batch"):
-        from joblib import Parallel, delayed, parallel_config
-    with parallel_config(backend="loky", inner_max_num_threads=1):
-        parallel = Parallel(jobs, return_as="generator_unordered", batch_size=1)
-    here = partial(_in_folder, Path.cwd(), call)
-    with _interrupts_ignored():  # the processes that this starts inherit it, and are ended by ours
-        results = parallel(delayed(here)(item) for item in items)
-    try:
-        for result in results:  # noqa: UP028 - `yield from` would close them, with a warning
-            yield result
-    except BrokenProcessPool as error:
-        raise MemoryError(
-            "a process was ended by the system, most likely for lack of memory. "
-            "Run it again with fewer jobs."
-        ) from error
-    finally:
-        with warnings.catch_warnings(action="ignore"):  # that calls were not waited for
-            results.close()
-
-
-def _parts(folders: Iterable[Path]) -> set[Path]:
-    """Files that `write_atomically` has begun."""
-    return {part for folder in folders for part in folder.glob(".*.part")}
-
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Ignore Ctrl-C; only the main thread, which gets it, can say so."""
-    main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
-    try:
-        yield
-    finally:
-        if main:
-            signal.signal(signal.SIGINT, before)
-
-
-def _in_folder(folder: Path, call: Callable[[Item], Result], item: Item) -> Result:
-    """A call in a process that may have been started elsewhere."""
-    os.chdir(folder)
-    return call(item)
+def state_of(task: Task, source: Path, output: Path) -> str:
+    """What would become of a source: "to write", "there already" or "in the way"."""
+    if not output.exists():
+        return "to write"
+    if output.is_file():
+        made = task.origin_of(output.read_bytes())
+        if made and made == task.origin(source.read_bytes()):
+            return "there already"
+    return "in the way"
 
 
 def _attempt(task: Task, force: bool, pair: Pair) -> Outcome:
     """Do a task unless it is done already; what is wrong with its files becomes an outcome."""
     source, output = pair
     try:
-        if output.exists() and not force:
-            if output.stat().st_mtime_ns >= source.stat().st_mtime_ns:
-                return Outcome("there already", f"{output}: there already (--force makes it again)")
-            if output.suffix != EXTENSION:
-                raise FileExistsError(
-                    f"{output} exists and is older. Choose another folder, or overwrite "
-                    "everything with --force."
-                )
-        return Outcome("written", task(source, output))
+        check_own_input(source, output)
+        state = "to write" if force else state_of(task, source, output)
+        if state == "there already":
+            return Outcome(state, source, output, "there already (--force makes it again)")
+        if state == "in the way":
+            raise FileExistsError(
+                f"{output} exists, and was not made from this file with these options. Choose "
+                "another folder, or overwrite everything with --force."
+            )
+        content = source.read_bytes()
+        made = make(task, content, task.origin(content))
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(output, made.content)
+        return Outcome("written", source, output, made.line, replace(made, content=b""))
     except (OSError, ValueError, MemoryError) as error:
-        return Outcome("failed", one_line(error, source))
+        return Outcome("failed", source, output, one_line(error, source))
+
+
+def check_own_input(source: Path, output: Path) -> None:
+    """Raise `ValueError` if a file would be replaced by what is made from it."""
+    if output.exists() and source.exists() and output.samefile(source):
+        raise ValueError(
+            f"{source} would be replaced by what is made from it. Choose another name."
+        )

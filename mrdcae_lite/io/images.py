@@ -6,31 +6,38 @@ How `read_picture` turns what files hold into 8-bit RGB, and what it keeps besid
 - palette, YCbCr, HSV, CMYK: converted to RGB by Pillow's plain formulas;
 - transparency: kept without loss, unless every pixel is opaque; `read_image`, which has no place
   for it, refuses transparent pixels;
-- 16 bits: grey is rounded to 8 bits; of 16-bit colour Pillow keeps the upper byte;
-- 32-bit integers (beyond 16 bits), floats, LAB: refused;
-- EXIF orientation: honoured, so that the picture comes back upright; other EXIF data is dropped,
-  or kept if that is asked for, less what describes the source file: orientation, layout, thumbnail;
+- more than 8 bits: grey is scaled by the depth that the file states (12 bits by 4095, 16 by 65535)
+  and rounded; of 16-bit colour Pillow keeps the upper byte;
+- 32-bit integers and floats, which state no white, signed integers, LAB: refused;
+- EXIF orientation: honoured, so that the picture comes back upright; other EXIF data are dropped,
+  or kept byte for byte if that is asked for (`coding.exif`);
 - ICC profile: kept as it is and not applied to the values, if it fits them. A CMYK profile does not
   fit, a grey one fits grey pictures only. An RGB profile fits grey pictures, too, if they are
   written in three channels, and so they are;
-- several frames or pages: the first one;
-- more than 100 megapixels: refused before the pixels are decoded.
+- several frames or pages: one of them, the first unless another is asked for;
+- damaged EXIF data or profile: left out, the picture is read all the same;
+- more than 100 megapixels, or 65,535 pixels a side: refused before the pixels are decoded.
+
+What is left out is named in `Picture.left_out`.
 """
 
 import os
 import struct
 import warnings
 import zlib
+from contextlib import suppress
+from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
-from mrdcae_lite.coding.bitstream import MAX_PIXELS
-from mrdcae_lite.coding.metadata import NO_METADATA, Metadata
+from mrdcae_lite.coding.bitstream import MAX_PIXELS, MAX_SIDE, size_fits
+from mrdcae_lite.coding.exif import from_tiff, without_layout
+from mrdcae_lite.coding.metadata import LARGEST, NO_METADATA, Metadata
 from mrdcae_lite.core.files import list_files, one_line, write_atomically
 from mrdcae_lite.core.pixels import RGB, check_rgb, is_grey
 
@@ -44,7 +51,7 @@ WRITE_OPTIONS: dict[str, dict[str, Any]] = {
     **{".bmp": {"format": "BMP"}, ".ppm": {"format": "PPM"}},
 }
 PICTURES = (*WRITE_OPTIONS, ".jpg", ".jpeg", ".jp2", ".gif", ".avif", ".pgm")
-"""Endings of the files in a folder that are taken for pictures."""
+"""Endings of files that are certainly meant as pictures; others are looked into."""
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 """Folder of the bundled photographs."""
@@ -57,14 +64,29 @@ _PILLOW_ERRORS = (
     *(LookupError, ArithmeticError, RuntimeError, struct.error, zlib.error),
 )
 
-# EXIF tags that tell how the source file is laid out: wrong for any other file.
-_LAYOUT_TAGS = {
-    *range(254, 267),  # size, bits, compression
-    *range(273, 282),  # strips and orientation
-    *range(320, 348),  # palette, tiles and samples
-    *range(512, 533),  # JPEG and YCbCr
-    *(284, 317, 700, 34675),  # planes, predictor, XMP, ICC profile
+_NOT_OPENED = {"EPS", "WMF", "GRIB", "HDF5", "BUFR"}
+"""Formats for which Pillow would start another program, or cannot read without one."""
+
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
 }
+"""What turns a picture upright, by its EXIF orientation."""
+
+_PIXEL_CHUNKS = {
+    *(b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"),
+    *(b"acTL", b"fcTL", b"fdAT", b"eXIf"),  # animation, camera data
+}
+"""Chunks of a PNG file that are read even where others are damaged."""
+
+_ORIGIN_CHUNK = b"mrDC"
+"""PNG chunk of `Metadata.origin`: optional, private, and not to be copied to a changed picture."""
 
 _TRANSPARENT = "expected an opaque picture. Received: one with transparent pixels."
 
@@ -74,29 +96,184 @@ class ImageError(ValueError):
 
 
 class Picture(NamedTuple):
-    """What a file shows: `pixels`, uint8 (height, width, 3), and `metadata`, kept beside them."""
+    """What a file shows.
+
+    Attributes:
+        pixels: uint8 (height, width, 3).
+        metadata: kept beside the pixels.
+        left_out: in words, what the file holds besides, such as "camera data" or "2 more frames".
+    """
 
     pixels: RGB
     metadata: Metadata = NO_METADATA
+    left_out: tuple[str, ...] = ()
 
 
-def read_picture(path: AnyPath, *, keep_exif: bool = False) -> Picture:
+def read_picture(
+    source: AnyPath | IO[bytes], *, keep_exif: bool = False, frame: int = 1
+) -> Picture:
     """Read a picture with its transparency and colour profile; the module's text has the rules.
 
-    The file is of any kind that Pillow reads. `keep_exif` keeps the camera's data as well: maker,
-    time, place. Raises `ImageError` if there is no such file, it is no picture, damaged, or of a
-    refused kind.
+    Args:
+        source: a file of any kind that Pillow reads, or one opened for reading its bytes.
+        keep_exif: keep the camera's data as well: maker, time, place.
+        frame: which one of an animation, or which page; 1 is the first.
+
+    Raises:
+        ImageError: if there is no such file or frame, it is no picture, damaged, or of a refused
+            kind.
     """
+    name: Any = "the input"
     try:
-        # Pillow warns about its own size limit and about damaged metadata; neither matters here.
-        with warnings.catch_warnings(action="ignore"), Image.open(path) as file:
-            if file.width * file.height > MAX_PIXELS:
-                raise Image.DecompressionBombError
-            upright = ImageOps.exif_transpose(file)
-            exif = _camera_data(file.getexif()) if keep_exif else b""
-            return from_pillow(upright, icc=file.info.get("icc_profile"), exif=exif)
+        if isinstance(source, str | os.PathLike):
+            name = source
+            content = Path(source).read_bytes()
+        else:
+            content = source.read()
+        return read_content(content, keep_exif=keep_exif, frame=frame)
+    except (OSError, ImageError) as error:
+        raise ImageError(f"{name}: {_reason(error)}") from error
+
+
+def read_content(content: bytes, *, keep_exif: bool = False, frame: int = 1) -> Picture:
+    """`read_picture` for the bytes of a file, which its errors do not name."""
+    try:
+        return _read(content, keep_exif, frame)
     except _PILLOW_ERRORS as error:
-        raise ImageError(f"{path}: {_reason(error)}") from error
+        bare = _without_notes(content)
+        if bare is not None:
+            try:
+                picture = _read(bare, keep_exif, frame)
+                return picture._replace(left_out=(*picture.left_out, "damaged notes"))
+            except _PILLOW_ERRORS:
+                pass  # the notes were not what is wrong
+        raise ImageError(_reason(error)) from error
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file is of a kind that `read_picture` knows, by its first bytes."""
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=_formats()) as file:
+            return file.format != "MRDC"
+    except UnidentifiedImageError:
+        return False
+    except _PILLOW_ERRORS:
+        return True  # it was begun as one
+
+
+def _without_notes(content: bytes) -> bytes | None:
+    """A PNG file with only what its pixels need and camera data; None for files of other kinds."""
+    start = b"\x89PNG\r\n\x1a\n"
+    if not content.startswith(start):
+        return None
+    at, kept = len(start), [start]
+    while at < len(content):
+        end = at + 12 + int.from_bytes(content[at : at + 4])
+        if content[at + 4 : at + 8] in _PIXEL_CHUNKS:
+            kept.append(content[at:end])
+        at = end
+    return b"".join(kept)
+
+
+@cache
+def _formats() -> list[str]:
+    Image.init()
+    return [name for name in Image.ID if name not in _NOT_OPENED]
+
+
+def _read(content: bytes, keep_exif: bool, frame: int) -> Picture:
+    """What the bytes of a file show; raises what Pillow raises."""
+    # Pillow warns about its own size limit and about damaged metadata; neither matters here.
+    with (
+        warnings.catch_warnings(action="ignore"),
+        Image.open(BytesIO(content), formats=_formats()) as file,
+    ):
+        _check_size(file)
+        frames = _frames(content)
+        if not 1 <= frame <= frames:
+            raise ImageError(
+                f"expected a frame from 1 to {frames}. Received: {frame}. Choose another one."
+            )
+        if frame > 1:
+            file.seek(frame - 1)
+            _check_size(file)
+        white = _white(file)
+        file.load()
+        camera, left_out, turned = b"", [], None
+        with suppress(*_PILLOW_ERRORS):
+            turned = _UPRIGHT.get(file.getexif().get(_ORIENTATION, 1))
+        try:
+            camera = _camera_data(file, content)
+        except _PILLOW_ERRORS:
+            left_out.append("damaged camera data")
+        if camera and not keep_exif:
+            left_out.append("camera data")
+        icc = file.info.get("icc_profile") or b""
+        picture = from_pillow(
+            file.copy() if turned is None else file.transpose(turned),
+            icc=icc if len(icc) <= LARGEST else b"",
+            exif=camera if keep_exif else b"",
+            white=white,
+        )
+        if icc and not picture.metadata.icc:
+            left_out.append("a colour profile that does not fit")
+        if frames > 1:
+            left_out.append(f"{frames - 1} more frame{'s' * (frames > 2)}")
+        return picture._replace(left_out=(*left_out, *_notes(file)))
+
+
+def _notes(file: Image.Image) -> list[str]:
+    """In words, what a file says besides profile and EXIF data."""
+    keys = {*file.info, *getattr(file, "text", {})}
+    xmp = {"xmp", "XML:com.adobe.xmp", "Raw profile type xmp"}
+    profiles = {key for key in keys if key.startswith("Raw profile type")}
+    comments = {"comment", *getattr(file, "text", {})} - xmp - profiles
+    kinds = {"XMP": xmp, "Photoshop data": {"photoshop"}, "comments": comments}
+    return [name for name, found in kinds.items() if keys & found]
+
+
+def _check_size(file: Image.Image) -> None:
+    if not size_fits(file.width, file.height):
+        raise Image.DecompressionBombError
+
+
+def _frames(content: bytes) -> int:
+    """How many frames or pages a file has; 1 if what says so is damaged."""
+    with suppress(*_PILLOW_ERRORS), Image.open(BytesIO(content), formats=_formats()) as file:
+        return max(1, getattr(file, "n_frames", 1))
+    return 1
+
+
+def _white(file: Image.Image) -> int | None:
+    """The value of white in a grey picture of more than 8 bits, negative if it is that of black.
+
+    None if the file does not state it.
+    """
+    if not file.mode.startswith("I"):
+        return None
+    if file.format == "TIFF":
+        tags = file.tag_v2  # type: ignore[attr-defined]
+        bits, signed = tags.get(258, (16,))[0], tags.get(339, (1,))[0] != 1
+        white = None if signed or bits > 16 else (1 << bits) - 1
+        return -white if white and tags.get(262) == 0 else white
+    return 65535 if file.format in ("PPM", "PNG", "JPEG2000") else None
+
+
+def _camera_data(file: Image.Image, content: bytes) -> bytes:
+    """The EXIF data of a file; raises what Pillow raises, or `ValueError`, if they are damaged."""
+    if file.format == "TIFF":
+        block = from_tiff(content)
+    elif hexadecimal := file.info.get("Raw profile type exif"):  # as ImageMagick writes it
+        block = without_layout(bytes.fromhex("".join(hexadecimal.split("\n")[3:])))
+    else:
+        block = without_layout(file.info.get("exif") or b"")
+    if len(block) > LARGEST:
+        raise ValueError("the camera data are too large.")
+    exif = Image.Exif()
+    exif.load(block)  # nothing is kept that others cannot read
+    for tag in list(exif):
+        exif.get_ifd(tag)
+    return block
 
 
 def read_image(path: AnyPath) -> RGB:
@@ -128,53 +305,102 @@ def write_image(
     Raises `ImageError` for another ending, a place that cannot be written, or transparency that the
     format cannot hold.
     """
-    ending = Path(path).suffix.lower()
-    check_rgb(image)
-    options = WRITE_OPTIONS.get(ending)
-    if options is None:
-        raise ImageError(
-            f"{path}: expected an ending of {' '.join(WRITE_OPTIONS)}, written without loss. "
-            f"Received: {ending or 'none'}. Choose one of them."
-        )
-    if metadata.alpha is not None and ending in (".bmp", ".ppm"):
-        raise ImageError(f"{path}: {_TRANSPARENT} Choose an ending of .png .tif .webp.")
-    if options is not _TIFF:
-        options = {**options, "exif": metadata.exif}
-    buffer = BytesIO()
     try:
-        to_pillow(image, metadata, grey=grey).save(buffer, **options, icc_profile=metadata.icc)
-        write_atomically(path, buffer.getvalue())
-    except (OSError, ValueError) as error:
+        content = image_content(Path(path).suffix, image, metadata, grey=grey)
+        write_atomically(path, content)
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from error
+    except OSError as error:
         raise ImageError(
-            f"{path}: the picture cannot be written. Received: "
-            f"{getattr(error, 'strerror', None) or error}. Choose another place or ending."
+            f"{path}: the picture cannot be written. Received: {error.strerror}. Choose another "
+            "place."
         ) from error
 
 
-def from_pillow(picture: Image.Image, *, icc: bytes | None = None, exif: bytes = b"") -> Picture:
+def image_content(
+    ending: str, image: RGB, metadata: Metadata = NO_METADATA, *, grey: bool = False
+) -> bytes:
+    """The bytes of the file that `write_image` writes; a PNG file has the origin as well."""
+    check_rgb(image)
+    ending = ending.lower()
+    if ending not in WRITE_OPTIONS:
+        raise ImageError(
+            f"expected an ending of {' '.join(WRITE_OPTIONS)}, written without loss. "
+            f"Received: {ending or 'none'}. Choose one of them."
+        )
+    if metadata.alpha is not None and ending in (".bmp", ".ppm"):
+        raise ImageError(f"{_TRANSPARENT} Choose an ending of .png .tif .webp.")
+    options = {**WRITE_OPTIONS[ending], "icc_profile": metadata.icc}
+    if options["format"] != "TIFF":
+        options["exif"] = metadata.exif
+    if options["format"] == "PNG" and metadata.origin:
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        options["pnginfo"].add(_ORIGIN_CHUNK, metadata.origin)
+    buffer = BytesIO()
+    try:
+        to_pillow(image, metadata, grey=grey).save(buffer, **options)
+    except (OSError, ValueError) as error:
+        raise ImageError(
+            f"the picture cannot be written as {ending}. Received: {error}. Choose another ending."
+        ) from error
+    return buffer.getvalue()
+
+
+def png_origin(content: bytes) -> bytes:
+    """The origin in a PNG file that `image_content` made; none in any other."""
+    with suppress(*_PILLOW_ERRORS), Image.open(BytesIO(content), formats=["PNG"]) as file:
+        chunks = file.private_chunks  # type: ignore[attr-defined]
+        return next((chunk[1] for chunk in chunks if chunk[0] == _ORIGIN_CHUNK), b"")
+    return b""
+
+
+def from_pillow(
+    picture: Image.Image, *, icc: bytes | None = None, exif: bytes = b"", white: int | None = None
+) -> Picture:
     """The pixels and the transparency of a Pillow image as it stands, whatever its orientation.
 
-    A colour profile is dropped where it does not fit, EXIF data are taken over as they are. Raises
-    `ImageError` if the image's mode is refused (see the module's text).
+    Args:
+        picture: of any mode that is not refused (see the module's text).
+        icc: colour profile, dropped where it does not fit.
+        exif: EXIF data, taken over as they are.
+        white: the value of white in modes of more than 8 bits, negative if it is that of black;
+            by default 65535 for those of 16 bits, and for none of 32.
+
+    Raises:
+        ImageError: if the image's mode is refused.
     """
     colours, alpha = picture, None
-    if picture.mode.startswith("I"):
+    if white is None and picture.mode.startswith("I;16"):
+        white = 65535
+    if picture.mode in ("F", "LAB", "I") and white is None:
+        raise ImageError(
+            "expected 8 or 16 bits a channel, whole numbers from 0 on. Received: a picture of "
+            f"mode {picture.mode}. Convert it to 8-bit RGB first."
+        )
+    if white is not None:
         values = np.asarray(picture)
-        colours = Image.fromarray(_eight_bits(values))
+        colours = Image.fromarray(_eight_bits(values, white))
         if "transparency" in picture.info:
             alpha = np.where(values == picture.info["transparency"], 0, 255).astype(np.uint8)
-    elif picture.mode in ("F", "LAB"):
-        raise ImageError(
-            f"expected 8 or 16 bits a channel. Received: a picture of mode {picture.mode}. "
-            "Convert it to 8-bit RGB first."
-        )
-    elif picture.has_transparency_data:
-        colours = picture.convert("RGBA")
+    elif picture.has_transparency_data or picture.mode == "La":
+        colours = picture.convert("LA" if picture.mode == "La" else "RGBA")
         alpha = np.array(colours.getchannel("A"))
     if alpha is not None and alpha.min() == 255:
         alpha = None
     pixels = np.array(colours.convert("RGB"))
     return Picture(pixels, Metadata(alpha, _fitting(icc or b"", picture.mode, pixels), exif))
+
+
+def turned_upright(picture: Image.Image, exif: bytes) -> tuple[Image.Image, bytes]:
+    """A picture turned as the orientation in EXIF data says, and the data without it.
+
+    Raises `ValueError` if the data cannot be read.
+    """
+    kept = without_layout(exif)
+    given = Image.Exif()
+    given.load(exif)
+    way = _UPRIGHT.get(given.get(_ORIENTATION, 1))
+    return (picture if way is None else picture.transpose(way)), kept
 
 
 def to_pillow(image: RGB, metadata: Metadata = NO_METADATA, *, grey: bool = False) -> Image.Image:
@@ -220,13 +446,16 @@ def sample(name: str) -> RGB:
     return read_image(SAMPLES / f"{name}.png")
 
 
-def _eight_bits(values: NDArray[Any]) -> RGB:
-    if values.min() < 0 or values.max() > 65535:
+def _eight_bits(values: NDArray[Any], white: int) -> RGB:
+    """Grey values scaled to 8 bits and rounded; a negative `white` is that of black."""
+    top = abs(white)
+    if values.min() < 0 or values.max() > top:
         raise ImageError(
-            f"expected values from 0 to 65535. Received: {values.min()} to {values.max()}. "
-            "Convert it to 8 or 16 bits first."
+            f"expected values from 0 to {top}, as the file states. Received: {values.min()} to "
+            f"{values.max()}. Convert it to 8 or 16 bits first."
         )
-    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)  # 257 = 65535 / 255
+    scaled = ((values.astype(np.uint32) * 255 + top // 2) // top).astype(np.uint8)
+    return scaled if white > 0 else 255 - scaled
 
 
 def _fitting(icc: bytes, source_mode: str, pixels: RGB) -> bytes:
@@ -236,13 +465,6 @@ def _fitting(icc: bytes, source_mode: str, pixels: RGB) -> bytes:
     return icc if fits else b""
 
 
-def _camera_data(exif: Image.Exif) -> bytes:
-    """EXIF data as bytes, less the tags that describe the file they came from."""
-    for tag in _LAYOUT_TAGS & set(exif):
-        del exif[tag]
-    return exif.tobytes() if exif else b""
-
-
 def _reason(error: Exception) -> str:
     """What is wrong with a file, as the end of an error message."""
     wanted, found = "a whole picture", f"a damaged file ({one_line(error)})"
@@ -250,7 +472,10 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ImageError):
         return str(error)
     if isinstance(error, Image.DecompressionBombError):
-        wanted, found = f"at most {MAX_PIXELS // 10**6} megapixels", "more"
+        wanted, found = (
+            f"at most {MAX_PIXELS // 10**6} megapixels, {MAX_SIDE} pixels a side",
+            "more",
+        )
         remedy = "Scale it down or cut it into parts"
     elif isinstance(error, UnidentifiedImageError):
         wanted, found = "a picture", "a file of a kind that Pillow does not know"

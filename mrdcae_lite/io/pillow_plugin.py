@@ -8,28 +8,30 @@ The mode is RGB, or L if the picture is grey, and RGBA or LA if there is transpa
 `save` takes what `Codec.compress` does: quality, target_bpp, target_psnr, rdoq; and
     model        name of a shipped codec or codec file; `open` finds shipped ones only
     icc_profile  default: that of the image's `info`; one that does not fit the pixels is dropped
-    exif         bytes or `Image.Exif`, kept as they are: none are kept unless they are given
+    exif         bytes or `Image.Exif`: none are kept unless they are given. If they say that the
+                 picture is turned, it is turned upright, as a file has no orientation. Damaged ones
+                 are left out, with a warning.
+    save_all     as a file holds one picture, an image with further frames is refused
 
 Pillow empties a file of that name before it asks a plugin: a wish that cannot be met, such as a
 `target_psnr` out of reach, costs what was there. `Codec.compress` first and write then.
 """
 
-from io import SEEK_END
+import warnings
+from io import SEEK_END, BytesIO
 from typing import IO, Any
 
 from PIL import Image, ImageFile
 
-from mrdcae_lite.coding import bitstream
-from mrdcae_lite.coding.metadata import read_metadata
-from mrdcae_lite.io.images import ImageError, from_pillow, mode, to_pillow
-from mrdcae_lite.models import load, load_for
-
 FORMAT = "MRDC"
+MAGIC = b"\x89MRD"
 _START = 128  # bytes; no header is longer
+
+# The codec is imported when it is needed: `import mrdcae_lite` takes no longer than Pillow's.
 
 
 def _accept(prefix: bytes) -> bool:
-    return prefix.startswith(bitstream.MAGIC)
+    return prefix.startswith(MAGIC)
 
 
 class MrdcImageFile(ImageFile.ImageFile):
@@ -39,6 +41,10 @@ class MrdcImageFile(ImageFile.ImageFile):
     format_description = "MR-DCAE Lite"
 
     def _open(self) -> None:
+        from mrdcae_lite.coding import bitstream
+        from mrdcae_lite.coding.metadata import read_metadata
+        from mrdcae_lite.io.images import mode
+
         assert self.fp is not None
         start = self.fp.read(_START)
         if not _accept(start):
@@ -58,34 +64,63 @@ class MrdcImageFile(ImageFile.ImageFile):
         self.info |= {name: data for name, data in kept.items() if data}
         self.tile = [ImageFile._Tile(FORMAT, (0, 0, *self._size))]
 
+    def load(self) -> Any:
+        """Decode the whole file, if that has not been done."""
+        if self.tile and self.tile[0].codec_name == FORMAT:
+            pixels = _decoded(self._whole(), self.mode)
+            if self._exclusive_fp and self.fp is not None:
+                self.fp.close()
+            self.fp = BytesIO(pixels)
+            self.tile = [ImageFile._Tile("raw", (0, 0, *self.size), 0, self.mode)]
+        return super().load()
 
-class _Decoder(ImageFile.PyDecoder):
-    """Turns the whole file into pixels."""
+    def load_seek(self, pos: int) -> None:
+        """Nothing to seek: that it is there tells `ImageFile.Parser` to wait for the whole file."""
 
-    _pulls_fd = True
+    def verify(self) -> None:
+        """Raise `OSError` if a part of the file is missing or does not match its checksum."""
+        from mrdcae_lite.coding import bitstream
 
-    def decode(self, buffer: Any) -> tuple[int, int]:
-        assert self.fd is not None
-        data = self.fd.read()
         try:
-            pixels = load_for(data).decompress(data)
-            metadata = read_metadata(data)
+            bitstream.unpack(self._whole())
         except ValueError as error:
             raise OSError(str(error)) from error
-        picture = to_pillow(pixels, metadata, grey=bitstream.read_header(data).grey)
-        self.set_as_raw(picture.tobytes())
-        return -1, 0  # all is read, nothing went wrong
+        super().verify()
+
+    def _whole(self) -> bytes:
+        assert self.fp is not None
+        self.fp.seek(0)
+        return self.fp.read()
+
+
+def _decoded(data: bytes, mode: str) -> bytes:
+    """The pixels of a file as Pillow's raw decoder reads them."""
+    from mrdcae_lite.coding.metadata import read_metadata
+    from mrdcae_lite.io.images import to_pillow
+    from mrdcae_lite.models import load_for
+
+    try:
+        pixels, metadata = load_for(data).decompress(data), read_metadata(data)
+    except ValueError as error:
+        raise OSError(str(error)) from error
+    return to_pillow(pixels, metadata, grey=mode.startswith("L")).tobytes()
 
 
 def _save(image: Image.Image, file: IO[bytes], _name: str | bytes) -> None:
+    from mrdcae_lite.io.images import ImageError, from_pillow, turned_upright
+    from mrdcae_lite.models import load
+
     options = image.encoderinfo
     exif = options.get("exif") or b""
+    exif = exif.tobytes() if isinstance(exif, Image.Exif) else exif
+    icc = options.get("icc_profile", image.info.get("icc_profile"))
     try:
-        pixels, metadata = from_pillow(
-            image,
-            icc=options.get("icc_profile", image.info.get("icc_profile")),
-            exif=exif.tobytes() if isinstance(exif, Image.Exif) else exif,
-        )
+        image, exif = turned_upright(image, exif)
+    except ValueError as error:
+        exif = b""
+        warnings.warn(f"camera data are left out: {error}", stacklevel=4)
+    try:
+        pixels, metadata, _ = from_pillow(image, icc=icc, exif=exif)
     except ImageError as error:
         raise OSError(str(error)) from error
     wishes = {"quality", "target_bpp", "target_psnr", "rdoq"} & set(options)
@@ -93,8 +128,19 @@ def _save(image: Image.Image, file: IO[bytes], _name: str | bytes) -> None:
     file.write(load(options.get("model", "lite")).compress(pixels, metadata=metadata, **how))
 
 
+def _save_all(image: Image.Image, file: IO[bytes], name: str | bytes) -> None:
+    more = image.encoderinfo.get("append_images") or ()
+    frames = getattr(image, "n_frames", 1) + len(list(more))
+    if frames > 1:
+        raise OSError(
+            f"expected one picture, as a .mrdc file holds one. Received: {frames} frames. "
+            "Save each of them as a file."
+        )
+    _save(image, file, name)
+
+
 Image.register_open(FORMAT, MrdcImageFile, _accept)
-Image.register_decoder(FORMAT, _Decoder)
 Image.register_save(FORMAT, _save)
+Image.register_save_all(FORMAT, _save_all)
 Image.register_extension(FORMAT, ".mrdc")
 Image.register_mime(FORMAT, "image/x-mrdc")

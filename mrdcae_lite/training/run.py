@@ -10,7 +10,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from mrdcae_lite.codec import Codec
+from mrdcae_lite.coding.bitstream import MAX_PIXELS
 from mrdcae_lite.core import pyramid
 from mrdcae_lite.core.files import write_atomically
 from mrdcae_lite.models import load
@@ -31,6 +32,7 @@ from mrdcae_lite.training.tables import with_fitted_tables
 
 PIECE = 256  # side in pixels of the pieces that the coding tables are fitted to
 JUDGED = 16, 16  # batches, and crops a batch, that every epoch is evaluated on
+Announce = Callable[[dict[str, float]], None]
 IDEAS = ("resolutions", "attention", "switching", "augmentation")  # what a run can leave out
 
 
@@ -83,13 +85,20 @@ class KeepBest(keras.callbacks.Callback):
         crops: what is trained on; its `epoch` is set.
         validation: batches to evaluate on, the same every time.
         every: epochs from one evaluation to the next; the last epoch has one, too.
+        announce: called with each row of the log.
     """
 
     def __init__(
-        self, folder: Path, crops: Photographs, validation: Photographs, every: int = 1
+        self,
+        folder: Path,
+        crops: Photographs,
+        validation: Photographs,
+        every: int = 1,
+        announce: Announce | None = None,
     ) -> None:
         super().__init__()
         self.folder, self.crops, self.validation, self.every = folder, crops, validation, every
+        self.announce = announce
         self.started: float | None = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -120,6 +129,8 @@ class KeepBest(keras.callbacks.Callback):
         writer.writeheader()
         writer.writerows([*rows, row])
         write_atomically(self.folder / "log.csv", text.getvalue().encode())
+        if self.announce:
+            self.announce(row)
 
     def _rows_before(self, epoch: int) -> list[dict[str, Any]]:
         """Logged rows of earlier epochs; a row of this one is left by a run cut off after it."""
@@ -158,7 +169,8 @@ class TrainingRun:
         without: which of `IDEAS` to leave out.
 
     Raises:
-        ValueError: for an unknown idea, or if `hold` is not from 0 to below 1.
+        ValueError: for an unknown idea, if `hold` is not from 0 to below 1, or if a batch is as
+            large as no machine can hold.
     """
 
     epochs: int = 10
@@ -178,15 +190,30 @@ class TrainingRun:
     def __post_init__(self) -> None:
         if unknown := set(self.without) - set(IDEAS):
             raise ValueError(f"without takes {', '.join(IDEAS)}. Received: {', '.join(unknown)}.")
+        if self.batch * self.size**2 > MAX_PIXELS:
+            raise ValueError(
+                f"a batch may have {MAX_PIXELS:,} pixels. Received: {self.batch} crops of "
+                f"{self.size}x{self.size}. Take fewer or smaller ones."
+            )
         if not 0 <= self.hold < 1:
             raise ValueError(f"hold must be from 0 to below 1. Received: {self.hold!r}.")
 
-    def train(self, photographs: Path, validation: Path, folder: Path) -> Codec:
+    def train(
+        self,
+        photographs: Path,
+        validation: Path,
+        folder: Path,
+        *,
+        silent: bool = False,
+        announce: Announce | None = None,
+    ) -> Codec:
         """Train a model, or go on with it, freeze it and write `folder / "trained.keras-codec"`.
 
         Args:
             photographs, validation: folders of pictures to learn from and to choose the best by.
             folder: of the run, made if it is not there; it may hold this run, cut off anywhere.
+            silent: print nothing.
+            announce: called with each row of the log.
 
         Raises:
             ValueError: if the folder holds another run, or the options or pictures do not fit. Then
@@ -201,7 +228,7 @@ class TrainingRun:
         crops, judged = self.crops(learn), self.crops(judge, validation=True)
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "run.json", json.dumps(made_of, indent=1).encode())
-        self.fit(model, crops, judged, folder)
+        self.fit(model, crops, judged, folder, silent=silent, announce=announce)
         codec = freeze(model, learn, seed=self.seed)
         codec.save(folder / "trained.keras-codec")
         return codec
@@ -238,7 +265,14 @@ class TrainingRun:
         )
 
     def fit(
-        self, model: keras.Model, crops: Photographs, validation: Photographs, folder: Path
+        self,
+        model: keras.Model,
+        crops: Photographs,
+        validation: Photographs,
+        folder: Path,
+        *,
+        silent: bool = False,
+        announce: Announce | None = None,
     ) -> None:
         """Fit a built model, from the checkpoint in `folder` if there is one.
 
@@ -251,14 +285,15 @@ class TrainingRun:
             jit_compile=keras.backend.backend() == "jax",
         )
         model.optimizer.build(model.trainable_variables)
-        keep = KeepBest(folder, crops, validation, self.judge_every)
+        keep = KeepBest(folder, crops, validation, self.judge_every, announce)
         resume = keras.callbacks.BackupAndRestore(folder / "checkpoint", delete_checkpoint=False)
         model.fit(
             crops,
             epochs=self.epochs,
             shuffle=False,
             callbacks=[keep, resume],
-            verbose=1 if sys.stdout.isatty() else 2,  # a progress bar, or one line an epoch
+            # Nothing, a progress bar, or one line an epoch.
+            verbose=0 if silent else 1 if sys.stdout.isatty() else 2,
         )
         model.load_weights(folder / "best.weights.h5")
 

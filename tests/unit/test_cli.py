@@ -1,8 +1,12 @@
 import hashlib
+import io
+import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +14,11 @@ import pytest
 from PIL import ExifTags, Image, ImageCms
 
 import mrdcae_lite as mr
-from mrdcae_lite import cli, models
+from mrdcae_lite import commands, models
 from mrdcae_lite.cli import main
 from mrdcae_lite.coding.metadata import Metadata
 from mrdcae_lite.evaluation.inspection import multiplications
+from mrdcae_lite.io.batch import Compression
 from mrdcae_lite.training.model import MRDCAE
 
 
@@ -26,7 +31,7 @@ def shipped(tiny_codec, tmp_path_factory):
     entry = {"file": "tiny.keras-codec", "sha256": hashlib.sha256(content).hexdigest()}
     entry |= {"id": tiny_codec.id.hex(), "about": "a codec for tests"}
     with pytest.MonkeyPatch.context() as patch:
-        for module in (models, cli):
+        for module in (models, commands):
             patch.setattr(module, "registry", lambda: {"lite": entry})
         patch.setattr(models, "_weights", lambda: folder)
         models._shipped.cache_clear()
@@ -145,12 +150,15 @@ def test_transparency_and_profile_come_back_and_camera_data_if_asked_for(folder,
 def test_a_folder_is_compressed_and_decompressed(album, capsys, tiny_codec, image):
     Path("album/bad.png").unlink()
     assert main(["compress", "album", "--to", "small", "--quality", "20"]) == 0
-    data = tiny_codec.compress(image[:30], 20)
+    content = Path("album/first.png").read_bytes()
+    origin = Compression(quality=20).origin(content)
+    data = tiny_codec.compress(image[:30], 20, metadata=Metadata(origin=origin))
+    assert len(data) == len(tiny_codec.compress(image[:30], 20)) + 26
     assert everything_in(Path("small")) == {"first.mrdc": data, "second.mrdc": data}
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"1/2 small/first.mrdc: {len(data)} bytes, ")
     assert lines[1].startswith(f"2/2 small/second.mrdc: {len(data)} bytes, ")
-    assert lines[2:] == ["2 written"]
+    assert lines[2:] == ["2 written; left out: 1 other file"]
     assert main(["decompress", "small", "--to", "back", "--level", "1"]) == 0
     restored = tiny_codec.decompress(data, level=1)
     for name in ("first", "second"):
@@ -163,7 +171,7 @@ def test_a_bad_file_in_a_folder_has_its_line_and_the_others_are_written(album, c
     out, err = capsys.readouterr()
     assert err.startswith("mrdcae: 1/3 album/bad.png: expected a picture.")
     assert err.count("\n") == 1
-    assert out.endswith("\n1 failed, 2 written\n")
+    assert out.endswith("\n1 failed, 2 written; left out: 1 other file\n")
     assert sorted(everything_in(Path("small"))) == ["first.mrdc", "second.mrdc"]
     Path("small/first.mrdc").write_bytes(Path("small/second.mrdc").read_bytes()[:-1])
     assert main(["decompress", "small", "--to", "back"]) == 1
@@ -176,6 +184,7 @@ def test_a_bad_file_in_a_folder_has_its_line_and_the_others_are_written(album, c
 def test_a_repeated_run_goes_on_and_force_begins_again(album, capsys):
     Path("album/bad.png").unlink()
     command = ["compress", "album", "--to", "small"]
+    Path("album/text.txt").unlink()
     for more, last in ([], "2 written"), ([], "2 there already"), (["--force"], "2 written"):
         assert main([*command, *more]) == 0
         assert capsys.readouterr().out.splitlines()[-1] == last
@@ -252,6 +261,222 @@ def test_help_and_every_command_explain_themselves(capsys):
         assert "usage: mrdcae" in capsys.readouterr().out
 
 
+# --- nothing is lost, and what is left out is said
+
+
+def test_a_file_of_another_picture_is_neither_overwritten_nor_taken_for_ones_own(folder, capsys):
+    for name, colour in ("A", "red"), ("B", "blue"):
+        Path(name).mkdir()
+        Image.new("RGB", (64, 64), colour).save(f"{name}/IMG_0001.png")
+    assert main(["compress", "A", "--to", "out"]) == 0
+    before = everything_in(Path("out"))
+    for seconds in (-3600, 3600):  # whichever of them is older
+        times = Path("out/IMG_0001.mrdc").stat()
+        os.utime("B/IMG_0001.png", (times.st_atime, times.st_mtime + seconds))
+        capsys.readouterr()
+        assert main(["compress", "B", "--to", "out"]) == 1
+        assert "was not made from this file with these options" in capsys.readouterr().err
+        assert everything_in(Path("out")) == before
+    os.utime("A/IMG_0001.png")
+    assert main(["compress", "A", "--to", "out"]) == 0
+    assert capsys.readouterr().out.endswith("1 there already\n")
+
+
+@pytest.mark.parametrize("more", [["--quality", "60"], ["--fast"], ["--exif"], ["--frame", "1"]])
+def test_there_already_means_with_these_options(folder, capsys, more):
+    Path("A").mkdir()
+    mr.write_image("A/a.png", mr.read_image("photo.png"))
+    assert main(["compress", "A", "--to", "out"]) == 0
+    same = more == ["--frame", "1"]  # the default
+    assert main(["compress", "A", "--to", "out", *more]) == (0 if same else 1)
+
+
+def test_a_picture_that_was_changed_or_put_there_is_not_taken_for_a_result(folder, capsys):
+    Path("A").mkdir()
+    Path("A/photo.mrdc").write_bytes(Path("photo.mrdc").read_bytes())
+    assert main(["decompress", "A", "--to", "back"]) == 0
+    assert main(["decompress", "A", "--to", "back"]) == 0
+    assert capsys.readouterr().out.endswith("1 there already\n")
+    with Image.open("back/photo.png") as picture:
+        picture.convert("L").save("back/photo.png")
+    assert main(["decompress", "A", "--to", "back"]) == 1
+    assert "was not made from this file" in capsys.readouterr().err
+
+
+def test_a_file_is_not_replaced_by_what_is_made_from_it(folder, capsys):
+    before = everything_in(folder)
+    Path("link.mrdc").symlink_to("photo.mrdc")
+    for command in (["photo.mrdc"], ["photo.mrdc", "./photo.mrdc"], ["link.mrdc", "photo.mrdc"]):
+        assert main(["compress", *command, "--force"]) == 2
+        assert "would be replaced by what is made from it" in capsys.readouterr().err
+    Path("link.mrdc").unlink()
+    assert everything_in(folder) == before
+
+
+def test_names_that_differ_in_case_alone_are_named(folder, capsys):
+    Path("A").mkdir()
+    for name in ("IMG.png", "img.PNG"):
+        Image.new("RGB", (4, 4)).save(f"A/{name}", "PNG")
+    if len(os.listdir("A")) == 2:
+        assert main(["compress", "A", "--to", "out"]) == 2
+        assert "A/IMG.png and A/img.PNG" in capsys.readouterr().err
+
+
+def test_what_is_accepted_by_name_is_accepted_in_a_folder_and_the_rest_is_counted(folder, capsys):
+    Path("A/sub").mkdir(parents=True)
+    picture = Image.new("RGB", (8, 8), "teal")
+    for name in ("a.PNG", "b.jfif", "c.tga", "d.ico", "e.gif"):
+        picture.save(f"A/{name}", sizes=[(8, 8)])
+    picture.save("A/noext", "PNG")
+    picture.save("A/sub/b.png")
+    Path("A/notes.txt").write_text("Once upon a time")
+    Path("A/old.mrdc").write_bytes(Path("photo.mrdc").read_bytes())
+    assert main(["compress", "A", "--to", "A/out"]) == 0
+    assert capsys.readouterr().out.endswith("6 written; left out: 2 other files, 1 folder\n")
+    assert main(["compress", "A", "--to", "A/out", "--recursive"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "6 there already, 1 written; left out: 2 other files"
+    assert Path("A/out/sub/b.mrdc").exists()
+    assert not Path("A/out/out").exists()
+
+
+def test_several_inputs_go_into_a_folder(folder, capsys):
+    Path("A").mkdir()
+    mr.write_image("A/a.png", mr.read_image("photo.png"))
+    assert main(["compress", "photo.png", "A", "--to", "out"]) == 0
+    assert sorted(os.listdir("out")) == ["a.mrdc", "photo.mrdc"]
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(album, capsys):
+    Path("album/bad.png").unlink()
+    assert main(["compress", "album", "--to", "small", "--dry-run"]) == 0
+    assert "1/2 small/first.mrdc: to write\n" in capsys.readouterr().out
+    assert not Path("small").exists()
+    assert main(["compress", "album", "--to", "small"]) == 0
+    Path("small/first.mrdc").write_bytes(b"something else")
+    capsys.readouterr()
+    assert main(["compress", "album", "--to", "small", "--dry-run"]) == 1
+    out = capsys.readouterr().out
+    assert "small/first.mrdc: in the way\n" in out
+    assert "small/second.mrdc: there already\n" in out
+
+
+def test_frames_and_notes_that_are_left_out_are_named(folder, capsys):
+    frames = [Image.new("L", (9, 9), value) for value in (0, 100, 200)]
+    frames[0].save("a.gif", save_all=True, append_images=frames[1:], comment=b"hello")
+    assert main(["compress", "a.gif"]) == 0
+    assert capsys.readouterr().out.endswith("; left out: 2 more frames, comments\n")
+    assert main(["compress", "a.gif", "b.mrdc", "--frame", "3", "--quality", "100"]) == 0
+    assert mr.load().decompress(Path("b.mrdc").read_bytes()).mean() > 190
+    assert main(["compress", "a.gif", "c.mrdc", "--frame", "4"]) == 2
+    assert "a.gif: expected a frame from 1 to 3. Received: 4" in capsys.readouterr().err
+
+
+# --- streams and programs
+
+
+def in_a_process(*command, **options):
+    """The real command, with the shipped codecs."""
+    full = [sys.executable, "-m", "mrdcae_lite", *command]
+    return subprocess.run(full, capture_output=True, check=False, **options)
+
+
+def test_standard_input_and_output_can_be_used(folder):
+    picture = Path("photo.png").read_bytes()
+    small = in_a_process("compress", "-", input=picture)
+    assert small.stdout.startswith(b"\x89MRD")
+    assert small.stderr.decode().startswith(f"-: {len(small.stdout)} bytes, ")
+    back = in_a_process("decompress", "-", "-", "--quiet", input=small.stdout)
+    assert back.stderr == b""
+    with Image.open(io.BytesIO(back.stdout)) as found:
+        assert found.size == (50, 40)
+    named = in_a_process("decompress", "-", "back.tif", "--json", input=small.stdout)
+    assert json.loads(named.stdout)["output"] == "back.tif"
+    refused = in_a_process("compress", "-", "o.mrdc", input=b"no picture")
+    assert refused.returncode == 2
+    assert refused.stderr.decode().startswith("mrdcae: standard input: expected a picture")
+
+
+def test_programs_get_json(album, capsys, tiny_codec):
+    assert main(["compress", "album", "--to", "small", "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert err == ""
+    bad, first, second, last = map(json.loads, out.splitlines())
+    assert bad["state"] == "failed"
+    assert bad["error"].startswith("album/bad.png: expected a picture")
+    assert first["source"] == "album/first.png"
+    assert first["bytes"] == Path("small/first.mrdc").stat().st_size
+    assert second["left_out"] == []
+    assert last == {"failed": 1, "written": 2, "left_out": ["album/text.txt"]}
+    assert main(["info", "small/first.mrdc", "photo.mrdc", "--json"]) == 0
+    sizes = [json.loads(line)["width"] for line in capsys.readouterr().out.splitlines()]
+    assert sizes == [50, 50]
+    assert main(["models", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["id"] == tiny_codec.id.hex()
+
+
+def test_a_quiet_command_prints_what_went_wrong_alone(album, capsys):
+    assert main(["compress", "album", "--to", "small", "--quiet"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("mrdcae: 1/3 album/bad.png: ")
+
+
+def test_a_bad_file_among_several_does_not_stop_info(folder, capsys):
+    assert main(["info", "photo.mrdc", "text.txt", "cut.mrdc"]) == 1
+    out, err = capsys.readouterr()
+    assert (out.count("quality 30"), err.count("\n")) == (2, 1)
+
+
+def test_a_closed_pipe_ends_quietly(folder):
+    command = f"{sys.executable} -m mrdcae_lite info {' photo.mrdc' * 3000}"
+    done = subprocess.run(
+        ["bash", "-c", f"{command} | head -1; exit ${{PIPESTATUS[0]}}"],
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_an_output_that_is_full_is_one_line(folder):
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "mrdcae_lite", "info", "photo.mrdc"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 2
+    assert done.stderr == b"mrdcae: standard input or output: [Errno 28] No space left on device\n"
+
+
+def test_names_that_the_terminal_cannot_spell_are_escaped_and_the_run_goes_on(folder):
+    Path("n").mkdir()
+    for name in ("1", "2_\u6f22\u5b57", "caf\udce9", "new\nline", "two  spaces"):
+        Image.new("RGB", (8, 8)).save(f"n/{name}.png")
+    for encoding in ("cp1252", "utf-8:strict"):
+        environment = {**os.environ, "PYTHONIOENCODING": encoding}
+        done = in_a_process("compress", "n", "--to", "o", "--force", env=environment)
+        assert (done.returncode, done.stderr) == (0, b"")
+        lines = done.stdout.splitlines()
+        assert lines[-1] == b"5 written"
+        assert len(lines) == 6
+        assert any(b"caf\\udce9.mrdc: " in line for line in lines)
+        assert any(b"new\\nline.mrdc: " in line for line in lines)
+        assert any(b"two  spaces.mrdc: " in line for line in lines)
+
+
+@pytest.mark.parametrize("delay", [0.15, 0.3, 0.6])
+def test_ctrl_c_is_one_line_also_during_the_imports(folder, delay):
+    big = np.tile(mr.read_image("photo.png"), (50, 40, 1))
+    mr.write_image("big.bmp", big)
+    command = [sys.executable, "-m", "mrdcae_lite", "compress", "big.bmp", "--target-bpp", "9"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    if err.startswith(b"mrdcae"):  # before that, Python itself was starting
+        assert (process.returncode, out, err) == (130, b"", b"mrdcae: interrupted\n")
+    assert not Path("big.mrdc").exists()
+
+
 # --- what does not
 
 BAD_INPUT = {
@@ -273,13 +498,15 @@ BAD_INPUT = {
     "absent folder": (["compress", "photo.png", "away/o.mrdc"], "folder away does not exist"),
     "a file as folder": (["compress", "photo.png", "text.txt/o.mrdc"], "text.txt"),
     "a folder as output": (["compress", "photo.png", "folder"], "Received the folder folder"),
-    "a folder and a name": (["compress", "folder", "o", "--to", "p"], "with --to FOLDER"),
-    "a file to a folder": (["compress", "photo.png", "--to", "o"], "--to goes with a folder"),
-    "a folder of nothing": (["compress", "folder", "--to", "o"], "no file in folder ends in .png"),
-    "names that clash": (["compress", "clash", "--to", "o"], "a.jpg and a.png.* Rename one"),
+    "a name that is not there": (["compress", "folder", "o", "--to", "p"], "o: no such file"),
+    "three names": (["compress", "photo.png", "o.mrdc", "p.mrdc"], "with --to FOLDER"),
+    "a folder of nothing": (["compress", "folder", "--to", "o"], "no file in folder can be taken"),
+    "names that clash": (["compress", "clash", "--to", "o"], "a.jpg and clash/a.png.* Rename one"),
     "no processes": (["decompress", ".", "--to", "o", "--jobs", "0"], "a whole number from 1"),
-    "a folder in none": (["decompress", ".", "--to", "away/o"], "away/o: "),
-    "a file to fill": (["decompress", ".", "--to", "text.txt"], "text.txt: File exists"),
+    "too many processes": (["decompress", ".", "--to", "o", "--jobs", "1000"], "from 1 to 256"),
+    "a file to fill": (["decompress", ".", "--to", "text.txt"], "Received the file text.txt"),
+    "a dry run of one": (["compress", "photo.png", "o.mrdc", "--dry-run"], "with --to FOLDER"),
+    "no such frame": (["compress", "photo.png", "o.mrdc", "--frame", "2"], "a frame from 1 to 1"),
     "a folder, no model": (["compress", ".", "--to", "o", "--model", "huge"], "one of: lite"),
     "a folder, quality": (["compress", ".", "--to", "o", "--quality", "-1"], "quality"),
     "no such file": (["decompress", "none.mrdc"], "none.mrdc: no such file or folder"),
@@ -316,7 +543,13 @@ BAD_INPUT = {
         ["evaluate", "photo.png", "--codecs", "jpeg=damaged.keras-codec"],
         "but jpeg stands for another one",
     ),
-    "no report to reuse": (["evaluate", "photo.png", "--reuse", "text.txt"], "text.txt: "),
+    "no report to reuse": (["evaluate", "photo.png", "--reuse", "photo.png"], "in JSON. Received"),
+    "enormous squares": (["evaluate", "photo.png", "--resize", "2000000"], "from 16 to 10000"),
+    "equal qualities": (["evaluate", "photo.png", "--qualities", "5,5,5,5"], "at least four"),
+    "enormous batches": (
+        ["train", "folder", "--validation", ".", "--to", "o", "--size", "100000"],
+        "a batch may have 100,000,000 pixels",
+    ),
     "no such start": (
         ["train", "folder", "--validation", ".", "--to", "o", "--start", "larger"],
         "expected a codec file or one of: lite.*Received: 'larger'",
@@ -338,8 +571,10 @@ def test_bad_input_ends_in_one_line_and_leaves_nothing(folder, capsys, command, 
 
 
 def test_a_folder_that_cannot_be_written_is_named_and_left_as_it_was(folder, capsys, monkeypatch):
-    def refuse(*_args, **_options):
-        raise PermissionError(13, "Permission denied", ".hidden.part")
+    def refuse(path, mode="r", *more, **options):
+        if mode == "xb":
+            raise PermissionError(13, "Permission denied", ".hidden.part")
+        return open(path, mode, *more, **options)
 
     monkeypatch.setattr(Path, "open", refuse)
     before = sorted(os.listdir())
@@ -355,7 +590,7 @@ def test_an_interrupt_is_one_line_too(folder, capsys, monkeypatch):
     def interrupt(*_args, **_options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mrdcae_lite.io.batch.read_picture", interrupt)
+    monkeypatch.setattr("mrdcae_lite.io.batch.read_content", interrupt)
     assert main(["compress", "photo.png", "o.mrdc"]) == 130
     assert capsys.readouterr().err == "mrdcae: interrupted\n"
 

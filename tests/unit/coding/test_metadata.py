@@ -1,3 +1,4 @@
+import struct
 import tracemalloc
 import zlib
 
@@ -14,6 +15,9 @@ from mrdcae_lite.coding.metadata import LARGEST, NO_METADATA, Metadata, pack, re
 ALPHA = arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, max_side=40))
 
 
+EXIF = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<HHHI4sI", 1, 0x010F, 2, 4, b"Me!\0", 0)
+
+
 def chunk(letter, payload):
     return letter + write_varint(len(payload)) + payload
 
@@ -23,7 +27,7 @@ def file_with(section, height, width):
     return bitstream.pack(header, (section, b"map", b"low", b"medium", b"high"))
 
 
-@given(alpha=ALPHA, icc=st.binary(max_size=50), exif=st.binary(max_size=50))
+@given(alpha=ALPHA, icc=st.binary(max_size=50), exif=st.sampled_from([b"", EXIF]))
 def test_what_is_packed_is_unpacked_without_loss(alpha, icc, exif):
     height, width = alpha.shape
     for kept in (Metadata(alpha, icc, exif), Metadata(None, icc, exif)):
@@ -49,7 +53,7 @@ def test_a_soft_edge_takes_few_bytes():
 
 
 def test_a_file_tells_its_metadata_without_a_codec(rng):
-    kept = Metadata(rng.integers(0, 256, (5, 7), np.uint8), b"profile", b"camera")
+    kept = Metadata(rng.integers(0, 256, (5, 7), np.uint8), b"profile", EXIF, bytes(range(12)))
     data = file_with(pack(kept), 5, 7)
     assert read_metadata(data) == kept
     start = data[: data.index(b"low")]
@@ -59,11 +63,17 @@ def test_a_file_tells_its_metadata_without_a_codec(rng):
             read_metadata(start[:place])
 
 
-@pytest.mark.parametrize("name", ["icc", "exif"])
-def test_enormous_profiles_and_camera_data_are_not_packed(name):
+@pytest.mark.parametrize(("name", "start"), [("icc", b""), ("exif", EXIF)])
+def test_enormous_profiles_and_camera_data_are_not_packed(name, start):
     with pytest.raises(ValueError, match="may have 16,777,216 bytes. Received: 16,777,217"):
-        pack(Metadata(**{name: bytes(LARGEST + 1)}))
-    assert getattr(unpack(pack(Metadata(**{name: bytes(LARGEST)})), 1, 1), name) == bytes(LARGEST)
+        pack(Metadata(**{name: start.ljust(LARGEST + 1, b"\0")}))
+    largest = start.ljust(LARGEST, b"\0")
+    assert getattr(unpack(pack(Metadata(**{name: largest})), 1, 1), name) == largest
+
+
+def test_camera_data_that_nothing_can_read_are_not_packed():
+    with pytest.raises(ValueError, match="EXIF data start with II or MM. Received: b'garb'"):
+        pack(Metadata(exif=b"garbage"))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
@@ -15,9 +16,9 @@ from PIL import ImageCms
 import mrdcae_lite as mr
 from mrdcae_lite.coding import bitstream
 from mrdcae_lite.coding.metadata import Metadata
-from mrdcae_lite.core.files import one_line
-from mrdcae_lite.io.batch import compress_file, convert, decompress_file, map_unordered, plan
-from mrdcae_lite.io.images import PICTURES
+from mrdcae_lite.core.files import one_line, part_prefix
+from mrdcae_lite.io.batch import Compression, Decompression, convert, make, plan
+from mrdcae_lite.io.processes import map_unordered
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -36,12 +37,12 @@ def model(codec, tmp_path_factory):
 
 @pytest.fixture
 def compress(model):
-    return partial(compress_file, model=model, quality=20, rdoq=False)
+    return Compression(model=str(model), quality=20, rdoq=False)
 
 
 @pytest.fixture
 def decompress(model):
-    return partial(decompress_file, model=model)
+    return Decompression(model=str(model))
 
 
 @pytest.fixture
@@ -61,8 +62,7 @@ def states(outcomes):
 
 
 def run(task, album, to="out", **options):
-    endings = ((".mrdc",), ".png") if task.func is decompress_file else (PICTURES, ".mrdc")
-    return list(convert(task, plan(Path(album), Path(to), *endings), **options))
+    return list(convert(task, plan(task, [Path(album)], Path(to)).pairs, **options))
 
 
 def contents(folder):
@@ -80,49 +80,59 @@ def make_older(path, seconds):
 def test_a_coarser_level_keeps_the_transparency(tmp_path, codec, model):
     alpha = np.full((20, 30), 9, np.uint8)
     data = codec.compress(mr.sample("dog")[:20, :30], metadata=Metadata(alpha))
-    (tmp_path / "a.mrdc").write_bytes(bitstream.up_to_level(data, 1))
-    decompress_file(tmp_path / "a.mrdc", tmp_path / "a.png", model=model, level=1)
+    made = make(Decompression(model=str(model), level=1), bitstream.up_to_level(data, 1))
+    (tmp_path / "a.png").write_bytes(made.content)
     np.testing.assert_array_equal(mr.read_picture(tmp_path / "a.png").metadata.alpha, alpha)
 
 
 # --- which files
 
 
-def test_pictures_of_a_folder_are_planned_in_order(tmp_path):
+def test_pictures_of_a_folder_are_planned_in_order(tmp_path, compress):
     for name in ("b.JPG", "a.b.png", "a.png", "c.mrdc", "c.txt", "png"):
         (tmp_path / name).touch()
     (tmp_path / "inner").mkdir()
     (tmp_path / "inner/d.png").touch()
-    pairs = plan(tmp_path, Path("out"), PICTURES, ".mrdc")
-    names = [(source.name, str(output)) for source, output in pairs]
+    found = plan(compress, [tmp_path], Path("out"))
+    names = [(source.name, str(output)) for source, output in found.pairs]
     expected = [("a.b.png", "out/a.b.mrdc"), ("a.png", "out/a.mrdc"), ("b.JPG", "out/b.mrdc")]
     assert names == expected
+    assert [path.name for path in found.left_out] == ["inner", "c.mrdc", "c.txt", "png"]
+    deep = plan(compress, [tmp_path], Path("out"), recursive=True)
+    assert deep.pairs == [*found.pairs, (tmp_path / "inner/d.png", Path("out/inner/d.mrdc"))]
 
 
 # --- all files
 
 
-def test_a_compressed_file_that_is_older_than_its_picture_is_made_again(album, compress):
-    run(compress, album)
-    Path("out/dog.mrdc").write_bytes(b"as it was")
-    make_older(Path("out/dog.mrdc"), 3600)
-    assert states(run(compress, album)) == ["failed", "there already", "there already", "written"]
-    assert Path("out/dog.mrdc").read_bytes() != b"as it was"
-
-
 def test_an_original_is_overwritten_by_force_only(album, compress, decompress):
-    for path in album.iterdir():
-        make_older(path, 3600)
     run(compress, album)
     before = contents(album)
     outcomes = run(decompress, "out", album)
     assert states(outcomes) == ["failed"] * 3
-    named = {outcome.line.partition(":")[0] for outcome in outcomes}
+    named = {outcome.said.partition(":")[0] for outcome in outcomes}
     assert named == {"out/bulb.mrdc", "out/dog.mrdc", "out/waves.mrdc"}
-    assert all("exists and is older. Choose another folder" in o.line for o in outcomes)
+    assert all("Choose another folder, or overwrite" in o.said for o in outcomes)
     assert contents(album) == before
     assert states(run(decompress, "out", album, force=True)) == ["written"] * 3
     assert contents(album)["dog.png"] != before["dog.png"]
+    assert states(run(decompress, "out", album)) == ["there already"] * 3
+
+
+def test_the_origin_names_source_and_options_and_not_the_threads(compress, decompress):
+    origin = compress.origin(b"a")
+    assert len(origin) == 12
+    assert replace(compress, threads=3).origin(b"a") == origin
+    others = (replace(compress, quality=21), replace(compress, model="standard"), decompress)
+    assert origin not in [compress.origin(b"b"), *(task.origin(b"a") for task in others)]
+
+
+def test_what_a_killed_run_left_is_gone_after_the_next_one(album, compress):
+    Path("out").mkdir()
+    left = Path("out", f"{part_prefix(Path('out/dog.mrdc'))}0123.part")
+    left.write_bytes(b"half")
+    run(compress, album)
+    assert sorted(contents("out")) == ["bulb.mrdc", "dog.mrdc", "waves.mrdc"]
 
 
 def test_several_processes_write_the_same_files_as_one(album, compress):
@@ -133,25 +143,28 @@ def test_several_processes_write_the_same_files_as_one(album, compress):
 
 
 def test_at_least_one_process_is_needed(album, compress):
-    with pytest.raises(ValueError, match="jobs must be 1 or more. Received: 0"):
+    with pytest.raises(ValueError, match="jobs must be from 1 to 256. Received: 0"):
         run(compress, album, jobs=0)
     assert not Path("out").exists()
 
 
-def kill_itself(*_):
-    os.kill(os.getpid(), signal.SIGKILL)
+@dataclass(frozen=True)
+class EndedWhileItWrites(Compression):
+    folder: str = ""
 
-
-def write_a_part_and_die(_source, output):
-    Path(output.parent, ".0123.part").write_bytes(b"half")
-    kill_itself()
+    def make(self, source, *, origin=b""):
+        output = Path(self.folder, "a.mrdc")
+        output.with_name(f"{part_prefix(output)}0123.part").write_bytes(b"half")
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_process_that_is_ended_while_it_writes_leaves_no_part_of_a_file(tmp_path):
     (tmp_path / ".of_another.part").touch()
+    (tmp_path / "a.png").touch()
+    task = EndedWhileItWrites(folder=str(tmp_path))
     with pytest.raises(MemoryError, match="Run it again with fewer jobs"):
-        list(convert(write_a_part_and_die, [(Path("a"), tmp_path / "b.mrdc")], jobs=2))
-    assert set(contents(tmp_path)) == {".of_another.part"}
+        list(convert(task, [(tmp_path / "a.png", tmp_path / "a.mrdc")], jobs=2))
+    assert set(contents(tmp_path)) == {".of_another.part", "a.png"}
 
 
 def test_an_error_of_a_call_in_another_process_is_raised_here():
@@ -238,6 +251,26 @@ def test_ctrl_c_ends_all_processes_in_one_line_and_leaves_whole_files(album, mod
     for name, data in found.items():
         assert name.endswith(".mrdc")
         bitstream.unpack(data)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere nobody tells of a parent's end")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_processes_end_when_their_parent_is_killed(album, model, number):
+    rng = np.random.default_rng(1)
+    for name in range(20):
+        noise = rng.integers(0, 256, (200, 200, 3), np.uint8)
+        mr.write_image(f"album/noise{name}.png", noise)
+    command = [sys.executable, "-m", "mrdcae_lite", "compress", "album", "--to", "out"]
+    command += ["--model", str(model)]
+    with subprocess.Popen([*command, "--jobs", "2"], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        process.send_signal(number)
+        process.stdout.read()  # returns when nobody is left that could write
+    assert process.returncode in (143, -signal.SIGKILL)
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert done.returncode == 1  # the broken picture of the album
+    assert not list(Path("out").glob(".*"))
+    assert len(contents("out")) == 23
 
 
 # --- messages

@@ -170,7 +170,7 @@ def test_sixteen_bit_colour_keeps_its_upper_byte(depth, tmp_path):
     row = struct.pack(f">{depth + 1}H", *[0x12FF] * depth, 0x34FF)
     content = png((1, 1, 16, colour_type), zlib.compress(b"\0" + row))
     (tmp_path / "deep.png").write_bytes(content)
-    pixels, metadata = read_picture(tmp_path / "deep.png")
+    pixels, metadata, _ = read_picture(tmp_path / "deep.png")
     assert (pixels.tolist(), metadata.alpha.tolist()) == ([[[0x12] * 3]], [[0x34]])
 
 
@@ -220,7 +220,7 @@ def test_camera_data_are_kept_only_if_asked_for(ending, orientation, tmp_path):
     path = tmp_path / f"picture.{ending}"
     Image.new("RGB", (8, 4)).save(path, exif=camera_data(orientation).tobytes())
     assert read_picture(path).metadata == NO_METADATA
-    pixels, metadata = read_picture(path, keep_exif=True)
+    pixels, metadata, _ = read_picture(path, keep_exif=True)
     assert pixels.shape == ((8, 4, 3) if orientation == 6 else (4, 8, 3))
     exif = parsed(metadata.exif)
     own = {ExifTags.Base.Make, ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo}
@@ -292,7 +292,7 @@ def test_a_picture_with_transparency_is_read_back_to_the_last_bit(glass, ending,
     image, alpha = glass[..., :3], glass[..., 3]
     path = tmp_path_factory.mktemp("picture") / f"glass.{ending}"
     write_image(path, image, Metadata(alpha, SRGB))
-    restored, metadata = read_picture(path)
+    restored, metadata, _ = read_picture(path)
     np.testing.assert_array_equal(restored, image)
     assert metadata.icc == SRGB
     kept = np.full_like(alpha, 255) if metadata.alpha is None else metadata.alpha
@@ -303,7 +303,7 @@ def test_a_picture_with_transparency_is_read_back_to_the_last_bit(glass, ending,
 def test_colours_that_nobody_sees_are_written_too(ending, tmp_path, photograph):
     alpha = np.zeros(photograph.shape[:2], np.uint8)
     write_image(tmp_path / f"glass.{ending}", photograph, Metadata(alpha))
-    restored, metadata = read_picture(tmp_path / f"glass.{ending}")
+    restored, metadata, _ = read_picture(tmp_path / f"glass.{ending}")
     np.testing.assert_array_equal(restored, photograph)
     np.testing.assert_array_equal(metadata.alpha, alpha)
 
@@ -334,7 +334,7 @@ def test_grey_is_written_in_one_channel_unless_its_profile_needs_three(
     assert mode(metadata, True) == pillow_mode
     with Image.open(tmp_path / "grey.png") as file:
         assert file.mode == pillow_mode
-    restored, kept = read_picture(tmp_path / "grey.png")
+    restored, kept, _ = read_picture(tmp_path / "grey.png")
     np.testing.assert_array_equal(restored, image)
     assert kept.icc == metadata.icc
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageFile, UnidentifiedImageError
 
 import mrdcae_lite as mr
 from mrdcae_lite.coding import bitstream
@@ -88,7 +88,7 @@ def test_the_mode_tells_of_colour_and_transparency(grey, with_alpha, icc, codec,
 def test_the_package_reads_its_own_files_as_pictures(tmp_path, codec, image, alpha):
     data = codec.compress(image, 30, metadata=Metadata(alpha, SRGB))
     (tmp_path / "glass.mrdc").write_bytes(data)
-    pixels, kept = mr.read_picture(tmp_path / "glass.mrdc")
+    pixels, kept, _ = mr.read_picture(tmp_path / "glass.mrdc")
     np.testing.assert_array_equal(pixels, codec.decompress(data))
     np.testing.assert_array_equal(kept.alpha, alpha)
     assert kept.icc == SRGB
@@ -119,7 +119,23 @@ def test_a_codec_can_be_named(image):
 
 
 @pytest.mark.parametrize(
-    "mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "I", "I;16"]
+    "mode",
+    [
+        "1",
+        "L",
+        "LA",
+        "P",
+        "PA",
+        "RGB",
+        "RGBA",
+        "RGBX",
+        "CMYK",
+        "YCbCr",
+        "HSV",
+        "La",
+        "RGBa",
+        "I;16",
+    ],
 )
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (7, 5)])
 def test_every_mode_that_can_be_read_can_be_saved(mode, size, codec):
@@ -131,7 +147,7 @@ def test_every_mode_that_can_be_read_can_be_saved(mode, size, codec):
     opened(data).load()
 
 
-@pytest.mark.parametrize("mode", ["F", "LAB"])
+@pytest.mark.parametrize("mode", ["F", "I", "LAB"])
 def test_other_modes_are_refused_and_leave_no_file(mode, tmp_path):
     with pytest.raises(OSError, match=f"a picture of mode {mode}. Convert it"):
         Image.new(mode, (4, 4)).save(tmp_path / "deep.mrdc")
@@ -153,17 +169,47 @@ def test_the_profile_is_that_of_the_picture_unless_another_is_given(image):
     assert read_metadata(saved(picture.convert("CMYK"))).icc == b""
 
 
-def test_camera_data_are_kept_as_they_are_if_they_are_given(image):
+def test_camera_data_are_kept_if_they_are_given_and_the_picture_is_turned_upright(image):
     exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "Maker"
+    kept = exif.tobytes()
     exif[ExifTags.Base.Orientation] = 6
     picture = Image.fromarray(image)
     picture.info["exif"] = exif.tobytes()
     assert read_metadata(saved(picture)).exif == b""
+    upright = saved(picture.transpose(Image.Transpose.ROTATE_270), exif=kept)
     for given_exif in (exif, exif.tobytes()):
-        restored = opened(saved(picture, exif=given_exif))
-        assert restored.info["exif"] == exif.tobytes()
-        assert restored.size == (41, 33)
-        assert ImageOps.exif_transpose(restored).size == (33, 41)
+        data = saved(picture, exif=given_exif)
+        restored = opened(data)
+        assert restored.size == (33, 41)
+        assert dict(restored.getexif()) == {ExifTags.Base.Make: "Maker"}
+        np.testing.assert_array_equal(np.asarray(restored), np.asarray(opened(upright)))
+
+
+def test_damaged_camera_data_do_not_cost_the_picture(image):
+    with pytest.warns(UserWarning, match="camera data are left out: EXIF data start with"):
+        data = saved(Image.fromarray(image), exif=b"Exif\0\0garbage")
+    assert read_metadata(data) == NO_METADATA
+
+
+def test_one_frame_can_be_saved_with_save_all_and_several_are_refused(image, tmp_path):
+    picture = Image.fromarray(image)
+    assert saved(picture, save_all=True) == saved(picture)
+    with pytest.raises(OSError, match="expected one picture.* Received: 3 frames"):
+        saved(picture, save_all=True, append_images=[picture, picture])
+
+
+def test_a_stream_is_parsed_as_it_comes(data):
+    parser = ImageFile.Parser()
+    for start in range(0, len(data), 64):
+        parser.feed(data[start : start + 64])
+    np.testing.assert_array_equal(np.asarray(parser.close()), np.asarray(opened(data)))
+
+
+def test_verifying_finds_what_does_not_match_its_checksum(data):
+    opened(data).verify()
+    with pytest.raises(OSError, match="does not match its checksum"):
+        opened(data[:-1] + bytes([data[-1] ^ 1])).verify()
 
 
 # --- damage

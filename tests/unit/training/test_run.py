@@ -365,7 +365,7 @@ def folders(tmp_path, rng):
 @pytest.fixture
 def first_run(folders, monkeypatch):
     """A small run that was trained, without its steps: its model stays as it was made."""
-    monkeypatch.setattr(TrainingRun, "fit", lambda *_: None)
+    monkeypatch.setattr(TrainingRun, "fit", lambda *_, **_how: None)
     options = TrainingRun(epochs=2, steps=1, batch=1, size=64, deblocking=4, refinement=4)
     options.train(*folders)
     return options
@@ -458,7 +458,9 @@ def test_an_unknown_idea_is_refused():
 def test_the_command_trains_what_the_library_would_by_default(monkeypatch, capsys):
     """Every option of a run is one of the command, under the same name and with the same value."""
     seen = []
-    monkeypatch.setattr(TrainingRun, "train", lambda run, *folders: seen.append((run, *folders)))
+    monkeypatch.setattr(
+        TrainingRun, "train", lambda run, *folders, **_: seen.append((run, *folders))
+    )
     command = ["train", "learn", "--validation", "judge", "--to", "run"]
     assert main(command) == 0
     more = ["--resolutions", "3", "--refinement", "0", "--hold", "0.5", "--judge-every", "4"]
