@@ -53,7 +53,7 @@ def validates(name: str) -> bool:
 
 def gather(photos: Path, flowers: Path | None, to: Path) -> Gathered:
     """Write the two folders as PNG files; what is there already is not written again."""
-    found = pictures_in(photos)
+    found, _ = pictures_in(photos)
     if not found:
         raise DataError(f"no picture in {photos}: run `python -m data_scripts.photos`")
     learned = splits(flowers).train if flowers is not None else ()

@@ -23,6 +23,12 @@ INTERRUPTED, BROKEN_PIPE, TERMINATED = 130, 141, 143
 """Exit codes after the signals INT, PIPE and TERM: 128 and the signal's number."""
 
 MOST_THREADS = 1024
+FILES = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}  # as shtab calls them
+USAGE = {
+    name: f"mrdcae {name} [options] IN [OUT]\n       mrdcae {name} [options] IN ... --to FOLDER"
+    for name in ("compress", "decompress")
+}
+EXIT = "Exit code: 0 done, 1 some of several files failed, 2 bad input, 130 interrupted."
 LARGEST_SQUARE = 10_000  # pixels a side: 100 megapixels
 
 
@@ -108,9 +114,23 @@ class _Version(argparse.Action):
         parser.exit()
 
 
+class _Completion(argparse.Action):
+    """Print what makes a shell complete the command's options."""
+
+    def __call__(self, parser: argparse.ArgumentParser, _options: Any, shell: Any, *_: Any) -> None:
+        from mrdcae_lite.extras import extra
+
+        with extra("completion"):
+            import shtab
+        print(shtab.complete(parser, shell))
+        parser.exit()
+
+
 def _parser() -> Parser:
     parser = Parser(prog="mrdcae", description="Learned image compression, MR-DCAE.")
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
+    shells, text = ("bash", "zsh", "tcsh"), "print a script for the completion of commands"
+    parser.add_argument("--print-completion", action=_Completion, choices=shells, help=text)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
     for name, add_options, text in (
         ("compress", _add_compress, "write pictures as .mrdc files"),
@@ -120,7 +140,9 @@ def _parser() -> Parser:
         ("train", _add_train, "train a codec on a folder of photographs"),
         ("evaluate", _add_evaluate, "compare codecs on pictures, in real bytes"),
     ):
-        command = commands.add_parser(name, help=text, description=f"{text.capitalize()}.")
+        command = commands.add_parser(
+            name, help=text, description=f"{text.capitalize()}.", usage=USAGE.get(name), epilog=EXIT
+        )
         command.set_defaults(command=name)
         add_options(command)
         add = command.add_argument
@@ -132,7 +154,9 @@ def _parser() -> Parser:
 def _add_compress(command: argparse.ArgumentParser) -> None:
     _add_files(command, "picture, folder of pictures with --to, or - for standard input", ".mrdc")
     add, aim = command.add_argument, command.add_mutually_exclusive_group()
-    aim.add_argument("--quality", type=int, help="0 (smallest) to 100 (best), default 50")
+    aim.add_argument(
+        "--quality", type=int, metavar="Q", help="0 (smallest) to 100 (best), default 50"
+    )
     aim.add_argument("--target-bpp", type=_positive, metavar="B", help="at most B bits per pixel")
     aim.add_argument("--target-psnr", type=_positive, metavar="DB", help="at least DB decibels")
     add("--model", default="lite", help="shipped model or codec file")
@@ -143,14 +167,16 @@ def _add_compress(command: argparse.ArgumentParser) -> None:
 
 def _add_decompress(command: argparse.ArgumentParser) -> None:
     _add_files(command, ".mrdc file, folder of them with --to, or - for standard input", ".png")
-    command.add_argument("--level", type=int, choices=(1, 2, 3), default=3)
+    levels = "decode the low, the low and medium, or all levels (3)"
+    command.add_argument("--level", type=int, choices=(1, 2, 3), default=3, help=levels)
     command.add_argument("--model", help="codec file, if it is not a shipped one")
 
 
 def _add_files(command: argparse.ArgumentParser, what: str, ending: str) -> None:
     add, jobs, threads = command.add_argument, partial(_whole, most=256), MOST_THREADS
-    output = f"then, without --to, the output: IN{ending} by default, or - for standard output"
-    add("paths", type=Path, metavar="IN", nargs="+", help=f"{what}; {output}")
+    text = f"{what}; OUT is IN{ending} by default, or - for standard output"
+    paths: Any = add("paths", type=Path, metavar="IN", nargs="+", help=text)
+    paths.complete = FILES
     add("--to", type=Path, metavar="FOLDER", help="where the results of all IN go")
     add("--recursive", action="store_true", help="folders within folders, too")
     add("--dry-run", action="store_true", help="only say what would be done, with --to")
@@ -161,7 +187,8 @@ def _add_files(command: argparse.ArgumentParser, what: str, ending: str) -> None
 
 
 def _add_info(command: argparse.ArgumentParser) -> None:
-    command.add_argument("paths", type=Path, metavar="FILE", nargs="+", help="or - for a stream")
+    files: Any = command.add_argument("paths", type=Path, metavar="FILE", nargs="+", help="or -")
+    files.complete = FILES
 
 
 def _add_train(command: argparse.ArgumentParser) -> None:

@@ -32,7 +32,7 @@ from mrdcae_lite.io.batch import (
     plan,
     state_of,
 )
-from mrdcae_lite.io.images import WRITE_OPTIONS
+from mrdcae_lite.io.images import WRITE_OPTIONS, pictures_in
 from mrdcae_lite.io.sizes import bits_per_pixel
 from mrdcae_lite.models import load, registry
 from mrdcae_lite.runtime.parallel import thread_count
@@ -337,6 +337,11 @@ def train(options: Namespace) -> None:
     report = Reporter(options)
     chosen = {name: getattr(options, name) for name in TrainingRun.__dataclass_fields__}
     run = TrainingRun(**chosen)
+    for folder in (options.photographs, options.validation):
+        pictures, left_out = pictures_in(folder)
+        facts = {"folder": str(folder), "photographs": len(pictures)}
+        text = f"{shown(folder)}: {len(pictures)} photographs{_in_words(left_out)}"
+        report.say(text, **facts, left_out=[str(path) for path in left_out])
     silent = options.json or options.quiet
     announce = (lambda row: report.say("", **row)) if options.json else None
     run.train(options.photographs, options.validation, options.to, silent=silent, announce=announce)
@@ -358,7 +363,7 @@ def evaluate(options: Namespace) -> None:
 
     report = Reporter(options)
     samples = benchmark.bundled() if options.samples or not options.images else []
-    paths = benchmark.pictures([*options.images, *samples], options.limit)
+    paths, left_out = benchmark.pictures([*options.images, *samples], options.limit)
     names = benchmark.Settings.__dataclass_fields__.keys() & vars(options).keys()
     settings = benchmark.Settings(**{name: getattr(options, name) for name in names})
     progress = Progress(len(paths), shown=not options.quiet)
@@ -372,9 +377,10 @@ def evaluate(options: Namespace) -> None:
 
     more = {"jobs": options.jobs, "earlier": earlier, "announce": announce}
     found = benchmark.evaluate(paths, settings, **more)
-    text = table(found)
+    text = table(found) + _in_words(left_out).replace("; ", "\n", 1)
     if options.out:
-        write_atomically(options.out, to_json(found).encode())
+        # What of a name is no text becomes an escape of JSON.
+        write_atomically(options.out, to_json(found).encode(errors="backslashreplace"))
         text += f"\n\n{options.out}: {options.out.stat().st_size} bytes"
     report.say(text, **found)
     if found["skipped"]:

@@ -382,7 +382,7 @@ def main(given: Sequence[str] | None = None) -> int:
         return 2
     sources = [arguments.pictures] if arguments.pictures else bundled()
     try:
-        paths = pictures(sources, arguments.limit)
+        paths, _ = pictures(sources, arguments.limit)
         images = [_middle(mr.read_image(path), arguments.side) for path in paths]
         limits = Limits(seconds=arguments.seconds, mebibytes=arguments.memory)
         scores, failures = rank(arguments.submissions, images, _closed(paths), limits)

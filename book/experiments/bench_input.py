@@ -40,7 +40,7 @@ def photographs(folder: Path | None) -> list[RGB]:
     """Read all pictures of a folder, or the bundled ones."""
     if folder is None:
         return [sample(name) for name in sample_names()]
-    paths = pictures_in(folder)
+    paths, _ = pictures_in(folder)
     if not paths:
         raise DataError(f"expected pictures in {folder}, found none; name another folder")
     try:

@@ -69,15 +69,15 @@ def paths(name: str, data: str, limit: int | None = None) -> list[Path]:
     """
     folder = Path(data) / name
     if (Path(data) / STAND_INS).exists():
-        return benchmark.pictures([folder], limit)
+        return benchmark.pictures([folder], limit)[0]
     if name == "bundled":
         return benchmark.bundled()[:limit]
     if not folder.is_dir():
         raise DataError(f"expected pictures in {folder}, found none; run make data, or give DATA=")
     if name == "kodak":
-        return verify("kodak", benchmark.pictures([folder], limit))
+        return verify("kodak", benchmark.pictures([folder], limit)[0])
     test = flowers17.splits(folder).test[::EVERY]
-    return verify("flowers17", benchmark.pictures(test, limit))
+    return verify("flowers17", benchmark.pictures(test, limit)[0])
 
 
 def pictures(name: str, data: str, limit: int | None = None) -> dict[str, Pixels]:

@@ -122,20 +122,26 @@ def bundled() -> list[Path]:
     return [images.SAMPLES / f"{name}.png" for name in images.sample_names()]
 
 
-def pictures(sources: Sequence[Path], limit: int | None = None) -> list[Path]:
-    """The pictures that paths stand for, a folder being sorted; evenly spaced if limited."""
+def pictures(sources: Sequence[Path], limit: int | None = None) -> tuple[list[Path], list[Path]]:
+    """The pictures that paths stand for, evenly spaced if limited, and what folders hold besides.
+
+    A folder stands for its pictures, sorted by name.
+    """
     paths: list[Path] = []
+    left_out: list[Path] = []
     for source in sources:
         if not source.exists():
             raise ValueError(f"{source}: no such picture or folder. Check the path.")
-        paths += images.pictures_in(source) if source.is_dir() else [source]
+        found, others = images.pictures_in(source) if source.is_dir() else ([source], [])
+        paths += found
+        left_out += others
     if not paths or (limit is not None and limit < 1):
         raise ValueError(
-            f"expected at least one picture ({' '.join(images.PICTURES)}). Received: {len(paths)} "
-            f"in {', '.join(map(str, sources))}, limit {limit}. Name a picture or a folder of some."
+            f"expected at least one picture. Received: {len(paths)} in "
+            f"{', '.join(map(str, sources))}, limit {limit}. Name a picture or a folder of some."
         )
     count = min(limit or len(paths), len(paths))
-    return [paths[i * len(paths) // count] for i in range(count)]
+    return [paths[i * len(paths) // count] for i in range(count)], left_out
 
 
 def measure_point(

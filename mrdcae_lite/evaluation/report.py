@@ -203,6 +203,11 @@ def _rate(row: Mapping[str, Any]) -> list[Any]:
 def _conclusion(report: Mapping[str, Any]) -> str:
     """One sentence on our codec at equal file size."""
     ours, anchor = report["codecs"][OURS], report["codecs"][ANCHOR]
+    if ours["psnr"]["gain_n"] == 0:
+        return (
+            f"{ours['title']} and {anchor['title']} make no files of equal size here: neither is "
+            "above the other. Take other pictures, or more qualities."
+        )
     gains = [p["against_anchor"][OURS]["psnr"]["gain"] for p in report["photographs"]]
     better = sum(gain is not None and gain > 0 for gain in gains)
     return (

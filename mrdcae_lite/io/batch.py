@@ -20,7 +20,6 @@ from mrdcae_lite.coding.bitstream import BitstreamError
 from mrdcae_lite.coding.metadata import read_metadata
 from mrdcae_lite.core.files import one_line, part_prefix, standard_error_kept, write_atomically
 from mrdcae_lite.io.images import (
-    PICTURES,
     image_content,
     is_picture,
     png_origin,
@@ -122,7 +121,7 @@ class Compression:
         return Made(data, facts, read.left_out)
 
     def takes(self, path: Path) -> bool:
-        return path.suffix.lower() in PICTURES or is_picture(path)
+        return is_picture(path)
 
     def origin(self, source: bytes) -> bytes:
         return _origin(self, load(self.model).id, source)

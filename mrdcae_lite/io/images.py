@@ -151,14 +151,18 @@ def read_content(content: bytes, *, keep_exif: bool = False, frame: int = 1) -> 
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a file is of a kind that `read_picture` knows, by its first bytes."""
+    """Whether a file is meant as a picture, by its ending or its first bytes; no `.mrdc` file."""
+    if not path.is_file():
+        return False
+    if path.suffix.lower() in PICTURES:
+        return True
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=_formats()) as file:
             return file.format != "MRDC"
     except UnidentifiedImageError:
         return False
     except _PILLOW_ERRORS:
-        return True  # it was begun as one
+        return path.suffix.lower() != ".mrdc"  # it was begun as a picture
 
 
 def _without_notes(content: bytes) -> bytes | None:
@@ -417,9 +421,11 @@ def mode(metadata: Metadata, grey: bool) -> str:
     return colours if metadata.alpha is None else f"{colours}A"
 
 
-def pictures_in(folder: Path) -> list[Path]:
-    """The pictures of a folder, by their endings, sorted by name."""
-    return list_files(folder, PICTURES)
+def pictures_in(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The pictures of a folder, by ending or first bytes, and what else it holds, by name."""
+    paths = sorted(folder.iterdir())
+    pictures = [path for path in paths if is_picture(path)]
+    return pictures, [path for path in paths if path not in {*pictures}]
 
 
 def standardise(image: RGB, size: int) -> RGB:
@@ -472,10 +478,8 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ImageError):
         return str(error)
     if isinstance(error, Image.DecompressionBombError):
-        wanted, found = (
-            f"at most {MAX_PIXELS // 10**6} megapixels, {MAX_SIDE} pixels a side",
-            "more",
-        )
+        wanted = f"at most {MAX_PIXELS // 10**6} megapixels and {MAX_SIDE:,} pixels a side"
+        found = "more"
         remedy = "Scale it down or cut it into parts"
     elif isinstance(error, UnidentifiedImageError):
         wanted, found = "a picture", "a file of a kind that Pillow does not know"

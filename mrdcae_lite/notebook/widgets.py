@@ -38,6 +38,9 @@ from mrdcae_lite.extras import extra
 with extra("notebooks"):
     import ipywidgets
 
+WEBP_SIDE = 16_383
+"""Pixels a side that a WebP file can have; larger pictures are shown as PNG."""
+
 _FILES = resources.files(__package__)
 _STYLE = " ".join(_FILES.joinpath("widgets.css").read_text("utf-8").split())
 _COLOURS = ("#1f77b4", "#d95f02", "#1b9e77", "#e7298a", "#8a63d2", "#a6761d")
@@ -253,10 +256,14 @@ def _sizes(frame: RGB, zoom: int) -> dict[str, Any]:
 
 def _picture(image: RGB, text: str, attribute: str = "") -> str:
     file = BytesIO()
-    Image.fromarray(image).save(file, "WEBP", lossless=True, exact=True)
-    data = base64.b64encode(file.getvalue()).decode("ascii")
     height, width = image.shape[:2]
-    source = f'src="data:image/webp;base64,{data}"'
+    if max(height, width) <= WEBP_SIDE:
+        kind, options = "webp", {"lossless": True, "exact": True}
+    else:
+        kind, options = "png", {}
+    Image.fromarray(image).save(file, kind, **options)
+    data = base64.b64encode(file.getvalue()).decode("ascii")
+    source = f'src="data:image/{kind};base64,{data}"'
     return f'<img {attribute} width="{width}" height="{height}" alt="{escape(text)}" {source}>'
 
 

@@ -39,7 +39,7 @@ def photographs_in(folder: Path, cache_bytes: int = CACHE_BYTES) -> list[Photogr
     Raises:
         ValueError: if there is no picture in the folder, or one is damaged.
     """
-    shapes = {path: read_image(path).shape for path in pictures_in(folder)}
+    shapes = {path: read_image(path).shape for path in pictures_in(folder)[0]}
     if not shapes:
         raise ValueError(f"no picture in {folder}. Give a folder of photographs.")
     kept = cache_bytes // max(math.prod(shape) for shape in shapes.values())

@@ -44,6 +44,8 @@ NUMBERS = ("width", "height", *(f"length of {section}" for section in SECTIONS))
 HEADER = ("magic", "version", "quality", "flags", "model", *NUMBERS)
 GREY, STORED, UNFILTERED = 1, 2, 4
 
+EXIF = b"Exif\0\0II*\0\x08\0\0\0\1\0\x0f\1\2\0\4\0\0\0Me!\0\0\0\0\0"  # the maker alone
+
 
 # --- valid files, taken apart and put together
 
@@ -62,7 +64,7 @@ def originals(codec):
     """
     photograph, rng = mr.sample("flowers"), np.random.default_rng(1)
     grey = np.repeat(photograph[100:140, 100:140, :1], 3, axis=2)
-    kept = metadata.Metadata(rng.integers(0, 256, (30, 50), np.uint8), b"profile" * 30, b"camera")
+    kept = metadata.Metadata(rng.integers(0, 256, (30, 50), np.uint8), b"profile" * 30, EXIF)
     routing = rng.integers(1, 4, (4, 4), np.uint8)
     drawn = np.tile(photograph[100:120, :515], (1, 2, 1))
     drawn[:, :576] = 90

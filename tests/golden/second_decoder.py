@@ -148,7 +148,7 @@ def chunks(section, pixels):
     while at < len(section):
         letter = chr(section[at])
         length, at = varint(section, at + 1)
-        need(letter in "AIE" and letter not in found and at + length <= len(section), "a chunk")
+        need(letter in "AIEO" and letter not in found and at + length <= len(section), "a chunk")
         inflater = zlib.decompressobj()
         limit = pixels if letter == "A" else 2**24
         found[letter] = inflater.decompress(section[at : at + length], limit)

@@ -22,13 +22,15 @@ DATA = Path(__file__).parent / "data"
 SMALL = "golden"
 """The codec beside the files; other names are those of shipped ones."""
 
+EXIF = b"Exif\0\0II*\0\x08\0\0\0\1\0\x0f\1\2\0\4\0\0\0Me!\0\0\0\0\0"  # the maker alone
+
 
 def pictures():
     """By the name of the file: its codec, the picture, what `Codec.compress` is given."""
     photograph = mr.sample("flowers")
     mirrored = np.concatenate([photograph, photograph[:, ::-1]], axis=1)
     grey = np.repeat(photograph[200:260, 100:170, 1:2], 3, axis=2)
-    kept = Metadata(np.arange(4200).astype(np.uint8).reshape(60, 70), b"profile", b"camera")
+    kept = Metadata(np.arange(4200).astype(np.uint8).reshape(60, 70), b"profile", EXIF)
     mixed = np.random.default_rng(1).integers(1, 4, (8, 10), np.uint8)
     corner = np.array([[3, 2, 1, 1], [2, 1, 1, 1]], np.uint8)
     half_drawn = mirrored[100:170, 30:1070].copy()

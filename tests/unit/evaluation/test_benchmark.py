@@ -105,7 +105,7 @@ def test_region_scores_are_those_of_the_patches_one_by_one(half_textured, rng):
 
 
 def test_the_report_says_what_it_was_made_of(folder):
-    report = evaluate(pictures([folder]), JPEG)
+    report = evaluate(pictures([folder])[0], JPEG)
     assert report["n"] == 3
     assert [p["name"] for p in report["photographs"]] == ["part0.png", "part1.png", "part2.png"]
     first = report["photographs"][0]
@@ -120,18 +120,18 @@ def test_the_report_says_what_it_was_made_of(folder):
 
 
 def test_two_processes_find_what_one_finds(folder):
-    paths = pictures([folder])
+    paths, _ = pictures([folder])
     alone, together = (evaluate(paths, JPEG, jobs=jobs) for jobs in (1, 2))
     assert without_times(together) == without_times(alone)
 
 
 def test_an_unknown_codec_is_refused_before_anything_is_measured(folder):
     with pytest.raises(ValueError, match=r"codecs must be jpeg, .*Received: 'gif'"):
-        evaluate(pictures([folder]), Settings(codecs=("gif",)))
+        evaluate(pictures([folder])[0], Settings(codecs=("gif",)))
 
 
 def test_points_of_the_other_codecs_are_reused_for_the_same_file(folder):
-    paths = pictures([folder])
+    paths, _ = pictures([folder])
     earlier = json.loads(to_json(evaluate(paths, JPEG)))
     earlier["photographs"][0]["points"]["jpeg"]["psnr"][0] = 12.5
     earlier["photographs"][1]["sha256"] = "of another file"
@@ -152,9 +152,9 @@ def test_pictures_are_resized_to_a_standard_square(folder):
 def test_a_folder_stands_for_its_pictures_evenly_thinned(tmp_path):
     for name in ("c.png", "a.JPG", "notes.txt", "b.webp", "d.png"):
         (tmp_path / name).touch()
-    assert [p.name for p in pictures([tmp_path])] == ["a.JPG", "b.webp", "c.png", "d.png"]
-    assert [p.name for p in pictures([tmp_path], 2)] == ["a.JPG", "c.png"]
-    assert len(pictures([tmp_path], 9)) == 4
+    assert [p.name for p in pictures([tmp_path])[0]] == ["a.JPG", "b.webp", "c.png", "d.png"]
+    assert [p.name for p in pictures([tmp_path], 2)[0]] == ["a.JPG", "c.png"]
+    assert len(pictures([tmp_path], 9)[0]) == 4
     assert [p.stem for p in bundled()] == list(sample_names())
 
 

@@ -3,7 +3,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count, islice
@@ -271,6 +273,24 @@ def test_processes_end_when_their_parent_is_killed(album, model, number):
     assert done.returncode == 1  # the broken picture of the album
     assert not list(Path("out").glob(".*"))
     assert len(contents("out")) == 23
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(album, compress, model):
+    rng = np.random.default_rng(2)
+    for name in range(40):
+        mr.write_image(f"album/noise{name}.png", rng.integers(0, 256, (90, 90, 3), np.uint8))
+    command = [sys.executable, "-m", "mrdcae_lite", "compress", "album", "--to", "out", "--quiet"]
+    command += ["--model", str(model), "--quality", "20", "--fast", "--jobs", "2"]
+    for _ in range(10):
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True) as run_:
+            time.sleep(1 + 2 * rng.random())
+            with suppress(ProcessLookupError):
+                os.killpg(run_.pid, signal.SIGKILL)
+        assert {path.suffix for path in Path().glob("out/*")} <= {".mrdc", ".part"}
+    assert subprocess.run(command, check=False, stderr=subprocess.DEVNULL).returncode == 1
+    run(compress, album, "other")
+    assert contents("out") == contents("other")
 
 
 # --- messages

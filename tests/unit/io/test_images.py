@@ -1,4 +1,5 @@
 import hashlib
+import io
 import re
 import struct
 import zlib
@@ -107,6 +108,152 @@ def test_sixteen_bit_grey_is_rounded_to_eight_bits(ending, tmp_path):
     expected = np.round(values[0] / 257).tolist()
     assert expected == [0, 0, 1, 1, 128, 254, 255, 255]
     assert read_image(tmp_path / f"deep.{ending}")[0, :, 1].tolist() == expected
+
+
+# --- depth
+
+
+def tiff(bits, pixels, *, width=4, white_is_zero=False, samples=1, sample_format=1):
+    """A little-endian TIFF file of one row."""
+    tags = [(256, width), (257, 1), (258, bits), (259, 1), (262, 0 if white_is_zero else 1)]
+    tags += [(277, samples), (278, 1), (279, len(pixels)), (339, sample_format)]
+    tags += [(273, 8 + 2 + 12 * 10 + 4)]
+    rows = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags))
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + rows + bytes(4) + pixels
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("1.tif", tiff(1, b"\x50"), [0, 255, 0, 255]),
+        ("2.tif", tiff(2, b"\x1b"), [0, 85, 170, 255]),
+        ("4.tif", tiff(4, b"\x05\xaf"), [0, 85, 170, 255]),
+        ("12.tif", tiff(12, bytes([0x00, 0x08, 0x00, 0xFF, 0xF0, 0x10])), [0, 128, 255, 1]),
+        ("16.tif", tiff(16, struct.pack("<4H", 0, 257, 32768, 65535)), [0, 1, 128, 255]),
+        (
+            "16, white is 0.tif",
+            tiff(16, struct.pack("<4H", 65535, 0, 257, 0), white_is_zero=True),
+            [0, 255, 254, 255],
+        ),
+        ("10.pgm", b"P5 4 1 1023\n" + struct.pack(">4H", 0, 512, 1023, 4), [0, 128, 255, 1]),
+        ("12.pgm", b"P5 4 1 4095\n" + struct.pack(">4H", 0, 2048, 4095, 16), [0, 128, 255, 1]),
+        ("3.pgm", b"P2 4 1 3\n0 1 2 3\n", [0, 85, 170, 255]),
+        ("4.png", png((4, 1, 4, 0), zlib.compress(b"\0\x05\xaf")), [0, 85, 170, 255]),
+    ],
+)
+def test_the_depth_is_that_which_the_file_states(name, content, expected, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    assert read_image(tmp_path / name)[0, :, 1].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("32.tif", tiff(32, struct.pack("<4I", 0, 80, 160, 255))),
+        ("32, signed.tif", tiff(32, struct.pack("<4i", 0, 80, 160, 255), sample_format=2)),
+        ("16, signed.tif", tiff(16, struct.pack("<4h", -9, 80, 160, 255), sample_format=2)),
+        ("float.tif", tiff(32, struct.pack("<4f", 0, 0.2, 0.5, 1), sample_format=3)),
+        ("large.pfm", b"Pf 1 1 -1\n" + struct.pack("<f", 0.5)),
+    ],
+)
+def test_what_states_no_white_is_refused(name, content, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ImageError, match="expected 8 or 16 bits a channel, whole numbers from 0"):
+        read_image(tmp_path / name)
+
+
+# --- what is left out
+
+
+def test_what_is_left_out_is_named(tmp_path):
+    picture = Image.new("RGB", (8, 8))
+    exif, xmp = camera_data(), b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>"
+    picture.save(tmp_path / "a.jpg", exif=exif, comment=b"hello", xmp=xmp, icc_profile=b"short")
+    expected = ("camera data", "a colour profile that does not fit", "XMP", "comments")
+    assert read_picture(tmp_path / "a.jpg").left_out == expected
+    assert read_picture(tmp_path / "a.jpg", keep_exif=True).left_out == expected[1:]
+    write_image(tmp_path / "plain.png", np.zeros((4, 4, 3), np.uint8))
+    assert read_picture(tmp_path / "plain.png").left_out == ()
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp"])
+def test_damaged_camera_data_do_not_cost_the_picture(ending, tmp_path):
+    Image.new("RGB", (8, 4)).save(tmp_path / f"a.{ending}", exif=b"Exif\0\0garbage-not-tiff")
+    picture = read_picture(tmp_path / f"a.{ending}", keep_exif=True)
+    assert picture.pixels.shape == (4, 8, 3)
+    assert picture.metadata.exif == b""
+    assert picture.left_out == ("damaged camera data",)
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        png_chunk(b"zTXt", b"key\0\0" + zlib.compress(bytes(10**8))),
+        png_chunk(b"iCCP", b"name\0\0" + zlib.compress(bytes(10**8))),
+        png_chunk(b"iCCP", b"name\0\7" + b"odd"),
+        png_chunk(b"tEXt", b"key\0value")[:-4] + b"crc?",
+    ],
+)
+def test_damaged_notes_do_not_cost_the_picture(note, tmp_path, photograph):
+    write_image(tmp_path / "a.png", photograph)
+    content = (tmp_path / "a.png").read_bytes()
+    at = content.index(b"IDAT") - 4
+    (tmp_path / "b.png").write_bytes(content[:at] + note + content[at:])
+    picture = read_picture(tmp_path / "b.png")
+    np.testing.assert_array_equal(picture.pixels, photograph)
+    assert picture.left_out == ("damaged notes",)
+
+
+def test_letters_beyond_ascii_survive_to_the_last_byte(tmp_path):
+    name = "Jörg Ångström\0".encode()
+    block = b"II*\0\x08\0\0\0" + struct.pack("<HHHIII", 1, 0x013B, 2, len(name), 26, 0) + name
+    for ending in ("jpg", "png", "webp"):
+        Image.new("RGB", (8, 4)).save(tmp_path / f"a.{ending}", exif=b"Exif\0\0" + block)
+        picture = read_picture(tmp_path / f"a.{ending}", keep_exif=True)
+        assert picture.metadata.exif == b"Exif\0\0" + block
+        write_image(tmp_path / f"back.{ending if ending != 'jpg' else 'png'}", *picture[:2])
+        again = read_picture(tmp_path / f"back.{ending if ending != 'jpg' else 'png'}", keep_exif=1)
+        assert again.metadata == picture.metadata
+
+
+@pytest.mark.parametrize("big", [False, True])
+def test_camera_data_of_a_tiff_file_can_be_read_by_others(big, tmp_path):
+    Image.new("RGB", (8, 4)).save(tmp_path / "a.tif", big_tiff=big, description="a forest")
+    kept = read_picture(tmp_path / "a.tif", keep_exif=True).metadata
+    assert parsed(kept.exif)[ExifTags.Base.ImageDescription] == "a forest"
+    write_image(tmp_path / "a.png", np.zeros((4, 8, 3), np.uint8), kept)
+    assert read_picture(tmp_path / "a.png", keep_exif=True).metadata == kept
+
+
+@pytest.mark.parametrize("frame", [1, 2, 3])
+def test_a_frame_can_be_chosen(frame, tmp_path):
+    pages = [Image.new("L", (4 + n, 4), 100 * n) for n in range(3)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    picture = read_picture(tmp_path / "a.tif", frame=frame)
+    assert picture.pixels.shape == (4, 3 + frame, 3)
+    assert picture.pixels.max() == 100 * (frame - 1)
+    assert picture.left_out == ("2 more frames",)
+
+
+def test_a_side_that_no_file_can_hold_is_refused_before_decoding(tmp_path, monkeypatch):
+    (tmp_path / "wide.png").write_bytes(png((100_000, 999, 8, 6)))
+    monkeypatch.setattr(Image.Image, "load", lambda _: pytest.fail("it was decoded"))
+    with pytest.raises(ImageError, match=r"100 megapixels and 65,535 pixels a side"):
+        read_image(tmp_path / "wide.png")
+
+
+def test_a_picture_can_be_read_from_an_open_file(photograph, tmp_path):
+    write_image(tmp_path / "a.png", photograph)
+    with (tmp_path / "a.png").open("rb") as file:
+        np.testing.assert_array_equal(read_picture(file).pixels, photograph)
+    with pytest.raises(ImageError, match="the input: expected a picture"):
+        read_picture(io.BytesIO(b"no picture"))
+
+
+def test_no_program_is_started_for_a_picture(tmp_path):
+    (tmp_path / "a.eps").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EOF\n")
+    with pytest.raises(ImageError, match="of a kind that Pillow does not know"):
+        read_image(tmp_path / "a.eps")
 
 
 UPRIGHT = {
