@@ -455,8 +455,12 @@ def test_an_unknown_idea_is_refused():
 # --- the command
 
 
-def test_the_command_trains_what_the_library_would_by_default(monkeypatch, capsys):
+def test_the_command_trains_what_the_library_would_by_default(monkeypatch, capsys, tmp_path):
     """Every option of a run is one of the command, under the same name and with the same value."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("learn", "judge"):
+        Path(name).mkdir()
+        Path(name, "notes.txt").touch()
     seen = []
     monkeypatch.setattr(
         TrainingRun, "train", lambda run, *folders, **_: seen.append((run, *folders))
@@ -469,7 +473,9 @@ def test_the_command_trains_what_the_library_would_by_default(monkeypatch, capsy
     chosen = {"resolutions": 3, "refinement": 0, "hold": 0.5, "judge_every": 4}
     other = TrainingRun(**chosen, without=["attention"])
     assert seen == [(TrainingRun(without=[]), *folders), (other, *folders)]
-    assert "trained.keras-codec: done" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "judge: 0 photographs; left out: 1 other file\n" in out
+    assert "trained.keras-codec: done" in out
 
 
 def test_training_without_a_backend_is_one_line(tmp_path):
