@@ -271,7 +271,11 @@ def _check_targets(
     if sum(v is not None for v in (quality, target_bpp, target_psnr)) > 1:
         raise ValueError("give one of quality, target_bpp, target_psnr. Received: more than one.")
     for name, target in (("target_bpp", target_bpp), ("target_psnr", target_psnr)):
-        if target is not None and not 0 < target < np.inf:
+        try:
+            fits = target is None or 0 < target < np.inf
+        except TypeError:  # such as text
+            fits = False
+        if not fits:
             raise ValueError(f"{name} must be a positive number. Received: {target!r}.")
 
 

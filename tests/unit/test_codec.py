@@ -425,6 +425,7 @@ def test_the_levels_of_all_patches_can_be_given(tiny_codec, image, rng):
         ({"target_psnr": 30.0, "target_bpp": 1.0}, "Received: more than one"),
         ({"target_bpp": 0.01}, "target_bpp=0.01 is out of reach .* Quality 0 takes 0.*ask"),
         ({"target_bpp": float("nan")}, "target_bpp must be a positive number. Received: nan"),
+        ({"target_bpp": "3"}, "target_bpp must be a positive number. Received: '3'"),
         ({"target_psnr": -3.0}, "target_psnr must be a positive number. Received: -3.0"),
         ({"roi": np.ones((3, 4), bool)}, r"bool array of shape \(90, 125\). Received: bool \(3, 4"),
         ({"roi": np.ones((90, 125))}, "roi must be a bool array .* Received: float64"),

@@ -1,6 +1,9 @@
+import io
 import struct
 import zlib
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -114,3 +117,25 @@ def test_each_wrong_header_is_told_apart(data, message):
 def test_the_largest_picture_is_allowed():
     header = mr.info(small_file(width=10_000, height=10_000))
     assert (header.width, header.height) == (10_000, 10_000)
+
+
+@pytest.mark.parametrize("like", [bytearray, memoryview, lambda b: np.frombuffer(b, np.uint8)])
+def test_any_object_that_holds_bytes_will_do(like):
+    data = bitstream.pack(Header(3, 4, 50, bytes(4)), (b"", b"map", b"low", b"", b""))
+    assert bitstream.unpack(like(data)) == bitstream.unpack(data)
+    assert bitstream.read_header(like(data)) == bitstream.read_header(data)
+    assert bitstream.up_to_level(like(data), 1) == data
+
+
+@pytest.mark.parametrize(
+    ("other", "hint"),
+    [
+        ("photo.mrdc", r"str. Read the file first: Path\(...\).read_bytes\(\)"),
+        (Path("photo.mrdc"), "Path. Read the file first"),
+        (io.BytesIO(), r"BytesIO. Read the file first: its read\(\)"),
+        (None, "NoneType"),
+    ],
+)
+def test_a_path_or_an_open_file_is_no_bytes(other, hint):
+    with pytest.raises(TypeError, match=f"expected the bytes of a .mrdc file. Received: .*{hint}"):
+        bitstream.unpack(other)

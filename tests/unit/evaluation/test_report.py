@@ -29,6 +29,14 @@ def test_curves_without_a_common_range_have_no_bd_rate(line):
     assert " - " in table(report)
 
 
+def test_where_no_files_are_of_equal_size_the_last_sentence_says_so(line):
+    points = {"jpeg": line(), "mrdcae": line(gain=500)}
+    photograph = Photograph("a.png", "0" * 64, 100, 50, 0.5, points)
+    report = summarise([photograph], {"jpeg": "JPEG", "mrdcae": "ours"}, {}, CONDITIONS)
+    report["codecs"]["mrdcae"]["psnr"]["gain_n"] = 0
+    assert "ours and JPEG make no files of equal size here" in table(report)
+
+
 def test_the_mean_of_bd_rates_and_the_bd_rate_of_mean_curves_are_both_told(line):
     report = report_on(
         {"jpeg": line(), "webp": line(gain=1)}, {"jpeg": line(), "webp": line(gain=5)}

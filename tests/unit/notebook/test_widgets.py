@@ -74,6 +74,13 @@ def test_a_native_range_input_with_a_name_does_the_moving(make, frames):
     assert control["oninput"].startswith(("this.", "const "))
 
 
+def test_a_picture_that_webp_cannot_hold_is_shown_all_the_same():
+    long = np.zeros((2, 16_384, 3), np.uint8)
+    said = {"labels": ("a", "b"), "caption": "black"}
+    assert "data:image/png;base64," in compare(long, long, **said).html
+    assert "data:image/webp;base64," in compare(long[:, 1:], long[:, 1:], **said).html
+
+
 def test_what_the_divider_shows_is_said_in_words(frames):
     page = parsed(divider(frames))
     assert [picture["alt"] for picture in page.find_all("img")] == [
