@@ -139,6 +139,7 @@ def _parser() -> Parser:
         ("models", lambda _command: None, "list the shipped models"),
         ("train", _add_train, "train a codec on a folder of photographs"),
         ("evaluate", _add_evaluate, "compare codecs on pictures, in real bytes"),
+        ("export", _add_export, "write the networks of a codec as ONNX graphs"),
     ):
         command = commands.add_parser(
             name, help=text, description=f"{text.capitalize()}.", usage=USAGE.get(name), epilog=EXIT
@@ -235,6 +236,12 @@ def _add_evaluate(command: argparse.ArgumentParser) -> None:
     add("--out", type=Path, metavar="FILE.json", help="write the report")
     add("--reuse", type=Path, metavar="FILE.json", help="other codecs from there")
     add("--force", action="store_true", help="overwrite FILE.json")
+
+
+def _add_export(command: argparse.ArgumentParser) -> None:
+    command.add_argument("codec", metavar="CODEC", help="shipped model or codec file")
+    add = command.add_argument
+    add("--to", type=Path, required=True, metavar="FOLDER", help="for graphs and context model")
 
 
 def _names(text: str) -> tuple[str, ...]:

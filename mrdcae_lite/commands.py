@@ -349,6 +349,18 @@ def train(options: Namespace) -> None:
     report.say(f"{trained}: done", codec=str(trained))
 
 
+def export(options: Namespace) -> None:
+    """Write the networks of a codec as ONNX graphs."""
+    codec = load(options.codec)
+    with extra("tensorflow"):
+        from mrdcae_lite.training import export as graphs
+
+    report = Reporter(options)
+    for path in graphs.export(codec, options.to):
+        size = path.stat().st_size
+        report.say(f"{shown(path)}: {size} bytes", file=str(path), bytes=size)
+
+
 def evaluate(options: Namespace) -> None:
     """Compare codecs on pictures, in real bytes."""
     if options.out:

@@ -29,7 +29,7 @@ def space_to_depth(grid: Any, factor: int, xp: ModuleType = np) -> Any:
 
     `xp` is the library that the array belongs to, `numpy` or `keras.ops`; one batch axis at most.
     """
-    height, width, channels = grid.shape[-3:]
+    height, width, channels = xp.shape(grid)[-3:]
     rows, columns, batch = height // factor, width // factor, (-1,) * (len(grid.shape) - 3)
     cut = xp.reshape(grid, (*batch, rows, factor, columns, factor, channels))
     return xp.reshape(xp.swapaxes(cut, -4, -3), (*batch, rows, columns, factor**2 * channels))
@@ -37,7 +37,7 @@ def space_to_depth(grid: Any, factor: int, xp: ModuleType = np) -> Any:
 
 def depth_to_space(grid: Any, factor: int, xp: ModuleType = np) -> Any:
     """Inverse of `space_to_depth`."""
-    rows, columns, channels = grid.shape[-3:]
+    rows, columns, channels = xp.shape(grid)[-3:]
     batch, left = (-1,) * (len(grid.shape) - 3), channels // factor**2
     cut = xp.reshape(grid, (*batch, rows, columns, factor, factor, left))
     return xp.reshape(xp.swapaxes(cut, -4, -3), (*batch, rows * factor, columns * factor, left))

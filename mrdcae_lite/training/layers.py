@@ -42,7 +42,7 @@ def quantise_through(y: Tensor) -> Tensor:
 
 def log_compress(x: Tensor) -> Tensor:
     """`sign(x) log(1 + |x|)`: close to x for small coefficients, slow for large ones."""
-    return ops.sign(x) * ops.log1p(ops.abs(x))
+    return ops.sign(x) * ops.log(1 + ops.abs(x))  # ONNX has no log1p
 
 
 def _built(parent: keras.layers.Layer, channels: int, layer: keras.layers.Layer) -> Any:
@@ -191,26 +191,33 @@ class Deblocking(keras.layers.Layer):
         """Correct the pixels above and below the edges between rows of blocks.
 
         The image is cut into strips of one period with an edge in the middle; the pixels above the
-        first strip and below the last, `margin` rows each, have no edge near them.
+        first strip and below the last, `margin` rows each, have no edge near them. Where the size
+        is known only when the graph runs there is one strip more, as there may be none otherwise.
         """
         _, height, width, _ = ops.shape(x)
         middle, taps = self.period // 2, pyramid.DEBLOCKING_TAPS
         margin = self.first - middle
         count = (height - 2 * margin) // self.period
-        if count == 0:
+        known = isinstance(count, int)
+        if known and count == 0:
             return x
-        strips = ops.reshape(x[:, margin : height - margin], (-1, count, self.period, width, 3))
+        more = 0 if known else 1
+        below = ((0, 0), (0, more * self.period), (0, 0), (0, 0))
+        wide = ops.pad(x, below, mode="symmetric") if more else x
+        end = margin + (count + more) * self.period
+        strips = ops.reshape(wide[:, margin:end], (-1, count + more, self.period, width, 3))
         near = ops.transpose(strips[:, :, middle - taps : middle + taps], (0, 1, 3, 2, 4))
         # near: (batch, count, w, 2 taps, 3)
         centre = ops.mean(near[..., taps - 1 : taps + 1, :], axis=-2, keepdims=True)
         seen = log_compress(4 * (near - centre) / step[..., None])
-        hidden = self.enter(ops.reshape(seen, (-1, count, width, 6 * taps)))
+        hidden = self.enter(ops.reshape(seen, (-1, count + more, width, 6 * taps)))
         hidden = self.mix(ops.relu(hidden + self.film(condition)[:, None, None, :]))
         change = CORRECTION_MULTIPLIER * step * self.leave(hidden)  # (.., count, w, 6 taps)
-        change = ops.reshape(change, (-1, count, width, 2 * taps, 3))
+        change = ops.reshape(change, (-1, count + more, width, 2 * taps, 3))
         rest = ((0, 0), (0, 0), (middle - taps, middle - taps), (0, 0), (0, 0))
         change = ops.pad(ops.transpose(change, (0, 1, 3, 2, 4)), rest)  # (.., count, period, w, 3)
-        change = ops.reshape(change, (-1, count * self.period, width, 3))
+        change = ops.reshape(change, (-1, (count + more) * self.period, width, 3))
+        change = change[:, : count * self.period]
         return x + ops.pad(change, ((0, 0), (margin, margin), (0, 0), (0, 0)))  # (batch, h, w, 3)
 
 
@@ -291,7 +298,7 @@ class PatchAttention(keras.layers.Layer):
         self.spread = self.add_weight(name="spread", shape=(), initializer=constant(1.5))
 
     def call(self, blocks: Tensor, condition: Tensor) -> Tensor:
-        hidden = self.enter(ops.log1p(ops.abs(blocks)))
+        hidden = self.enter(ops.log(1 + ops.abs(blocks)))
         hidden = ops.relu(hidden + self.film(condition)[:, None, None, :])  # (.., h/8, w/8, width)
         hidden = self.surround(self.quarter(self.halve(hidden)))  # (batch, h/32, w/32, width)
         return self.score(hidden)[..., 0]  # (batch, h/32, w/32)

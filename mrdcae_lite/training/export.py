@@ -1,0 +1,120 @@
+"""The networks of a codec as ONNX graphs, for programs that are not written in Python.
+
+    export(mr.load("lite"), Path("graphs"))
+
+writes what is needed besides the container, the range coder and the steps of the context model,
+which the page on the format describes:
+
+    analysis.onnx    image, quality -> level0, level1, ... (latents), logits (of attention)
+    synthesis.onnx   level0, level1, ... (symbols), quality -> image before the filters
+    filter.onnx      image, quality -> restored, the image after deblocking and refinement
+    context.npz      integer weights of the context model and the coding tables
+
+Images are float32 (1, height, width, 3) in [0, 1], sides multiples of `Architecture.unit`; levels
+are float32 (1, height/stride, width/stride, channels), coarse to fine; the quality is float32 (1,).
+Latents of the medium and the high level come before their contrast gain, which follows from coarser
+symbols (`pyramid.contrast_gain`).
+"""
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mrdcae_lite.codec import Codec
+from mrdcae_lite.core.architecture import Architecture
+from mrdcae_lite.core.files import write_atomically
+from mrdcae_lite.extras import extra
+from mrdcae_lite.training.layers import Tensor
+from mrdcae_lite.training.model import MRDCAE
+
+OPSET = 17
+"""Version of the ONNX operators: what every runtime since 2022 knows."""
+
+
+def export(codec: Codec, folder: Path) -> list[Path]:
+    """Write the graphs and the context model of a codec into a folder, made if it is not there.
+
+    Returns the files. Raises `ImportError` if TensorFlow or tf2onnx is not installed, and `OSError`
+    if the folder cannot be written.
+    """
+    contents = {f"{name}.onnx": graph for name, graph in graphs(codec).items()}
+    contents["context.npz"] = context(codec)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        write_atomically(folder / name, content)
+    return [folder / name for name in contents]
+
+
+def graphs(codec: Codec) -> dict[str, bytes]:
+    """The three graphs of a codec by name."""
+    model = _model(codec)
+    image = {"image": (1, None, None, 3)}
+    levels = {
+        f"level{number}": (1, None, None, len(level.bands))
+        for number, level in enumerate(codec.architecture.levels)
+    }
+
+    def analysis(image: Tensor, quality: Tensor) -> dict[str, Tensor]:
+        latents, logits = model.analyse(image, quality)
+        found = dict(zip(levels, latents, strict=True))
+        return found if logits is None else {**found, "logits": logits}
+
+    def synthesis(*symbols_and_quality: Tensor) -> dict[str, Tensor]:
+        *symbols, quality = symbols_and_quality
+        return {"image": model.synthesise(symbols, quality)}
+
+    def filters(image: Tensor, quality: Tensor) -> dict[str, Tensor]:
+        return {"restored": model.filter(image, quality)}
+
+    return {
+        "analysis": _graph(analysis, image),
+        "synthesis": _graph(synthesis, levels),
+        "filter": _graph(filters, image),
+    }
+
+
+def context(codec: Codec) -> bytes:
+    """The rest of a codec: a NumPy archive without pickled objects.
+
+    It holds `config` (JSON of the architecture), `model` (4 bytes: its name in files), `tables` and
+    the integer arrays that `Architecture.context_arrays` lists.
+    """
+    frozen, buffer = codec.model, io.BytesIO()
+    config = json.dumps(asdict(frozen.architecture), sort_keys=True).encode()
+    arrays: dict[str, Any] = {
+        "config": np.frombuffer(config, np.uint8),
+        "model": np.frombuffer(frozen.id, np.uint8),
+        "tables": frozen.tables.pack(),
+        **frozen.context_weights,
+    }
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def _model(codec: Codec) -> MRDCAE:
+    """A trainable model with the weights of a codec."""
+    shape: Architecture = codec.architecture
+    model = MRDCAE(**asdict(shape))
+    model.build()
+    codec.to_model(model)
+    return model
+
+
+def _graph(function: Callable[..., Any], inputs: Mapping[str, tuple[int | None, ...]]) -> bytes:
+    """A function of tensors and the quality as an ONNX graph; its outputs are named by a dict."""
+    with extra("onnx"):
+        import tensorflow
+        import tf2onnx
+    shapes = {**inputs, "quality": (1,)}
+    signature = [
+        tensorflow.TensorSpec(shape, tensorflow.float32, name) for name, shape in shapes.items()
+    ]
+    traced = tensorflow.function(function, input_signature=signature, autograph=False)
+    graph, _ = tf2onnx.convert.from_function(traced, signature, opset=OPSET)
+    content: bytes = graph.SerializeToString()
+    return content
