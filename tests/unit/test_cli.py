@@ -428,6 +428,17 @@ def test_a_bad_file_among_several_does_not_stop_info(folder, capsys):
     assert (out.count("quality 30"), err.count("\n")) == (2, 1)
 
 
+def test_a_terminal_shows_how_far_a_run_is_and_the_time_left(album, capsys, monkeypatch):
+    clock = iter(range(0, 1000, 90))
+    monkeypatch.setattr("mrdcae_lite.commands.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    Path("album/bad.png").unlink()
+    assert main(["compress", "album", "--to", "small"]) == 0
+    err = capsys.readouterr().err
+    start = "\r\x1b[K"
+    assert err == f"{start}0 done{start}{start}1/2, 3:00 left{start}"
+
+
 def test_a_closed_pipe_ends_quietly(folder):
     command = f"{sys.executable} -m mrdcae_lite info {' photo.mrdc' * 3000}"
     done = subprocess.run(
