@@ -165,7 +165,7 @@ class Codec:
             raise ValueError("give roi or routing. Received: both.")
         if roi is not None:
             region = self._check_roi(np.asarray(roi), image.shape)
-            return lambda routing, tile: _prefer(routing, region[tile.on_grid(1).slices])
+            return lambda checked, tile: _prefer(checked(), region[tile.on_grid(1).slices])
         if routing is not None:
             given = self._check_routing(np.asarray(routing), image.shape)
             return lambda _, tile: given[tile.slices]

@@ -31,8 +31,8 @@ from mrdcae_lite.runtime.decoder import keep_unfiltered
 from mrdcae_lite.runtime.frozen import FrozenModel
 from mrdcae_lite.runtime.parallel import ordered_map
 
-Router = Callable[[NDArray[np.uint8], Box], NDArray[np.uint8]]
-"""Changes the routing of the patches of a tile."""
+Router = Callable[[Callable[[], NDArray[np.uint8]], Box], NDArray[np.uint8]]
+"""The routing of a tile, given what computes the checked one, if that is wanted."""
 
 LOSS_LIMIT = 0.02
 """Most that leaving levels out may add to the squared error of a tile, as a share of it.
@@ -96,7 +96,7 @@ def encode(
         model: what to encode with.
         image: uint8 (height, width, 3).
         quality: 0 to 100.
-        router: has the last word on the routing of each tile, after the check.
+        router: decides the routing of each tile, instead of attention and its check alone.
         rdoq: weigh error against bits when rounding; see `coding_steps`.
         store: every tile without loss (True) or none (False), instead of those that look drawn and
             take no more bytes that way.
@@ -143,9 +143,8 @@ def _code_tile(
     drawn = looks_drawn(pixels)
     lossless = write_lossless(pixels) if drawn and store is None else None
     latents = analyse(model, image, quality, tile)
-    latents = replace(latents, routing=route(model, latents, quality))
-    if router:
-        latents = replace(latents, routing=router(latents.routing, tile))
+    checked = partial(route, model, latents, quality)
+    latents = replace(latents, routing=router(checked, tile) if router else checked())
     resolutions = model.architecture.resolutions
     coders = [SymbolEncoder(model.tables) for _ in range(bitstream.LEVELS)]
     symbols = [np.zeros(y.shape, np.float32) for y in latents.levels]
