@@ -1,0 +1,61 @@
+/** `.mrdc` files without Python: container, range decoder and context model. */
+
+import { need, parse, spans, split, unitOf } from "./container.js";
+import { Machine, readMaps } from "./machine.js";
+import { readArchive } from "./npz.js";
+
+export { RefusedError } from "./container.js";
+
+/**
+ * A codec: what `mrdcae export` wrote as context.npz.
+ * @param {Uint8Array} archive bytes of context.npz.
+ * @param {Uint8Array} wasm bytes of kernel.wasm.
+ */
+export async function loadCodec(archive, wasm) {
+  const arrays = await readArchive(archive);
+  const { resolutions } = JSON.parse(new TextDecoder().decode(arrays.config));
+  const compiled = await WebAssembly.compile(wasm);
+  return { arrays, resolutions, compiled };
+}
+
+/**
+ * All but the pixels of a file.
+ *
+ * Resolves to the header's fields, `routing` (level 1 to 3 of each patch), `unfiltered` (1 where a
+ * patch goes without filters), and `tiles`: for each its `box` in patches (top, left, bottom,
+ * right), and either `symbols`, Int16Array (rows, columns, channels) of each level, coarse to fine,
+ * or `stored`, the bytes of a lossless WebP file. Rejects with a RefusedError for a damaged file.
+ * @param codec what `loadCodec` resolved to.
+ * @param {Uint8Array} bytes of the file.
+ */
+export async function decode(codec, bytes) {
+  const header = parse(bytes);
+  const { arrays, resolutions, compiled } = codec;
+  need(
+    header.model.every((byte, at) => byte === arrays.model[at]),
+    "the file was made with another model",
+  );
+  const unit = unitOf(resolutions);
+  const [rows, columns] = [spans(header.height, unit), spans(header.width, unit)];
+  const patches = [rows.at(-1)[1], columns.at(-1)[1]];
+  const boxes = rows.flatMap(([top, bottom]) =>
+    columns.map(([left, right]) => [top, left, bottom, right]),
+  );
+  const streams = header.sections.slice(2).map((section) => split(section, boxes.length));
+  const kernel = async () => (await WebAssembly.instantiate(compiled)).exports;
+  const maps = readMaps(await kernel(), header, patches, [rows.length, columns.length]);
+  const routing = maps.routing.map((level) => Math.min(level, resolutions, 3));
+  const machine = new Machine(await kernel(), arrays, resolutions, header.quality);
+  const tiles = boxes.map((box, number) => {
+    const own = streams.map((parts) => parts[number]);
+    if (maps.stored[number]) return { box, stored: own[0] };
+    const [top, left, bottom, right] = box;
+    const part = new Uint8Array((bottom - top) * (right - left));
+    for (let row = top; row < bottom; row++) {
+      const start = row * patches[1];
+      part.set(routing.subarray(start + left, start + right), (row - top) * (right - left));
+    }
+    return { box, symbols: machine.run(part, [bottom - top, right - left], own) };
+  });
+  return { ...header, patches, routing, unfiltered: maps.unfiltered, tiles };
+}
