@@ -81,11 +81,14 @@ def graphs(codec: Codec) -> dict[str, bytes]:
 def context(codec: Codec) -> bytes:
     """The rest of a codec: a NumPy archive without pickled objects.
 
-    It holds `config` (JSON of the architecture), `model` (4 bytes: its name in files), `tables` and
-    the integer arrays that `Architecture.context_arrays` lists.
+    It holds `config` (JSON: the architecture, and how many pixels encoder and decoder look around),
+    `model` (4 bytes: its name in files), `tables` and the integer arrays that
+    `Architecture.context_arrays` lists.
     """
     frozen, buffer = codec.model, io.BytesIO()
-    config = json.dumps(asdict(frozen.architecture), sort_keys=True).encode()
+    shape = frozen.architecture
+    halos = {"encoder_halo": shape.encoder_halo, "decoder_halo": shape.decoder_halo}
+    config = json.dumps({**asdict(shape), **halos}, sort_keys=True).encode()
     arrays: dict[str, Any] = {
         "config": np.frombuffer(config, np.uint8),
         "model": np.frombuffer(frozen.id, np.uint8),

@@ -1,6 +1,7 @@
-"""JavaScript reads the symbols that Python writes, and refuses what Python does."""
+"""JavaScript reads the files that Python writes, and refuses what Python does."""
 
 import base64
+import hashlib
 import json
 import shutil
 import subprocess
@@ -44,6 +45,28 @@ def decoded(tiny_codec, tmp_path_factory):
     return run
 
 
+@pytest.fixture(scope="module")
+def restored(tiny_codec, tmp_path_factory):
+    """The pixels that JavaScript makes of the bytes of a file, uint8 (height, width, 4)."""
+    folder = tmp_path_factory.mktemp("graphs")
+    export.export(tiny_codec, folder)
+
+    def run(files):
+        paths = [folder / f"{number}.mrdc" for number in range(len(files))]
+        outputs = [path.with_suffix(".raw") for path in paths]
+        for path, data in zip(paths, files, strict=True):
+            path.write_bytes(data)
+        pairs = [name for pair in zip(paths, outputs, strict=True) for name in pair]
+        command = [node(), WEB / "test" / "restore.js", folder, *pairs]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.stderr == ""
+        shares = [json.loads(line)["shares"] for line in done.stdout.splitlines()]
+        assert all(share == sorted(share) and share[-1] == 1 for share in shares)
+        return [np.fromfile(path, np.uint8) for path in outputs]
+
+    return run
+
+
 def numbers(text, kind):
     return np.frombuffer(base64.b64decode(text), kind)
 
@@ -51,6 +74,14 @@ def numbers(text, kind):
 def test_the_kernel_is_what_its_text_says():
     text = (WEB / "src" / "kernel.wat").read_text()
     assert wasmtime.wat2wasm(text) == (WEB / "src" / "kernel.wasm").read_bytes()
+
+
+def test_what_is_vendored_is_what_was_vendored():
+    folder = WEB / "vendor" / "onnxruntime"
+    sums = [line.split() for line in (folder / "SHA256SUMS").read_text().splitlines()]
+    assert {name for _, name in sums} == {path.name for path in folder.iterdir()} - {"SHA256SUMS"}
+    for digest, name in sums:
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
 
 
 def test_symbols_and_maps_are_those_that_python_reads(tiny_codec, decoded):
@@ -103,3 +134,19 @@ def test_damaged_files_are_refused_in_words_as_python_refuses_them(tiny_codec, d
             assert found.get("refused"), found
         else:
             assert "refused" not in found
+
+
+@pytest.mark.slow
+def test_pixels_are_within_one_grey_level_of_those_of_python(tiny_codec, restored):
+    photograph = mr.sample("flowers")
+    grey = np.repeat(photograph[:70, :90, :1], 3, axis=2)
+    wide = np.tile(photograph[100:164], (1, 2, 1))  # two tiles
+    pictures = [photograph[:200, :300], photograph[:33, :65], grey, wide]
+    files = [tiny_codec.compress(p, q) for p, q in product(pictures, (0, 25, 50, 75, 90))]
+    for data, found in zip(files, restored(files), strict=True):
+        expected = tiny_codec.decompress(data)
+        pixels = found.reshape(*expected.shape[:2], 4)
+        assert (pixels[..., 3] == 255).all()
+        differences = abs(pixels[..., :3].astype(int) - expected)
+        assert differences.max() <= 1
+        assert (differences > 0).mean() < 0.01

@@ -5,6 +5,7 @@ import { Machine, readMaps } from "./machine.js";
 import { readArchive } from "./npz.js";
 
 export { RefusedError } from "./container.js";
+export { Networks, restore } from "./pixels.js";
 
 /**
  * A codec: what `mrdcae export` wrote as context.npz.
@@ -13,9 +14,10 @@ export { RefusedError } from "./container.js";
  */
 export async function loadCodec(archive, wasm) {
   const arrays = await readArchive(archive);
-  const { resolutions } = JSON.parse(new TextDecoder().decode(arrays.config));
+  const config = JSON.parse(new TextDecoder().decode(arrays.config));
+  const { resolutions, decoder_halo: decoderHalo } = config;
   const compiled = await WebAssembly.compile(wasm);
-  return { arrays, resolutions, compiled };
+  return { arrays, resolutions, decoderHalo, compiled };
 }
 
 /**
