@@ -28,7 +28,10 @@ USAGE = {
     name: f"mrdcae {name} [options] IN [OUT]\n       mrdcae {name} [options] IN ... --to FOLDER"
     for name in ("compress", "decompress")
 }
-EXIT = "Exit code: 0 done, 1 some of several files failed, 2 bad input, 130 interrupted."
+EXIT = (
+    "Exit code: 0 done, 1 some of several files failed, 2 bad input, 130 interrupted, 141 the "
+    "reader closed the pipe, 143 terminated."
+)
 LARGEST_SQUARE = 10_000  # pixels a side: 100 megapixels
 
 
@@ -39,17 +42,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     nobody reads the output any more, 143 terminated.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed, as cron does
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - to the end
     for stream in (sys.stdout, sys.stderr):  # names that the terminal cannot spell are escaped
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    before = _on_termination(_terminated)
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = [_on_signal(number, _terminated) for number in numbers]
     try:
         return _run(argv)
     except KeyboardInterrupt:
         print("mrdcae: interrupted", file=sys.stderr)
         return INTERRUPTED
     finally:
-        _on_termination(before)
+        for number, handler in zip(numbers, before, strict=True):
+            _on_signal(number, handler)
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -81,10 +89,10 @@ def _terminated(_number: int, _frame: FrameType | None) -> None:
     sys.exit(TERMINATED)
 
 
-def _on_termination(handler: Any) -> Any:
-    """Set what happens on SIGTERM, as far as this is the main thread; returns what did before."""
+def _on_signal(number: int, handler: Any) -> Any:
+    """Set what happens on a signal, as far as this is the main thread; returns what did before."""
     with suppress(ValueError):
-        return signal.signal(signal.SIGTERM, handler)
+        return signal.signal(number, handler)
     return signal.SIG_DFL
 
 
@@ -102,6 +110,21 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}. See `{self.prog} --help`.\n")
+
+
+class Command(Parser):
+    """Options may stand anywhere, also between names."""
+
+    _mixing = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self._mixing:
+            return super().parse_known_args(args, namespace)
+        self._mixing = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._mixing = False
 
 
 class _Version(argparse.Action):
@@ -131,12 +154,12 @@ def _parser() -> Parser:
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     shells, text = ("bash", "zsh", "tcsh"), "print a script for the completion of commands"
     parser.add_argument("--print-completion", action=_Completion, choices=shells, help=text)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Command)
     for name, add_options, text in (
         ("compress", _add_compress, "write pictures as .mrdc files"),
         ("decompress", _add_decompress, "write .mrdc files as pictures"),
-        ("info", _add_info, "print what .mrdc files say about themselves"),
-        ("models", lambda _command: None, "list the shipped models"),
+        ("info", _add_info, "show information about .mrdc files"),
+        ("models", lambda _command: None, "list the bundled models"),
         ("train", _add_train, "train a codec on a folder of photographs"),
         ("evaluate", _add_evaluate, "compare codecs on pictures, in real bytes"),
         ("export", _add_export, "write the networks of a codec as ONNX graphs"),
@@ -147,8 +170,8 @@ def _parser() -> Parser:
         command.set_defaults(command=name)
         add_options(command)
         add = command.add_argument
-        add("--json", action="store_true", help="a JSON object a line instead of text")
-        add("--quiet", action="store_true", help="print nothing but what went wrong")
+        add("--json", action="store_true", help="print one JSON object per line instead of text")
+        add("--quiet", action="store_true", help="print errors only")
     return parser
 
 
@@ -160,86 +183,105 @@ def _add_compress(command: argparse.ArgumentParser) -> None:
     )
     aim.add_argument("--target-bpp", type=_positive, metavar="B", help="at most B bits per pixel")
     aim.add_argument("--target-psnr", type=_positive, metavar="DB", help="at least DB decibels")
-    add("--model", default="lite", help="shipped model or codec file")
-    add("--fast", action="store_true", help="no search for cheaper symbols")
+    add("--model", default="lite", help="bundled model or codec file (lite)")
+    add("--fast", action="store_true", help="faster, with slightly larger files")
     add("--exif", action="store_true", help="keep camera data: maker, time, place")
-    add("--frame", type=_whole, default=1, metavar="N", help="of several frames or pages (1)")
+    frame = "which frame or page to take, if there are several (1)"
+    add("--frame", type=_whole, default=1, metavar="N", help=frame)
 
 
 def _add_decompress(command: argparse.ArgumentParser) -> None:
     _add_files(command, ".mrdc file, folder of them with --to, or - for standard input", ".png")
-    levels = "decode the low, the low and medium, or all levels (3)"
+    levels = "decode the low level, the low and medium levels, or all three (3)"
     command.add_argument("--level", type=int, choices=(1, 2, 3), default=3, help=levels)
-    command.add_argument("--model", help="codec file, if it is not a shipped one")
+    command.add_argument("--model", help="codec file, unless the model is a bundled one")
 
 
 def _add_files(command: argparse.ArgumentParser, what: str, ending: str) -> None:
     add, jobs, threads = command.add_argument, partial(_whole, most=256), MOST_THREADS
-    text = f"{what}; OUT is IN{ending} by default, or - for standard output"
-    paths: Any = add("paths", type=Path, metavar="IN", nargs="+", help=text)
+    endings = "a name that ends in .mrdc" if ending == ".mrdc" else "a name that ends in .png .tif "
+    endings += "" if ending == ".mrdc" else ".webp .bmp or .ppm"
+    text = f"{what}. OUT: {endings}, or - for standard output; IN{ending} by default"
+    paths: Any = add("paths", type=_path, metavar="IN", nargs="+", help=text)
     paths.complete = FILES
-    add("--to", type=Path, metavar="FOLDER", help="where the results of all IN go")
-    add("--recursive", action="store_true", help="folders within folders, too")
-    add("--dry-run", action="store_true", help="only say what would be done, with --to")
-    add("--jobs", type=jobs, default=1, metavar="N", help="files at a time, with --to (1)")
+    add("--to", type=_path, metavar="FOLDER", help="folder for all results")
+    add("--recursive", action="store_true", help="(with --to) include sub-folders, but no links")
+    add("--dry-run", action="store_true", help="(with --to) only say what would be done")
+    add("--jobs", type=jobs, default=1, metavar="N", help="(with --to) files at a time (1)")
     workers = partial(_whole, most=threads)
-    add("--threads", type=workers, metavar="N", help="tiles at a time (as there are processors)")
-    add("--force", action="store_true", help="overwrite what is there")
+    text = "parts of a picture to compute at a time (default: one per processor)"
+    add("--threads", type=workers, metavar="N", help=text)
+    add("--force", action="store_true", help="overwrite existing files")
 
 
 def _add_info(command: argparse.ArgumentParser) -> None:
-    files: Any = command.add_argument("paths", type=Path, metavar="FILE", nargs="+", help="or -")
+    text = ".mrdc file, or - for standard input"
+    files: Any = command.add_argument("paths", type=_path, metavar="FILE", nargs="+", help=text)
     files.complete = FILES
 
 
 def _add_train(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("photographs", type=Path, help="folder of pictures to learn from")
-    add("--validation", type=Path, required=True, help="folder to judge by")
+    add("photographs", type=Path, help="folder of pictures to train on")
+    add(
+        "--validation",
+        type=Path,
+        required=True,
+        help="folder of pictures to choose the best weights by",
+    )
     add("--to", type=Path, required=True, help="folder for log, weights and codec")
     for name, least, value, text in (
-        ("epochs", 1, 10, "epochs"),
-        ("steps", 1, 200, "batches an epoch"),
-        ("batch", 1, 4, "crops a batch"),
+        ("epochs", 1, 10, "number of epochs"),
+        ("steps", 1, 200, "batches per epoch"),
+        ("batch", 1, 4, "crops per batch"),
         ("size", 1, 128, "side of the crops in pixels"),
-        ("seed", 0, 0, "of weights, noise and crops"),
-        ("resolutions", 1, 4, "pathways, 1 to 4"),
+        ("seed", 0, 0, "of the random weights, noise and crops"),
+        ("resolutions", 1, 4, "number of pathways, 1 to 4"),
         ("deblocking", 0, 64, "channels of the deblocking filter"),
         ("refinement", 0, 64, "channels of the refinement filter"),
-        ("judge-every", 1, 1, "epochs from one evaluation to the next"),
+        ("judge-every", 1, 1, "epochs between two evaluations"),
     ):
         kind = partial(_whole, least=least)
         add(f"--{name}", type=kind, default=value, help=f"{text} ({value})")
-    add("--learning-rate", type=_positive, default=3e-3, help="its peak (0.003)")
-    add("--start", metavar="CODEC", help="a codec to go on from: lite, or a file")
-    hold = "share of the run at the peak, 0 to below 1 (0)"
+    add("--learning-rate", type=_positive, default=3e-3, help="peak of the learning rate (0.003)")
+    add("--start", metavar="CODEC", help="bundled model or codec file whose weights to start from")
+    hold = "share of the run during which the rate stays at its peak, 0 to below 1 (0)"
     add("--hold", type=float, default=0.0, metavar="SHARE", help=hold)
     ideas = ("resolutions", "attention", "switching", "augmentation")
-    text = "train a twin without this idea, to see what it is worth; may be repeated"
+    text = "train without this part, to see what it is worth; may be repeated"
     add("--without", action="append", default=[], choices=ideas, help=text)
 
 
 def _add_evaluate(command: argparse.ArgumentParser) -> None:
     add, own = command.add_argument, argparse.SUPPRESS  # the default of `Settings`
-    add("images", type=Path, nargs="*", metavar="IMAGES", help="or folders")
-    add("--samples", action="store_true", help="(default) the bundled ones, too")
-    codecs = "default: all; JPEG is always there"
+    add("images", type=Path, nargs="*", metavar="IMAGES", help="pictures or folders")
+    add(
+        "--samples",
+        action="store_true",
+        help="the bundled pictures as well; alone if no IMAGES are named",
+    )
+    codecs = "which codecs to compare (all); JPEG is always included"
     add("--codecs", metavar="A,B", type=_names, default=own, help=codecs)
-    add("--model", default="lite", help="shipped model or codec file")
-    numbers = "of mrdcae, 0 to 100, at least four"
+    add("--model", default="lite", help="bundled model or codec file (lite)")
+    numbers = "at least four qualities of mrdcae, 0 to 100"
     add("--qualities", metavar="Q,Q", type=_numbers, default=own, help=numbers)
     square = partial(_whole, least=16, most=LARGEST_SQUARE)
-    add("--resize", type=square, metavar="SIDE", help="centre squares, scaled")
-    add("--limit", type=_whole, metavar="N", help="only N of them, evenly spaced")
+    add("--resize", type=square, metavar="SIDE", help="scale the centre square to SIDE pixels")
+    add("--limit", type=_whole, metavar="N", help="use only N pictures, evenly spaced")
     jobs = partial(_whole, most=256)
-    add("--jobs", type=jobs, default=1, metavar="N", help="processes (1)")
-    add("--out", type=Path, metavar="FILE.json", help="write the report")
-    add("--reuse", type=Path, metavar="FILE.json", help="other codecs from there")
+    add("--jobs", type=jobs, default=1, metavar="N", help="processes to share the work among (1)")
+    add("--out", type=Path, metavar="FILE.json", help="write the report to this file")
+    add(
+        "--reuse",
+        type=Path,
+        metavar="FILE.json",
+        help="take the other codecs' results from this report",
+    )
     add("--force", action="store_true", help="overwrite FILE.json")
 
 
 def _add_export(command: argparse.ArgumentParser) -> None:
-    command.add_argument("codec", metavar="CODEC", help="shipped model or codec file")
+    command.add_argument("codec", metavar="CODEC", help="bundled model or codec file")
     add = command.add_argument
     add("--to", type=Path, required=True, metavar="FOLDER", help="for graphs and context model")
 
@@ -252,16 +294,23 @@ def _numbers(text: str) -> tuple[int, ...]:
     numbers = _names(text)
     if len({*numbers}) < 4 or not all(number.isdecimal() for number in numbers):
         raise argparse.ArgumentTypeError(
-            "expected at least four whole numbers, each another one, with commas between them. "
+            "expected at least four different whole numbers, separated by commas. "
             f"Received: {text!r}"
         )
     return tuple(map(int, numbers))
 
 
+def _path(text: str) -> Path:
+    """A path; "-" alone is a stream, and `./-` a file of that name."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a name. Received: an empty one")
+    return Path.cwd() / "-" if text != "-" and Path(text) == Path("-") else Path(text)
+
+
 def _whole(text: str, least: int = 1, most: int = 10**9) -> int:
     if text.strip().isdecimal() and len(text) < 20 and least <= int(text) <= most:
         return int(text)
-    limits = f"from {least}" + (f" to {most}" if most < 10**9 else "")
+    limits = f"from {least} to {most}" if most < 10**9 or len(text) > 9 else f"from {least}"
     raise argparse.ArgumentTypeError(f"expected a whole number {limits}. Received: {text!r}")
 
 

@@ -253,6 +253,11 @@ class Codec:
     @classmethod
     def read(cls, content: bytes) -> "Codec":
         """The codec in the bytes of a file that `save` wrote; raises `ValueError` for others."""
+        if not isinstance(content, bytes):
+            raise TypeError(
+                f"content must be the bytes of a codec file. Received: {type(content).__name__}. "
+                "`mrdcae_lite.load` takes a path."
+            )
         return cls(FrozenModel.read(content))
 
 
@@ -272,7 +277,7 @@ def _check_targets(
         raise ValueError("give one of quality, target_bpp, target_psnr. Received: more than one.")
     for name, target in (("target_bpp", target_bpp), ("target_psnr", target_psnr)):
         try:
-            fits = target is None or 0 < target < np.inf
+            fits = target is None or (0 < target < np.inf and not isinstance(target, bool))
         except TypeError:  # such as text
             fits = False
         if not fits:

@@ -10,7 +10,7 @@ import time
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from mrdcae_lite.io.batch import (
     convert,
     make,
     plan,
-    state_of,
+    would_become,
 )
 from mrdcae_lite.io.images import WRITE_OPTIONS, pictures_in
 from mrdcae_lite.io.sizes import bits_per_pixel
@@ -38,6 +38,8 @@ from mrdcae_lite.models import load, registry
 from mrdcae_lite.runtime.parallel import thread_count
 
 STREAM = Path("-")
+LARGEST_INPUT = 1 << 30
+"""Bytes of a file: more than a hundred megapixels take in any format."""
 
 
 class Reporter:
@@ -104,8 +106,25 @@ def _name(path: Path) -> str:
     return "standard input" if path == STREAM else shown(path)
 
 
-def _content(path: Path) -> bytes:
-    return sys.stdin.buffer.read() if path == STREAM else path.read_bytes()
+def _content(path: Path, start: bytes = b"") -> bytes:
+    """The bytes of a file or of standard input; only the first few if they are not `start`.
+
+    Raises `ValueError` for a device, an input that is closed, and one that is too large.
+    """
+    if path == STREAM and getattr(sys.stdin, "name", "") == os.devnull:
+        raise ValueError("standard input is closed. Give it a file, or name one.")
+    if path.is_char_device() or path.is_block_device():
+        raise ValueError("expected a file. Received: a device. Name a file.")
+    with nullcontext(sys.stdin.buffer) if path == STREAM else path.open("rb") as file:
+        first = file.read(len(start))
+        if first != start:
+            return first
+        content = first + file.read(LARGEST_INPUT + 1)
+    if len(content) > LARGEST_INPUT:
+        raise ValueError(
+            f"expected at most {LARGEST_INPUT:,} bytes. Received: more. Name a smaller file."
+        )
+    return content
 
 
 # --- compress, decompress
@@ -173,18 +192,22 @@ def _convert_one(options: Namespace, task: Compression | Decompression) -> None:
         task = _decompression_to(task, output)
     elif output != STREAM and output.suffix.lower() != EXTENSION:
         raise ValueError(
-            f"expected a name that ends in {EXTENSION}. Received: {output}. Say where the results "
-            "of several pictures go with --to FOLDER."
+            f"expected a name that ends in {EXTENSION}. Received: {output}. Name it "
+            f"{output.with_suffix(EXTENSION).name}, or say where the results of several pictures "
+            "go with --to FOLDER."
         )
-    content = _content(source)
+    decompressing = isinstance(task, Decompression)
     with _about(source):
-        if isinstance(task, Decompression):
+        content = _content(source, bitstream.MAGIC if decompressing else b"")
+        if decompressing:
             bitstream.read_header(content)  # commands are easily confused
         if output != STREAM:
             check_own_input(source, output)
             _free(output, options.force)
         made = make(task, content)
     if output == STREAM:
+        if getattr(sys.stdout, "name", "") == os.devnull:
+            raise ValueError("standard output is closed. Name an output.")
         sys.stdout.buffer.write(made.content)
         sys.stdout.buffer.flush()
     else:
@@ -211,8 +234,10 @@ def _decompression_to(task: Decompression, output: Path) -> Decompression:
 
 def _free(output: Path, force: bool) -> None:
     """Raise `ValueError` if a file cannot be written under this name."""
-    if output.exists() and not force:
+    if os.path.lexists(output) and not force:
         raise ValueError(f"{output} exists. Choose another name, or overwrite it with --force.")
+    if output.exists() and not output.is_file():
+        raise ValueError(f"expected a file. Received: {output}, which is a device or pipe. Use -.")
     if not output.parent.is_dir():
         raise ValueError(f"the folder {output.parent} does not exist. Make it first.")
     if not os.access(output.parent, os.W_OK):
@@ -225,12 +250,15 @@ def _convert_all(options: Namespace, task: Task) -> None:
         raise ValueError("standard input goes to one file or -. Received: --to as well.")
     if options.to.exists() and not options.to.is_dir():
         raise ValueError(f"expected a folder after --to. Received the file {options.to}.")
-    pairs, left_out = plan(task, options.paths, options.to, recursive=options.recursive)
+    pairs, left_out, unreadable = plan(task, options.paths, options.to, recursive=options.recursive)
     report = Reporter(options)
     results = convert(task, pairs, jobs=options.jobs, force=options.force)
     if options.dry_run:
-        results = (Outcome(state_of(task, *pair), *pair, "") for pair in pairs)
+        results = (would_become(task, *pair, force=options.force) for pair in pairs)
     states: Counter[str] = Counter()
+    for error in unreadable:
+        states["failed"] += 1
+        report.complain(one_line(error), source=str(error.filename), state="failed")
     progress = Progress(len(pairs), shown=not options.quiet)
     progress.show(0)
     for number, outcome in enumerate(results, 1):
@@ -262,8 +290,12 @@ def _in_words(left_out: list[Path]) -> str:
     """What of the folders was left out, as the end of a line."""
     folders = sum(path.is_dir() for path in left_out)
     kinds = {"other file": len(left_out) - folders, "folder": folders}
-    said = [f"{count} {kind}{'s' * (count > 1)}" for kind, count in kinds.items() if count]
+    said = [_count(count, kind) for kind, count in kinds.items() if count]
     return f"; left out: {', '.join(said)}" if said else ""
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 # --- info, models
@@ -286,15 +318,16 @@ def info(options: Namespace) -> None:
 
 
 def _say_info(report: Reporter, path: Path) -> None:
-    data = _content(path)
+    data = _content(path, bitstream.MAGIC)
     header = bitstream.read_header(data)
     bpp, whole = bits_per_pixel(data, (header.height, header.width)), bitstream.size_up_to(data, 3)
     sections = dict(zip(bitstream.SECTIONS, header.lengths, strict=True))
     parts = ", ".join(f"{name} {size}" for name, size in sections.items() if size)
     text = f"{_name(path)}: {header.width}x{header.height}, quality {header.quality}\n"
     text += f"model {header.model.hex()}\n{len(data)} bytes ({parts}), {bpp:.3f} bpp"
-    if len(data) < whole:
-        text += f"\ncut off: the whole file has {whole} bytes"
+    if len(data) != whole:
+        what = "cut off" if len(data) < whole else "bytes follow"
+        text += f"\n{what}: the whole file has {whole} bytes"
     report.say(
         text,
         file=str(path),
@@ -337,14 +370,14 @@ def train(options: Namespace) -> None:
     report = Reporter(options)
     chosen = {name: getattr(options, name) for name in TrainingRun.__dataclass_fields__}
     run = TrainingRun(**chosen)
-    for folder in (options.photographs, options.validation):
-        pictures, left_out = pictures_in(folder)
-        facts = {"folder": str(folder), "photographs": len(pictures)}
-        text = f"{shown(folder)}: {len(pictures)} photographs{_in_words(left_out)}"
-        report.say(text, **facts, left_out=[str(path) for path in left_out])
     silent = options.json or options.quiet
     announce = (lambda row: report.say("", **row)) if options.json else None
     run.train(options.photographs, options.validation, options.to, silent=silent, announce=announce)
+    for folder in (options.photographs, options.validation):
+        pictures, left_out = pictures_in(folder)
+        facts = {"folder": str(folder), "photographs": len(pictures)}
+        text = f"{shown(folder)}: {_count(len(pictures), 'photograph')}{_in_words(left_out)}"
+        report.say(text, **facts, left_out=[str(path) for path in left_out])
     trained = options.to / "trained.keras-codec"
     report.say(f"{trained}: done", codec=str(trained))
 

@@ -30,10 +30,12 @@ def load(name: str | Path = "lite") -> Codec:
     Raises:
         ValueError: if there is no such codec, or its file is damaged.
     """
+    if not isinstance(name, str | Path):
+        raise TypeError(f"name must be text or a path. Received: {type(name).__name__}.")
     if str(name) in registry():
         return _shipped(str(name))
     path = Path(name)
-    if not path.is_file():
+    if len(path.name) > 255 or not path.is_file():
         raise ValueError(
             f"expected a codec file or one of: {', '.join(sorted(registry()))}. "
             f"Received: {str(name)!r}. Check the path, or run `mrdcae models`."

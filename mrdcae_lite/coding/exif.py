@@ -24,7 +24,7 @@ elsewhere."""
 _PREFIX = b"Exif\0\0"  # before the block in a JPEG file
 _FOLLOWED = {34665, 34853, 40965}  # tags that point to further directories: Exif, GPS, interop
 _DEEPEST = 2  # directories below the first one: Exif, and interop in it
-_SIZES = dict(enumerate([1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4], 1)) | {16: 8, 17: 8, 18: 8}
+_SIZES = dict(enumerate([1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4], 1)) | {16: 8, 17: 8, 18: 8, 129: 1}
 _NARROW = {16: 4, 17: 9, 18: 4}  # types of 8 bytes that only BigTIFF has, by those of 4
 _THUMBNAIL = 513, 514  # where it starts, and its bytes
 
@@ -96,8 +96,8 @@ def without_layout(block: bytes) -> bytes:
     return _PREFIX + bytes(changed)
 
 
-def from_tiff(file: bytes) -> bytes:
-    """The EXIF data of a TIFF or BigTIFF file in the classic form; b"" if it has none.
+def from_tiff(file: bytes, page: int = 1) -> bytes:
+    """The EXIF data of a page of a TIFF or BigTIFF file in the classic form; b"" if it has none.
 
     Values are taken over byte for byte. Whole numbers of 8 bytes, which a classic block cannot
     hold, become numbers of 4.
@@ -106,6 +106,8 @@ def from_tiff(file: bytes) -> bytes:
         ValueError: if a part of it cannot be read, or a number does not fit.
     """
     layout, first = _start(file)
+    for _ in range(page - 1):
+        first = _following(file, layout, first)
     content = _rebuilt(file, layout, first, 8)
     if not content:
         return b""
@@ -121,6 +123,13 @@ def _start(file: bytes) -> tuple[_Layout, int]:
         raise ValueError(f"EXIF data start with II or MM. Received: {head[:4]!r}.")
     layout = _Layout(orders[head[:4]], b"+" in head[:4])
     return layout, layout.number(head[8:], 8) if layout.big else layout.number(head[4:], 4)
+
+
+def _following(file: bytes, layout: _Layout, at: int) -> int:
+    """Where the directory after the one at `at` starts."""
+    wide, row = (8, 20) if layout.big else (2, 12)
+    end = at + wide + row * len(_directory(file, layout, at))
+    return layout.number(file[end:], 8 if layout.big else 4)
 
 
 def _directory(file: bytes, layout: _Layout, at: int) -> list[_Entry]:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from mrdcae_lite.core.files import one_line, part_prefix, standard_error_kept, w
 from mrdcae_lite.io.images import (
     image_content,
     is_picture,
+    is_whole_png,
     png_origin,
     read_content,
 )
@@ -78,6 +79,9 @@ class Task(Protocol):
     def origin_of(self, output: bytes) -> bytes:
         """The origin that was kept in an output; none in a file that this did not make."""
 
+    def is_whole(self, output: bytes) -> bool:
+        """Whether an output is neither cut off nor changed."""
+
 
 @dataclass(frozen=True)
 class Compression:
@@ -132,6 +136,13 @@ class Compression:
         except BitstreamError:
             return b""
 
+    def is_whole(self, output: bytes) -> bool:
+        try:
+            bitstream.unpack(output)
+        except BitstreamError:
+            return False
+        return True
+
 
 @dataclass(frozen=True)
 class Decompression:
@@ -171,6 +182,9 @@ class Decompression:
     def origin_of(self, output: bytes) -> bytes:
         return png_origin(output)
 
+    def is_whole(self, output: bytes) -> bool:
+        return is_whole_png(output)
+
 
 def _origin(options: Any, model: bytes, source: bytes) -> bytes:
     """A hash of all that decides a file; the number of threads does not."""
@@ -200,10 +214,11 @@ def make(task: Task, content: bytes, origin: bytes = b"") -> Made:
 
 
 class Plan(NamedTuple):
-    """What a run over folders is to do: pairs of files, and what it leaves out."""
+    """What a run over folders is to do: pairs of files, what it leaves out, what it cannot read."""
 
     pairs: list[Pair]
     left_out: list[Path]
+    unreadable: list[OSError]
 
 
 class Outcome(NamedTuple):
@@ -234,30 +249,52 @@ def plan(task: Task, sources: Sequence[Path], to: Path, *, recursive: bool = Fal
     """
     found: dict[str, Pair] = {}
     left_out: list[Path] = []
-    for source, within in _files(sources, to, recursive, left_out):
+    unreadable: list[OSError] = []
+    for source, within in _files(sources, to, recursive, left_out, unreadable):
         if within is not None and not task.takes(source):
             left_out.append(source)
             continue
         output = to / (within or Path()) / f"{source.stem}{task.ending}"
         name = unicodedata.normalize("NFC", str(output)).casefold()
-        if name in found:
-            other = found[name][0]
+        other = found[name][0] if name in found else source
+        if not other.samefile(source):
             raise ValueError(
                 f"expected different names. Received: {other} and {source}, both of which would "
                 f"become {output}. Rename one of them."
             )
         found[name] = source, output
+    _check_sources(found.values())
     if not found:
+        if unreadable:
+            raise unreadable[0]
         named = ", ".join(map(str, sources))
         raise ValueError(
             f"no file in {named} can be taken; {len(left_out)} were looked at. Give another folder"
             f"{'' if recursive else ', or --recursive for the folders within'}."
         )
-    return Plan(list(found.values()), left_out)
+    return Plan(list(found.values()), left_out, unreadable)
+
+
+def _check_sources(pairs: Iterable[Pair]) -> None:
+    """Raise `ValueError` if an output would take the place of a source of the same run."""
+    pairs = list(pairs)
+    sources = {os.path.realpath(source) for source, _ in pairs}
+    for source, output in pairs:
+        if output.exists() and os.path.realpath(output) in sources:
+            raise ValueError(
+                f"{output}, which is to be compressed as well, would be replaced by what is made "
+                f"from {source}. Choose another folder."
+                if not output.samefile(source)
+                else f"{source} would be replaced by what is made from it. Choose another folder."
+            )
 
 
 def _files(
-    sources: Sequence[Path], to: Path, recursive: bool, left_out: list[Path]
+    sources: Sequence[Path],
+    to: Path,
+    recursive: bool,
+    left_out: list[Path],
+    unreadable: list[OSError],
 ) -> Iterator[tuple[Path, Path | None]]:
     """All files, in order, with their folder within the source; None for what was named itself."""
     for source in sources:
@@ -265,13 +302,12 @@ def _files(
             yield source, None
             continue
         target = to.resolve()
-        for top, folders, names in os.walk(source):
+        for top, folders, names in os.walk(source, onerror=unreadable.append):
             here = Path(top)
-            folders.sort()
-            if not recursive:
-                left_out += [here / name for name in folders if (here / name).resolve() != target]
-                folders.clear()
-            folders[:] = [name for name in folders if (here / name).resolve() != target]
+            folders[:] = sorted(name for name in folders if (here / name).resolve() != target)
+            skipped = [name for name in folders if not recursive or (here / name).is_symlink()]
+            left_out += [here / name for name in skipped]
+            folders[:] = [name for name in folders if name not in skipped]
             yield from ((here / name, here.relative_to(source)) for name in sorted(names))
 
 
@@ -305,13 +341,25 @@ def convert(
 
 def state_of(task: Task, source: Path, output: Path) -> str:
     """What would become of a source: "to write", "there already" or "in the way"."""
-    if not output.exists():
+    with source.open("rb"):  # what cannot be read is no less a failure when nothing is done
+        pass
+    if not os.path.lexists(output):
         return "to write"
     if output.is_file():
-        made = task.origin_of(output.read_bytes())
+        content = output.read_bytes()
+        made = task.origin_of(content)
         if made and made == task.origin(source.read_bytes()):
-            return "there already"
+            return "there already" if task.is_whole(content) else "to write"
     return "in the way"
+
+
+def would_become(task: Task, source: Path, output: Path, *, force: bool = False) -> Outcome:
+    """What `convert` would do with a pair: a state of `state_of`, or "failed"."""
+    try:
+        state = state_of(task, source, output)
+    except OSError as error:
+        return Outcome("failed", source, output, one_line(error, source))
+    return Outcome("to write" if force else state, source, output, "")
 
 
 def _attempt(task: Task, force: bool, pair: Pair) -> Outcome:

@@ -25,6 +25,7 @@ import os
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from io import BytesIO
@@ -81,9 +82,10 @@ _UPRIGHT = {
 
 _PIXEL_CHUNKS = {
     *(b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"),
-    *(b"acTL", b"fcTL", b"fdAT", b"eXIf"),  # animation, camera data
 }
-"""Chunks of a PNG file that are read even where others are damaged."""
+"""Chunks of a PNG file that its first picture is made of."""
+
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 _ORIGIN_CHUNK = b"mrDC"
 """PNG chunk of `Metadata.origin`: optional, private, and not to be copied to a changed picture."""
@@ -124,12 +126,19 @@ def read_picture(
             kind.
     """
     name: Any = "the input"
+    if type(frame) is not int:
+        raise TypeError(f"frame must be a whole number from 1. Received: {frame!r}.")
     try:
         if isinstance(source, str | os.PathLike):
             name = source
-            content = Path(source).read_bytes()
+            content: Any = Path(source).read_bytes()
         else:
-            content = source.read()
+            content = source.read() if hasattr(source, "read") else None
+        if not isinstance(content, bytes):
+            raise TypeError(
+                "source must be a path, or a file opened for reading its bytes. Received: "
+                f"{type(source).__name__}."
+            )
         return read_content(content, keep_exif=keep_exif, frame=frame)
     except (OSError, ImageError) as error:
         raise ImageError(f"{name}: {_reason(error)}") from error
@@ -137,16 +146,15 @@ def read_picture(
 
 def read_content(content: bytes, *, keep_exif: bool = False, frame: int = 1) -> Picture:
     """`read_picture` for the bytes of a file, which its errors do not name."""
+    if not content:
+        raise ImageError("expected a picture. Received: an empty file. Copy it from its source.")
     try:
         return _read(content, keep_exif, frame)
     except _PILLOW_ERRORS as error:
-        bare = _without_notes(content)
-        if bare is not None:
-            try:
+        for bare in _without_notes(content):
+            with suppress(*_PILLOW_ERRORS):  # then the notes were not what is wrong
                 picture = _read(bare, keep_exif, frame)
                 return picture._replace(left_out=(*picture.left_out, "damaged notes"))
-            except _PILLOW_ERRORS:
-                pass  # the notes were not what is wrong
         raise ImageError(_reason(error)) from error
 
 
@@ -165,18 +173,26 @@ def is_picture(path: Path) -> bool:
         return path.suffix.lower() != ".mrdc"  # it was begun as a picture
 
 
-def _without_notes(content: bytes) -> bytes | None:
-    """A PNG file with only what its pixels need and camera data; None for files of other kinds."""
-    start = b"\x89PNG\r\n\x1a\n"
-    if not content.startswith(start):
-        return None
-    at, kept = len(start), [start]
-    while at < len(content):
-        end = at + 12 + int.from_bytes(content[at : at + 4])
-        if content[at + 4 : at + 8] in _PIXEL_CHUNKS:
-            kept.append(content[at:end])
-        at = end
-    return b"".join(kept)
+def _without_notes(content: bytes) -> Iterator[bytes]:
+    """The file with less and less of what its pixels do not need, if it is a PNG or JPEG file."""
+    if content.startswith(_PNG):
+        for kept in (_PIXEL_CHUNKS | {b"eXIf"}, _PIXEL_CHUNKS):
+            at, parts = len(_PNG), [_PNG]
+            while at < len(content):
+                end = at + 12 + int.from_bytes(content[at : at + 4])
+                if content[at + 4 : at + 8] in kept:
+                    parts.append(content[at:end])
+                at = end
+            yield b"".join(parts)
+    elif content.startswith(b"\xff\xd8"):
+        for notes in ({*range(0xE0, 0xF0), 0xFE} - {0xEE}, {*range(0xE0, 0xF0), 0xFE}):
+            at, parts = 2, [content[:2]]
+            while content[at : at + 1] == b"\xff" and content[at + 1 : at + 2] != b"\xda":
+                end = at + 2 + int.from_bytes(content[at + 2 : at + 4])
+                if content[at + 1] not in notes:  # segments of applications, and comments
+                    parts.append(content[at:end])
+                at = end
+            yield b"".join([*parts, content[at:]])
 
 
 @cache
@@ -201,13 +217,13 @@ def _read(content: bytes, keep_exif: bool, frame: int) -> Picture:
         if frame > 1:
             file.seek(frame - 1)
             _check_size(file)
-        white = _white(file)
+        white = stated_white(file)
         file.load()
         camera, left_out, turned = b"", [], None
         with suppress(*_PILLOW_ERRORS):
             turned = _UPRIGHT.get(file.getexif().get(_ORIENTATION, 1))
         try:
-            camera = _camera_data(file, content)
+            camera = _camera_data(file, content, frame)
         except _PILLOW_ERRORS:
             left_out.append("damaged camera data")
         if camera and not keep_exif:
@@ -219,8 +235,9 @@ def _read(content: bytes, keep_exif: bool, frame: int) -> Picture:
             exif=camera if keep_exif else b"",
             white=white,
         )
-        if icc and not picture.metadata.icc:
-            left_out.append("a colour profile that does not fit")
+        claimed = "icc_profile" in file.info or getattr(file, "icclist", None)
+        if claimed and not picture.metadata.icc:
+            left_out.append("a colour profile that is damaged or does not fit")
         if frames > 1:
             left_out.append(f"{frames - 1} more frame{'s' * (frames > 2)}")
         return picture._replace(left_out=(*left_out, *_notes(file)))
@@ -248,25 +265,32 @@ def _frames(content: bytes) -> int:
     return 1
 
 
-def _white(file: Image.Image) -> int | None:
+def stated_white(file: Image.Image) -> int | None:
     """The value of white in a grey picture of more than 8 bits, negative if it is that of black.
 
-    None if the file does not state it.
+    None if the picture has 8 bits, or its file does not state it. Raises `ImageError` for signed
+    integers.
     """
-    if not file.mode.startswith("I"):
-        return None
     if file.format == "TIFF":
         tags = file.tag_v2  # type: ignore[attr-defined]
-        bits, signed = tags.get(258, (16,))[0], tags.get(339, (1,))[0] != 1
-        white = None if signed or bits > 16 else (1 << bits) - 1
-        return -white if white and tags.get(262) == 0 else white
-    return 65535 if file.format in ("PPM", "PNG", "JPEG2000") else None
+        bits, kind = tags.get(258, (8,))[0], tags.get(339, (1,))[0]
+        if kind == 2:
+            raise ImageError(
+                f"expected 8 or 16 bits a channel, whole numbers from 0 on. Received: signed "
+                f"integers of {bits} bits. Convert it to 8-bit RGB first."
+            )
+        if not file.mode.startswith("I") or kind != 1 or bits > 16:
+            return None
+        white: int = (1 << bits) - 1
+        return -white if tags.get(262) == 0 else white
+    known = file.mode.startswith("I") and file.format in ("PPM", "PNG", "JPEG2000")
+    return 65535 if known else None
 
 
-def _camera_data(file: Image.Image, content: bytes) -> bytes:
-    """The EXIF data of a file; raises what Pillow raises, or `ValueError`, if they are damaged."""
+def _camera_data(file: Image.Image, content: bytes, frame: int) -> bytes:
+    """The EXIF data of a frame; raises what Pillow raises, or `ValueError`, if they are damaged."""
     if file.format == "TIFF":
-        block = from_tiff(content)
+        block = from_tiff(content, frame)
     elif hexadecimal := file.info.get("Raw profile type exif"):  # as ImageMagick writes it
         block = without_layout(bytes.fromhex("".join(hexadecimal.split("\n")[3:])))
     else:
@@ -350,6 +374,16 @@ def image_content(
     return buffer.getvalue()
 
 
+def is_whole_png(content: bytes) -> bool:
+    """Whether a PNG file has all its chunks, and each its checksum."""
+    try:
+        with Image.open(BytesIO(content), formats=["PNG"]) as file:
+            file.verify()
+    except _PILLOW_ERRORS:
+        return False
+    return content.rstrip(b"\0").endswith(b"IEND\xaeB`\x82")
+
+
 def png_origin(content: bytes) -> bytes:
     """The origin in a PNG file that `image_content` made; none in any other."""
     with suppress(*_PILLOW_ERRORS), Image.open(BytesIO(content), formats=["PNG"]) as file:
@@ -395,16 +429,14 @@ def from_pillow(
     return Picture(pixels, Metadata(alpha, _fitting(icc or b"", picture.mode, pixels), exif))
 
 
-def turned_upright(picture: Image.Image, exif: bytes) -> tuple[Image.Image, bytes]:
-    """A picture turned as the orientation in EXIF data says, and the data without it.
-
-    Raises `ValueError` if the data cannot be read.
-    """
-    kept = without_layout(exif)
-    given = Image.Exif()
-    given.load(exif)
-    way = _UPRIGHT.get(given.get(_ORIENTATION, 1))
-    return (picture if way is None else picture.transpose(way)), kept
+def turned_upright(picture: Image.Image, exif: bytes) -> Image.Image:
+    """A picture turned as the orientation in EXIF data says; damaged ones turn nothing."""
+    with suppress(*_PILLOW_ERRORS), warnings.catch_warnings(action="ignore"):
+        given = Image.Exif()
+        given.load(exif)
+        way = _UPRIGHT.get(given.get(_ORIENTATION, 1))
+        return picture if way is None else picture.transpose(way)
+    return picture
 
 
 def to_pillow(image: RGB, metadata: Metadata = NO_METADATA, *, grey: bool = False) -> Image.Image:
@@ -465,8 +497,10 @@ def _eight_bits(values: NDArray[Any], white: int) -> RGB:
 
 
 def _fitting(icc: bytes, source_mode: str, pixels: RGB) -> bytes:
-    """The profile if it describes such pixels, else none. Its bytes 16 to 19 say for what it is."""
+    """The profile if it is whole and describes such pixels, by its bytes 16 to 19; else none."""
     space = icc[16:20]
+    if int.from_bytes(icc[:4]) > len(icc) or icc[36:40] != b"acsp":
+        return b""
     fits = is_grey(pixels) if space == b"GRAY" else space == b"RGB " and source_mode != "CMYK"
     return icc if fits else b""
 

@@ -88,7 +88,8 @@ class MrdcImageFile(ImageFile.ImageFile):
         super().verify()
 
     def _whole(self) -> bytes:
-        assert self.fp is not None
+        if self.fp is None or self.fp.closed:
+            raise ValueError("the file is closed. Open it again.")
         self.fp.seek(0)
         return self.fp.read()
 
@@ -107,20 +108,26 @@ def _decoded(data: bytes, mode: str) -> bytes:
 
 
 def _save(image: Image.Image, file: IO[bytes], _name: str | bytes) -> None:
-    from mrdcae_lite.io.images import ImageError, from_pillow, turned_upright
+    from mrdcae_lite.coding.exif import without_layout
+    from mrdcae_lite.io.images import ImageError, from_pillow, stated_white, turned_upright
     from mrdcae_lite.models import load
 
     options = image.encoderinfo
     exif = options.get("exif") or b""
     exif = exif.tobytes() if isinstance(exif, Image.Exif) else exif
     icc = options.get("icc_profile", image.info.get("icc_profile"))
+    for name, given in (("exif", exif), ("icc_profile", icc or b"")):
+        if not isinstance(given, bytes):
+            raise TypeError(f"{name} must be bytes. Received: {type(given).__name__}.")
     try:
-        image, exif = turned_upright(image, exif)
-    except ValueError as error:
-        exif = b""
-        warnings.warn(f"camera data are left out: {error}", stacklevel=4)
-    try:
-        pixels, metadata, _ = from_pillow(image, icc=icc, exif=exif)
+        white = stated_white(image)
+        kept = b""
+        try:
+            kept = without_layout(exif)
+        except ValueError as error:
+            warnings.warn(f"camera data are left out: {error}", stacklevel=4)
+        upright = turned_upright(image, exif)
+        pixels, metadata, _ = from_pillow(upright, icc=icc, exif=kept, white=white)
     except ImageError as error:
         raise OSError(str(error)) from error
     wishes = {"quality", "target_bpp", "target_psnr", "rdoq"} & set(options)

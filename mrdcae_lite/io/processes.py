@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -37,9 +37,10 @@ def map_unordered(
         return
     with extra("batch"):
         from joblib import Parallel, delayed, parallel_config
-    with parallel_config(backend="loky", inner_max_num_threads=1):
+    watched = {"initializer": _end_with, "initargs": (os.getpid(),)}
+    with parallel_config(backend="loky", inner_max_num_threads=1, **watched):
         parallel = Parallel(jobs, return_as="generator_unordered", batch_size=1)
-    here = partial(_in_folder, Path.cwd(), os.getpid(), call)
+    here = partial(_in_folder, Path.cwd(), call)
     with _interrupts_ignored():  # the processes that this starts inherit it, and are ended by ours
         results = parallel(delayed(here)(item) for item in items)
     try:
@@ -67,21 +68,20 @@ def _interrupts_ignored() -> Iterator[None]:
             signal.signal(signal.SIGINT, before)
 
 
-def _in_folder(folder: Path, parent: int, call: Callable[[Item], Result], item: Item) -> Result:
-    """A call in a process that may have been started elsewhere, and ends with the `parent`."""
-    _end_with(parent)
+def _in_folder(folder: Path, call: Callable[[Item], Result], item: Item) -> Result:
+    """A call in a process that may have been started elsewhere."""
     os.chdir(folder)
     return call(item)
 
 
-@cache
 def _end_with(parent: int) -> None:
     """End this process, wherever it is, soon after its parent has ended without a word."""
+    if os.name != "posix":  # elsewhere nobody tells
+        return
 
     def watch() -> None:
         while os.getppid() == parent:
-            time.sleep(0.5)
+            time.sleep(0.2)
         os._exit(1)
 
-    if os.name == "posix" and os.getppid() == parent:  # elsewhere nobody tells
-        threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=watch, daemon=True).start()

@@ -56,7 +56,7 @@ class Decoder:
     """
 
     def __init__(self, model: FrozenModel, data: bytes, level: int = bitstream.LEVELS) -> None:
-        if level not in range(1, bitstream.LEVELS + 1):
+        if type(level) is not int or not 1 <= level <= bitstream.LEVELS:
             raise ValueError(f"level must be 1, 2 or 3. Received: level={level!r}.")
         self.header, (_, packed_maps, *sections) = bitstream.unpack(data, levels=level)
         if self.header.model != model.id:

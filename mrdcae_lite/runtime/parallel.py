@@ -14,10 +14,13 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TypeVar
 
+import numpy as np
 from threadpoolctl import ThreadpoolController
 
 VARIABLE = "MRDCAE_THREADS"
 """Environment variable with the number of threads, where nothing else is said."""
+
+MOST_THREADS = 1024
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -27,24 +30,25 @@ def thread_count(threads: int | None = None) -> int:
     """How many threads to use: `threads`, or the environment variable, or a processor each.
 
     Raises:
-        ValueError: unless it is a whole number from 1.
+        ValueError: unless it is a whole number from 1 to `MOST_THREADS`.
     """
     if threads is None:
         text = os.environ.get(VARIABLE, "")
         if not text:
             return _processors()
-        if not text.isdecimal() or int(text) < 1:
+        if not text.isdecimal() or not 1 <= int(text) <= MOST_THREADS:
             raise ValueError(
-                f"{VARIABLE} must be a whole number from 1. Received: {text!r}. Unset it to use "
-                "every processor."
+                f"{VARIABLE} must be a whole number from 1 to {MOST_THREADS}. Received: {text!r}. "
+                "Unset it to use every processor."
             )
         return int(text)
-    if type(threads) is not int or threads < 1:
+    whole = isinstance(threads, int | np.integer) and not isinstance(threads, bool)
+    if not whole or not 1 <= threads <= MOST_THREADS:
         raise ValueError(
-            f"threads must be a whole number from 1. Received: {threads!r}. Leave it out to use "
-            "every processor."
+            f"threads must be a whole number from 1 to {MOST_THREADS}. Received: {threads!r}. "
+            "Leave it out to use every processor."
         )
-    return threads
+    return int(threads)
 
 
 def _processors() -> int:

@@ -313,6 +313,69 @@ def test_a_file_is_not_replaced_by_what_is_made_from_it(folder, capsys):
     assert everything_in(folder) == before
 
 
+def test_a_damaged_result_is_made_again(folder, capsys):
+    Path("A").mkdir()
+    mr.write_image("A/a.png", mr.read_image("photo.png"))
+    assert main(["compress", "A", "--to", "out"]) == 0
+    whole = Path("out/a.mrdc").read_bytes()
+    assert main(["decompress", "out", "--to", "back"]) == 0
+    picture = Path("back/a.png").read_bytes()
+    flipped = whole[:-3] + bytes([whole[-3] ^ 1]) + whole[-2:]
+    for damaged in (whole[:-9], whole + b"x", flipped):
+        Path("out/a.mrdc").write_bytes(damaged)
+        capsys.readouterr()
+        assert main(["compress", "A", "--to", "out"]) == 0
+        assert capsys.readouterr().out.endswith("1 written\n")
+        assert Path("out/a.mrdc").read_bytes() == whole
+    for damaged in (picture[:-9], picture[:90] + b"!" + picture[91:]):
+        Path("back/a.png").write_bytes(damaged)
+        assert main(["decompress", "out", "--to", "back"]) == 0
+        assert Path("back/a.png").read_bytes() == picture
+
+
+def test_a_source_that_is_still_to_be_read_is_not_overwritten_even_by_force(folder, capsys):
+    Path("out").mkdir()
+    Path("A").mkdir()
+    mr.write_image("A/a.png", mr.read_image("photo.png"))
+    Path("out/a.mrdc").write_bytes(Path("photo.png").read_bytes())
+    before = everything_in(folder)
+    assert main(["compress", "A", "out/a.mrdc", "--to", "out", "--force"]) == 2
+    assert "out/a.mrdc" in capsys.readouterr().err
+    assert everything_in(folder) == before
+
+
+def test_a_file_that_is_named_twice_is_taken_once(album, capsys):
+    assert main(["compress", "album/first.png", "album/first.png", "--to", "out"]) == 0
+    assert capsys.readouterr().out.endswith("1 written\n")
+
+
+def test_links_to_folders_are_named_and_not_followed(album, capsys):
+    Path("album/bad.png").unlink()
+    Path("elsewhere").mkdir()
+    Path("album/link").symlink_to(Path("elsewhere").resolve())
+    assert main(["compress", "album", "--to", "out", "--recursive"]) == 0
+    assert capsys.readouterr().out.endswith("2 written; left out: 1 other file, 1 folder\n")
+
+
+def test_a_folder_that_cannot_be_read_is_a_failure(album, capsys, monkeypatch):
+    Path("album/closed").mkdir()
+    walk = os.walk
+
+    def refuse(top, onerror):
+        onerror(PermissionError(13, "Permission denied", f"{top}/closed"))
+        yield from walk(top)
+
+    monkeypatch.setattr("mrdcae_lite.io.batch.os.walk", refuse)
+    assert main(["compress", "album", "--to", "out", "--recursive"]) == 1
+    assert "mrdcae: album/closed: Permission denied." in capsys.readouterr().err
+
+
+def test_a_link_to_nowhere_is_in_the_way(folder, capsys):
+    Path("o.mrdc").symlink_to("nowhere")
+    assert main(["compress", "photo.png", "o.mrdc"]) == 2
+    assert "o.mrdc exists" in capsys.readouterr().err
+
+
 def test_names_that_differ_in_case_alone_are_named(folder, capsys):
     Path("A").mkdir()
     for name in ("IMG.png", "img.PNG"):
@@ -439,6 +502,41 @@ def test_a_terminal_shows_how_far_a_run_is_and_the_time_left(album, capsys, monk
     assert err == f"{start}0 done{start}{start}1/2, 3:00 left{start}"
 
 
+def test_options_may_stand_between_names(folder, tiny_codec, image):
+    assert main(["compress", "photo.png", "--quality", "70", "small.mrdc"]) == 0
+    assert Path("small.mrdc").read_bytes() == tiny_codec.compress(image, quality=70)
+    assert main(["decompress", "--level", "1", "small.mrdc", "--force", "back.png"]) == 0
+
+
+def test_a_file_called_like_a_stream_can_be_named(folder):
+    Path("-").write_bytes(Path("photo.png").read_bytes())
+    assert main(["compress", "./-", "small.mrdc"]) == 0
+    assert Path("small.mrdc").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell closes the streams")
+@pytest.mark.parametrize(
+    ("command", "code", "message"),
+    [
+        ("compress - - <&-", 2, b"mrdcae: standard input is closed. "),
+        ("compress photo.png - >&-", 2, b"mrdcae: standard output is closed. "),
+        ("info photo.mrdc >&-", 0, b""),
+        ("compress photo.png small.mrdc >&- 2>&-", 0, b""),
+        ("compress photo.png none.png --to small 2>&-", 2, b""),
+        ("compress folder photo.png --to small 2>&-", 0, b""),
+        ("info /dev/zero", 2, b"mrdcae: /dev/zero: expected a file. Received: a device. "),
+        ("compress /dev/zero small.mrdc", 2, b"mrdcae: /dev/zero: expected a file. "),
+        ("info - < /dev/zero", 2, b"mrdcae: standard input: expected a .mrdc file"),
+    ],
+)
+def test_closed_and_endless_streams_are_one_line_at_most(folder, command, code, message):
+    line = f"{sys.executable} -m mrdcae_lite {command}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert done.stderr.startswith(message)
+    assert done.stderr.count(b"\n") == (1 if message else 0)
+
+
 def test_a_closed_pipe_ends_quietly(folder):
     command = f"{sys.executable} -m mrdcae_lite info {' photo.mrdc' * 3000}"
     done = subprocess.run(
@@ -497,6 +595,8 @@ BAD_INPUT = {
     "a folder as picture": (["compress", "folder", "o.mrdc"], "with --to FOLDER"),
     "quality 101": (["compress", "photo.png", "o.mrdc", "--quality", "101"], "quality=101"),
     "quality half": (["compress", "photo.png", "o.mrdc", "--quality", "0.5"], "int value: '0.5'"),
+    "an empty name": (["compress", "photo.png", "--to", ""], "expected a name. Received: an empty"),
+    "a huge number": (["compress", "photo.png", "--frame", "9" * 20], "from 1 to 1000000000"),
     "two aims": (
         ["compress", "photo.png", "o.mrdc", "--quality", "5", "--target-bpp", "1"],
         "not allowed with argument",
@@ -548,7 +648,10 @@ BAD_INPUT = {
         "hold must be from 0 to below 1. Received: 1.0",
     ),
     "another ending": (["compress", "photo.png", "o.jpg"], "ends in .mrdc. Received: o.jpg"),
-    "too few qualities": (["evaluate", "photo.png", "--qualities", "5,x"], "at least four whole"),
+    "too few qualities": (
+        ["evaluate", "photo.png", "--qualities", "5,x"],
+        "at least four different whole",
+    ),
     "no such picture to compare": (["evaluate", "photo.png", "none.png"], "none.png: no such"),
     "a name that is taken": (
         ["evaluate", "photo.png", "--codecs", "jpeg=damaged.keras-codec"],

@@ -64,10 +64,11 @@ def test_the_orientation_goes_and_everything_else_stays_where_it_was(order):
         (10, struct.pack("<2i", -1, 3)),
         (12, struct.pack("<d", 0.1)),
         (1, b"\x00"),
+        (129, "ütf-8\0".encode()),  # Exif 3.0
     ],
 )
 def test_values_survive_to_the_last_byte(kind, value):
-    size = {2: 1, 7: 1, 5: 8, 10: 8, 12: 8, 1: 1}[kind]
+    size = {5: 8, 10: 8, 12: 8}.get(kind, 1)
     short = len(value) <= 4
     entry = (ARTIST, kind, len(value) // size, value.ljust(4, b"\0") if short else offset(1))
     given = block(entry, values=b"" if short else value)
@@ -119,6 +120,16 @@ def test_wide_numbers_of_a_big_tiff_become_narrow_or_are_refused():
         assert narrow in without_layout(big(7, order))
     with pytest.raises(ValueError, match="EXIF tag 40000 holds a number of more than 4 bytes"):
         from_tiff(big(2**32))
+
+
+def test_each_page_of_a_tiff_file_has_its_own_data():
+    file, makers = io.BytesIO(), ("First", "Second", "Third")
+    pages = [Image.new("L", (5, 5)) for _ in makers]
+    for page, maker in zip(pages, makers, strict=True):
+        page.encoderinfo = {"description": maker}
+    pages[0].save(file, "TIFF", save_all=True, append_images=pages[1:], description="First")
+    for number, maker in enumerate(makers, 1):
+        assert parsed(from_tiff(file.getvalue(), number))[0x010E] == maker
 
 
 def test_nothing_to_keep_is_no_bytes():

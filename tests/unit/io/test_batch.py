@@ -256,8 +256,11 @@ def test_ctrl_c_ends_all_processes_in_one_line_and_leaves_whole_files(album, mod
 
 
 @pytest.mark.skipif(os.name != "posix", reason="elsewhere nobody tells of a parent's end")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_processes_end_when_their_parent_is_killed(album, model, number):
+@pytest.mark.parametrize(
+    ("number", "seconds"),
+    [(signal.SIGTERM, None), (signal.SIGHUP, None), (signal.SIGKILL, None), (signal.SIGKILL, 1.7)],
+)
+def test_processes_end_when_their_parent_is_killed(album, model, number, seconds):
     rng = np.random.default_rng(1)
     for name in range(20):
         noise = rng.integers(0, 256, (200, 200, 3), np.uint8)
@@ -265,7 +268,7 @@ def test_processes_end_when_their_parent_is_killed(album, model, number):
     command = [sys.executable, "-m", "mrdcae_lite", "compress", "album", "--to", "out"]
     command += ["--model", str(model)]
     with subprocess.Popen([*command, "--jobs", "2"], stdout=subprocess.PIPE) as process:
-        process.stdout.readline()
+        time.sleep(seconds) if seconds else process.stdout.readline()
         process.send_signal(number)
         process.stdout.read()  # returns when nobody is left that could write
     assert process.returncode in (143, -signal.SIGKILL)

@@ -153,6 +153,7 @@ def test_the_depth_is_that_which_the_file_states(name, content, expected, tmp_pa
         ("32, signed.tif", tiff(32, struct.pack("<4i", 0, 80, 160, 255), sample_format=2)),
         ("16, signed.tif", tiff(16, struct.pack("<4h", -9, 80, 160, 255), sample_format=2)),
         ("float.tif", tiff(32, struct.pack("<4f", 0, 0.2, 0.5, 1), sample_format=3)),
+        ("8, signed.tif", tiff(8, bytes([0, 80, 127, 255]), sample_format=2)),
         ("large.pfm", b"Pf 1 1 -1\n" + struct.pack("<f", 0.5)),
     ],
 )
@@ -169,7 +170,8 @@ def test_what_is_left_out_is_named(tmp_path):
     picture = Image.new("RGB", (8, 8))
     exif, xmp = camera_data(), b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>"
     picture.save(tmp_path / "a.jpg", exif=exif, comment=b"hello", xmp=xmp, icc_profile=b"short")
-    expected = ("camera data", "a colour profile that does not fit", "XMP", "comments")
+    profile = "a colour profile that is damaged or does not fit"
+    expected = ("camera data", profile, "XMP", "comments")
     assert read_picture(tmp_path / "a.jpg").left_out == expected
     assert read_picture(tmp_path / "a.jpg", keep_exif=True).left_out == expected[1:]
     write_image(tmp_path / "plain.png", np.zeros((4, 4, 3), np.uint8))
@@ -202,6 +204,58 @@ def test_damaged_notes_do_not_cost_the_picture(note, tmp_path, photograph):
     picture = read_picture(tmp_path / "b.png")
     np.testing.assert_array_equal(picture.pixels, photograph)
     assert picture.left_out == ("damaged notes",)
+
+
+@pytest.mark.parametrize("damage", ["eXIf", "acTL"])
+def test_damaged_chunks_of_other_kinds_do_not_cost_a_picture(damage, tmp_path, photograph):
+    write_image(tmp_path / "a.png", photograph, Metadata(exif=camera_data().tobytes()))
+    content = (tmp_path / "a.png").read_bytes()
+    chunk = png_chunk(b"acTL", b"\0") if damage == "acTL" else b""
+    at = content.index(b"IDAT") - 4
+    content = content[:at] + chunk + content[at:]
+    if damage == "eXIf":  # its checksum
+        end = content.index(b"eXIf") + 4 + int.from_bytes(content[content.index(b"eXIf") - 4 :][:4])
+        content = content[:end] + b"crc?" + content[end + 4 :]
+    (tmp_path / "b.png").write_bytes(content)
+    picture = read_picture(tmp_path / "b.png")
+    np.testing.assert_array_equal(picture.pixels, photograph)
+    assert "damaged notes" in picture.left_out
+
+
+@pytest.mark.parametrize("marker", [0xE0, 0xE1, 0xEE, 0xFE])
+def test_a_short_segment_does_not_cost_a_jpeg(marker, tmp_path, photograph):
+    Image.fromarray(photograph).save(tmp_path / "a.jpg", quality=95)
+    content = (tmp_path / "a.jpg").read_bytes()
+    start = content.index(b"JFIF") - 4
+    rest = content[start + 2 + int.from_bytes(content[start + 2 : start + 4]) :]
+    names = {0xE0: b"JFIF", 0xE1: b"Exif\0\0", 0xEE: b"Adobe", 0xFE: b""}
+    segment = bytes([0xFF, marker]) + struct.pack(">H", 2 + len(names[marker])) + names[marker]
+    (tmp_path / "b.jpg").write_bytes(content[:start] + segment + rest)
+    np.testing.assert_array_equal(
+        read_picture(tmp_path / "b.jpg").pixels, read_picture(tmp_path / "a.jpg").pixels
+    )
+
+
+def test_a_damaged_profile_is_named(tmp_path):
+    for profile in (SRGB[:200], SRGB[:36] + b"what" + SRGB[40:]):
+        Image.new("RGB", (4, 4)).save(tmp_path / "a.png", icc_profile=profile)
+        picture = read_picture(tmp_path / "a.png")
+        assert picture.metadata.icc == b""
+        assert picture.left_out == ("a colour profile that is damaged or does not fit",)
+
+
+def test_what_is_no_source_is_named(photograph, tmp_path):
+    for source in (None, 5, b"a.png", photograph):
+        with pytest.raises(TypeError, match="source must be a path, or a file opened for reading"):
+            read_picture(source)
+    (tmp_path / "a.txt").write_text("text")
+    with (tmp_path / "a.txt").open() as file, pytest.raises(TypeError, match="source must be"):
+        read_picture(file)
+    with pytest.raises(TypeError, match="frame must be a whole number from 1. Received: '1'"):
+        read_picture(tmp_path / "a.txt", frame="1")
+    (tmp_path / "empty.png").touch()
+    with pytest.raises(ImageError, match="Received: an empty file"):
+        read_picture(tmp_path / "empty.png")
 
 
 def test_letters_beyond_ascii_survive_to_the_last_byte(tmp_path):

@@ -1,3 +1,4 @@
+import io
 import struct
 import zlib
 from io import BytesIO
@@ -190,6 +191,34 @@ def test_damaged_camera_data_do_not_cost_the_picture(image):
     with pytest.warns(UserWarning, match="camera data are left out: EXIF data start with"):
         data = saved(Image.fromarray(image), exif=b"Exif\0\0garbage")
     assert read_metadata(data) == NO_METADATA
+
+
+def test_depth_and_sense_are_those_of_the_file(tmp_path):
+    ramp = np.uint16([[0, 257, 32768, 65535]])
+    Image.fromarray(ramp).save(tmp_path / "a.tif", tiffinfo={262: 0})
+    content = (tmp_path / "a.tif").read_bytes()
+    with Image.open(io.BytesIO(content)) as picture:
+        data = saved(picture, quality=100)
+    expected = mr.read_picture(tmp_path / "a.tif").pixels
+    found = np.asarray(opened(data).convert("RGB"))
+    assert abs(found.astype(int) - expected).max() <= 3
+    (tmp_path / "a.pgm").write_bytes(b"P5 2 1 4095\n" + bytes([0, 0, 15, 255]))
+    with Image.open(tmp_path / "a.pgm") as picture:
+        assert np.asarray(opened(saved(picture, quality=100)))[0, 1] > 250
+
+
+@pytest.mark.parametrize("name", ["exif", "icc_profile"])
+def test_what_is_no_bytes_is_named(name, image):
+    with pytest.raises(TypeError, match=f"{name} must be bytes. Received: str"):
+        saved(Image.fromarray(image), **{name: "text"})
+
+
+def test_damaged_camera_data_still_turn_the_picture(image):
+    tags = struct.pack("<HHHII", 2, 0x0112, 3, 1, 6) + struct.pack("<HHII", 0x010F, 2, 99, 9999)
+    damaged = b"Exif\0\0II*\0\x08\0\0\0" + tags + bytes(4)
+    with pytest.warns(UserWarning, match="camera data are left out"):
+        data = saved(Image.fromarray(image), exif=damaged)
+    assert opened(data).size == (33, 41)
 
 
 def test_one_frame_can_be_saved_with_save_all_and_several_are_refused(image, tmp_path):
