@@ -6,14 +6,15 @@ writes what is needed besides the container, the range coder and the steps of th
 which the page on the format describes:
 
     analysis.onnx    image, quality -> level0, level1, ... (latents), logits (of attention)
+    contrastN.onnx   level0, ... of all levels before N (symbols), quality -> gain of level N
     synthesis.onnx   level0, level1, ... (symbols), quality -> image before the filters
     filter.onnx      image, quality -> restored, the image after deblocking and refinement
     context.npz      integer weights of the context model and the coding tables
 
 Images are float32 (1, height, width, 3) in [0, 1], sides multiples of `Architecture.unit`; levels
 are float32 (1, height/stride, width/stride, channels), coarse to fine; the quality is float32 (1,).
-Latents of the medium and the high level come before their contrast gain, which follows from coarser
-symbols (`pyramid.contrast_gain`).
+Latents are multiplied by the gain of their level, float32 (1, height/stride, width/stride, 1),
+before they are rounded; levels that are always on have none.
 """
 
 import io
@@ -28,6 +29,7 @@ import numpy as np
 from mrdcae_lite.codec import Codec
 from mrdcae_lite.core.architecture import Architecture
 from mrdcae_lite.core.files import write_atomically
+from mrdcae_lite.core.pyramid import always_on
 from mrdcae_lite.extras import extra
 from mrdcae_lite.training.layers import Tensor
 from mrdcae_lite.training.model import MRDCAE
@@ -51,7 +53,7 @@ def export(codec: Codec, folder: Path) -> list[Path]:
 
 
 def graphs(codec: Codec) -> dict[str, bytes]:
-    """The three graphs of a codec by name."""
+    """The graphs of a codec by name."""
     model = _model(codec)
     image = {"image": (1, None, None, 3)}
     levels = {
@@ -71,11 +73,19 @@ def graphs(codec: Codec) -> dict[str, bytes]:
     def filters(image: Tensor, quality: Tensor) -> dict[str, Tensor]:
         return {"restored": model.filter(image, quality)}
 
-    return {
+    def contrast(*symbols_and_quality: Tensor) -> dict[str, Tensor]:
+        *symbols, quality = symbols_and_quality
+        return {"gain": model.contrast_gain(symbols, quality)}
+
+    found = {
         "analysis": _graph(analysis, image),
         "synthesis": _graph(synthesis, levels),
         "filter": _graph(filters, image),
     }
+    for number in range(always_on(len(levels)), len(levels)):
+        coarser = dict(list(levels.items())[:number])
+        found[f"contrast{number}"] = _graph(contrast, coarser)
+    return found
 
 
 def context(codec: Codec) -> bytes:

@@ -207,6 +207,13 @@ class MRDCAE(keras.Model):
         known = [ops.stop_gradient(y) for y in coarser]
         return pyramid.contrast_gain(known, step, self.resolutions, ops)
 
+    def contrast_gain(self, symbols: list[Tensor], quality: Tensor) -> Tensor | float:
+        """Contrast gain of the latents of the level after those with these symbols."""
+        known: list[Tensor] = []
+        for k in symbols:
+            known.append(self._dequantise(k, known, quality))
+        return self._contrast_gain(known, quality)
+
     def synthesise(self, symbols: list[Tensor], quality: Tensor) -> Tensor:
         """Image in [0, 1] (not clipped) before the filters, from the symbols of all levels.
 

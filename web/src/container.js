@@ -103,3 +103,40 @@ export function spans(side, unit) {
   }
   return found;
 }
+
+/** The base-128 encoding of a number. */
+function writeVarint(number) {
+  const bytes = [];
+  for (; number > 127; number = Math.floor(number / 128)) bytes.push((number & 127) | 128);
+  return [...bytes, number];
+}
+
+/** A level section from the streams of its tiles. */
+export function join(streams) {
+  return Uint8Array.from(
+    streams.flatMap((stream, tile) =>
+      tile < streams.length - 1 ? [...writeVarint(stream.length), ...stream] : [...stream],
+    ),
+  );
+}
+
+/**
+ * The bytes of a file without stored tiles and with filters everywhere.
+ * @param {Uint8Array[]} sections metadata, maps, low, medium, high.
+ */
+export function pack({ width, height, quality, model, grey }, sections) {
+  const little = (number) => [0, 8, 16, 24].map((bits) => (number >>> bits) & 255);
+  const lengths = sections.map((section) => section.length);
+  const head = [...MAGIC, 2, quality, grey ? 1 : 0, ...model];
+  head.push(...[width, height, ...lengths].flatMap(writeVarint));
+  for (const section of sections) if (section.length) head.push(...little(crc32(section)));
+  head.push(...little(crc32(head)));
+  const whole = new Uint8Array(head.length + lengths.reduce((sum, length) => sum + length, 0));
+  whole.set(head);
+  let at = head.length;
+  for (const section of sections) {
+    whole.set(section, at);
+    at += section.length;
+  }
+  return whole;
+}

@@ -1,10 +1,11 @@
-/** `.mrdc` files without Python: container, range decoder and context model. */
+/** `.mrdc` files without Python: container, range coder, context model and networks. */
 
 import { need, parse, spans, split, unitOf } from "./container.js";
 import { Machine, readMaps } from "./machine.js";
 import { readArchive } from "./npz.js";
 
 export { RefusedError } from "./container.js";
+export { compress } from "./encoder.js";
 export { Networks, restore } from "./pixels.js";
 
 /**
@@ -15,9 +16,9 @@ export { Networks, restore } from "./pixels.js";
 export async function loadCodec(archive, wasm) {
   const arrays = await readArchive(archive);
   const config = JSON.parse(new TextDecoder().decode(arrays.config));
-  const { resolutions, decoder_halo: decoderHalo } = config;
+  const { resolutions, decoder_halo: decoderHalo, encoder_halo: encoderHalo } = config;
   const compiled = await WebAssembly.compile(wasm);
-  return { arrays, resolutions, decoderHalo, compiled };
+  return { arrays, resolutions, decoderHalo, encoderHalo, compiled };
 }
 
 /**
@@ -57,7 +58,25 @@ export async function decode(codec, bytes) {
       const start = row * patches[1];
       part.set(routing.subarray(start + left, start + right), (row - top) * (right - left));
     }
-    return { box, symbols: machine.run(part, [bottom - top, right - left], own) };
+    return { box, symbols: readTile(machine, part, [bottom - top, right - left], own) };
   });
   return { ...header, patches, routing, unfiltered: maps.unfiltered, tiles };
+}
+
+/** Symbols of all levels of a tile, coarse to fine: Int16Array (rows, columns, channels) each. */
+function readTile(machine, routing, shape, streams) {
+  const found = machine.levels.map(({ side, groups }) => {
+    const cells = ((shape[0] * 32) / side) * ((shape[1] * 32) / side);
+    return new Int16Array(cells * groups.reduce((sum, size) => sum + size, 0));
+  });
+  for (const step of machine.steps(routing, shape)) {
+    if (step.first) machine.startReading(streams[machine.sections[step.level]]);
+    step.symbols = machine.read(step.tables);
+    const channels = machine.levels[step.level].groups.reduce((sum, size) => sum + size, 0);
+    step.sites.forEach((cell, place) => {
+      const part = step.symbols.subarray(place * step.size, (place + 1) * step.size);
+      found[step.level].set(part, cell * channels + step.start);
+    });
+  }
+  return found;
 }

@@ -1,5 +1,5 @@
-;; What JavaScript is too slow for: the range decoder, in 64-bit whole numbers, and products of rows
-;; of float32, four columns at a time. All places are bytes in the exported memory.
+;; What JavaScript is too slow for: the range coder, in 64-bit whole numbers, and products of rows of
+;; float32, four columns at a time. All places are bytes in the exported memory.
 (module
   (memory (export "memory") 1)
 
@@ -75,6 +75,58 @@
         (local.set $count (i32.sub (local.get $count) (i32.const 1)))
         (br $again)))
     (i32.const 1))
+
+  ;; The range encoder: its interval, and where the next word goes. Its lower end may overflow; the
+  ;; carry goes to the words before.
+  (global $from (mut i64) (i64.const 0))
+  (global $size (mut i64) (i64.const 0))
+  (global $free (mut i32) (i32.const 0))
+
+  ;; Begin to write words at a place.
+  (func (export "begin") (param $at i32)
+    (global.set $free (local.get $at))
+    (global.set $from (i64.const 0))
+    (global.set $size (i64.const -1)))
+
+  ;; Where the next word would go, and the interval's lower end and size.
+  (func (export "written") (result i32) (global.get $free))
+  (func (export "lower") (result i64) (global.get $from))
+  (func (export "size") (result i64) (global.get $size))
+
+  ;; Encode `count` symbols, int32 at a place, of one table as in `decode`.
+  (func (export "encode") (param $edges i32) (param $symbols i32) (param $count i32)
+    (local $scale i64) (local $place i32) (local $left i64) (local $next i64) (local $word i32)
+    (block $done
+      (loop $again
+        (br_if $done (i32.eqz (local.get $count)))
+        (local.set $place
+          (i32.add (local.get $edges) (i32.shl (i32.load (local.get $symbols)) (i32.const 2))))
+        (local.set $left (i64.load32_u (local.get $place)))
+        (local.set $scale (i64.shr_u (global.get $size) (i64.const 24)))
+        (local.set $next
+          (i64.add (global.get $from) (i64.mul (local.get $scale) (local.get $left))))
+        (if (i64.lt_u (local.get $next) (global.get $from))
+          (then
+            (local.set $word (global.get $free))
+            (loop $carry
+              (local.set $word (i32.sub (local.get $word) (i32.const 4)))
+              (i32.store (local.get $word)
+                (i32.add (i32.load (local.get $word)) (i32.const 1)))
+              (br_if $carry (i32.eqz (i32.load (local.get $word)))))))
+        (global.set $from (local.get $next))
+        (global.set $size
+          (i64.mul (local.get $scale)
+            (i64.sub (i64.load32_u offset=4 (local.get $place)) (local.get $left))))
+        (if (i64.eqz (i64.shr_u (global.get $size) (i64.const 32)))
+          (then
+            (i32.store (global.get $free)
+              (i32.wrap_i64 (i64.shr_u (global.get $from) (i64.const 32))))
+            (global.set $free (i32.add (global.get $free) (i32.const 4)))
+            (global.set $from (i64.shl (global.get $from) (i64.const 32)))
+            (global.set $size (i64.shl (global.get $size) (i64.const 32)))))
+        (local.set $symbols (i32.add (local.get $symbols) (i32.const 4)))
+        (local.set $count (i32.sub (local.get $count) (i32.const 1)))
+        (br $again))))
 
   ;; Add to `out` (rows, columns) the product of `a` (rows, inner) and `b` (inner, columns), float32
   ;; in row order; columns are a multiple of four. Zeros of `a` are skipped.

@@ -1,5 +1,5 @@
 /**
- * The context model in whole numbers, and the range decoder: from the streams of a tile to the
+ * The context model in whole numbers, and the range coder: between the streams of a tile and the
  * symbols of all levels, as book/back/format.md describes it.
  */
 
@@ -111,6 +111,48 @@ class Reader {
   }
 }
 
+/** The bytes that an encoder wrote from a place on, as few as decode alike. */
+function finished(kernel, memory, start) {
+  const words = (kernel.written() - start) / 4;
+  const bytes = new Uint8Array(4 * words + 8);
+  const view = new DataView(bytes.buffer);
+  memory.ints(start, words).forEach((word, n) => view.setInt32(4 * n, word));
+  const lower = BigInt.asUintN(64, kernel.lower());
+  const end = lower + BigInt.asUintN(64, kernel.size());
+  const last = (end < 1n << 64n ? end : 1n << 64n) - 1n;
+  for (let zeros = 64n; zeros >= 0n; zeros -= 8n) {
+    const point = ((lower + (1n << zeros) - 1n) >> zeros) << zeros;
+    if (point > last) continue;
+    view.setBigUint64(4 * words, point);
+    break;
+  }
+  return bytes.subarray(0, bytes.findLastIndex((byte) => byte) + 1);
+}
+
+/**
+ * The maps section of a file without stored tiles and with filters everywhere.
+ * @param {Uint8Array} routing level 1 to 3 of each patch, in rows of `columns`.
+ */
+export function writeMaps(kernel, routing, columns) {
+  const memory = new Memory(kernel);
+  const start = memory.place(routing.length + 4);
+  kernel.begin(start);
+  const seen = new Map();
+  routing.forEach((level, place) => {
+    const beside = place % columns ? routing[place - 1] : 0;
+    const above = place >= columns ? routing[place - columns] : 0;
+    const context = 8 * beside + above;
+    if (!seen.has(context)) seen.set(context, [1, 1, 1]);
+    const counts = seen.get(context);
+    const mark = memory.top;
+    const table = memory.put(edges(counts, counts[0] + counts[1] + counts[2]));
+    kernel.encode(table, memory.put(Int32Array.of(level - 1)), 1);
+    memory.top = mark;
+    counts[level - 1]++;
+  });
+  return finished(kernel, memory, start);
+}
+
 /** Stored tiles, levels of patches, patches without filters: three grids, in row order. */
 export function readMaps(kernel, header, patches, tiles) {
   const memory = new Memory(kernel);
@@ -174,15 +216,16 @@ export class Machine {
   }
 
   /**
-   * Symbols of all levels of a tile, coarse to fine: Int16Array (rows, columns, channels) each.
+   * The coding steps of a tile, in order. Whoever takes one sets its `symbols`, Int16Array (sites,
+   * size), before asking for the next: the decoder to what it reads, the encoder to what it chose.
+   * A step has `level`, `first` (of its section), `sites` (cells of the level's grid, `columns`
+   * wide), `start` and `size` (of the channels), and `tables`, Uint8Array (sites, size).
    * @param {Uint8Array} routing level 1 to 3 of each patch.
    * @param {number[]} shape rows and columns of patches.
-   * @param {Uint8Array[]} streams of the three sections.
    */
-  run(routing, shape, streams) {
-    const found = [];
+  *steps(routing, shape) {
     let state, mask;
-    this.levels.forEach(({ side, groups }, level) => {
+    for (const [level, { side, groups }] of this.levels.entries()) {
       const [rows, columns] = shape.map((patches) => (patches * 32) / side);
       const before = mask;
       mask = new Uint8Array(rows * columns);
@@ -195,40 +238,43 @@ export class Machine {
         state = new Float32Array(mask.length * this.width);
         for (let at = 0; at < state.length; at += this.width) state.set(this.curves.start[0], at);
       } else state = this.refine(`level${level - 1}`, state, before, columns / 2);
-      if (level === 0 || this.sections[level] !== this.sections[level - 1]) {
-        this.memory.top = this.mark;
-        this.reader.start(streams[this.sections[level]]);
-        this.afterStream = this.memory.top;
+      let first = level === 0 || this.sections[level] !== this.sections[level - 1];
+      let start = 0;
+      for (const [group, size] of groups.entries()) {
+        const name = `level${level}_group${group}`;
+        for (const phase of [0, 1]) {
+          const sites = [];
+          for (let cell = 0; cell < mask.length; cell++) {
+            const parity = (Math.floor(cell / columns) + (cell % columns)) & 1;
+            if (mask[cell] && parity === phase) sites.push(cell);
+          }
+          const tables = this.choose(name, phase, state, sites, size);
+          const step = { level, first, sites, columns, start, size, tables };
+          yield step;
+          this.update(`${name}_update`, state, sites, step.symbols, size, columns, mask.length);
+          first = false;
+        }
+        start += size;
       }
-      found.push(this.level(level, groups, state, mask, columns));
-    });
-    return found;
+    }
   }
 
-  /** Symbols of one level; what they reveal is added to the state (cells, width). */
-  level(level, groups, state, mask, columns) {
-    const channels = groups.reduce((sum, size) => sum + size, 0);
-    const symbols = new Int16Array(mask.length * channels);
-    let first = 0;
-    groups.forEach((size, group) => {
-      const name = `level${level}_group${group}`;
-      for (const phase of [0, 1]) {
-        const sites = [];
-        for (let cell = 0; cell < mask.length; cell++) {
-          const parity = (Math.floor(cell / columns) + (cell % columns)) & 1;
-          if (mask[cell] && parity === phase) sites.push(cell);
-        }
-        const tables = this.choose(name, phase, state, sites, size);
-        const values = this.read(tables);
-        sites.forEach((cell, place) => {
-          const part = values.subarray(place * size, (place + 1) * size);
-          symbols.set(part, cell * channels + first);
-        });
-        this.update(`${name}_update`, state, sites, values, size, columns, mask.length);
-      }
-      first += size;
-    });
-    return symbols;
+  /** Begin to read a section: the stream of a tile. */
+  startReading(stream) {
+    this.memory.top = this.mark;
+    this.reader.start(stream);
+  }
+
+  /** Begin to write a section that holds so many symbols at most. */
+  startWriting(count) {
+    this.memory.top = this.mark;
+    this.stream = this.memory.place(2 * count + 4); // a symbol takes 41 bits at most
+    this.kernel.begin(this.stream);
+  }
+
+  /** The bytes of the section that was written. */
+  finishWriting() {
+    return finished(this.kernel, this.memory, this.stream);
   }
 
   /** Table of each symbol, Uint8Array (sites, size). */
@@ -284,6 +330,33 @@ export class Machine {
       });
     });
     return symbols;
+  }
+
+  /** Write the symbols of one step, table by table. */
+  write(tables, symbols) {
+    const places = Array.from({ length: 64 }, () => []);
+    tables.forEach((table, place) => places[table].push(place));
+    places.forEach((where, table) => {
+      if (!where.length) return;
+      const support = SUPPORT[table];
+      const far = where.filter((place) => Math.abs(symbols[place]) > support);
+      const coded = where.map((place) =>
+        Math.abs(symbols[place]) > support ? 2 * support + 1 : symbols[place] + support,
+      );
+      this.encode(this.tables[table], coded);
+      if (!far.length) return;
+      const beyond = far.map((place) => {
+        const size = Math.abs(symbols[place]) - support - 1;
+        return 2 * size + (symbols[place] < 0 ? 1 : 0);
+      });
+      this.encode(this.plain, beyond);
+    });
+  }
+
+  encode(table, symbols) {
+    const mark = this.memory.top;
+    this.kernel.encode(table, this.memory.put(Int32Array.from(symbols)), symbols.length);
+    this.memory.top = mark;
   }
 
   /** Add a 3 x 3 convolution of the symbols' log magnitudes to the states of all cells. */

@@ -3,7 +3,7 @@
 import { need, unitOf } from "./container.js";
 import { levelsOf } from "./machine.js";
 
-const PATCH = 32;
+export const PATCH = 32;
 
 /** The graphs that `mrdcae export` wrote, ready to run. */
 export class Networks {
@@ -40,7 +40,7 @@ export class Networks {
 }
 
 /** A rectangle of pixels: float32 (rows, columns, 3) that starts at a row and a column. */
-class Pixels {
+export class Pixels {
   constructor(top, left, rows, columns, data = new Float32Array(rows * columns * 3)) {
     Object.assign(this, { top, left, rows, columns, data });
   }
@@ -135,7 +135,7 @@ function markKept(kept, columns, [top, left, bottom, right]) {
 }
 
 /** An empty rectangle: a box of patches and what the filters look at around it, in whole units. */
-function around([top, left, bottom, right], halo, unit, rows, columns) {
+export function around([top, left, bottom, right], halo, unit, rows, columns) {
   const more = Math.ceil(halo / unit) * unit;
   const [first, start] = [top, left].map((side) => Math.max(0, side * PATCH - more));
   const last = Math.min(rows, bottom * PATCH + more);

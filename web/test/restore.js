@@ -6,23 +6,11 @@
  */
 
 import { readFile, writeFile } from "node:fs/promises";
-import { gunzipSync } from "node:zlib";
-import { decode, loadCodec, Networks, restore } from "../src/index.js";
-import * as ort from "../vendor/onnxruntime/ort.wasm.bundle.min.mjs";
+import { decode, restore } from "../src/index.js";
+import { codecAndNetworks } from "./graphs.js";
 
 const [folder, ...paths] = process.argv.slice(2);
-const near = (path) => readFile(new URL(path, import.meta.url));
-ort.env.wasm.wasmBinary = gunzipSync(
-  await near("../vendor/onnxruntime/ort-wasm-simd-threaded.wasm.gz"),
-);
-ort.env.wasm.numThreads = 1;
-const graphs = {};
-for (const name of ["analysis", "synthesis", "filter"]) {
-  graphs[name] = new Uint8Array(await readFile(`${folder}/${name}.onnx`));
-}
-const networks = await Networks.load(ort, graphs);
-const context = new Uint8Array(await readFile(`${folder}/context.npz`));
-const codec = await loadCodec(context, await near("../src/kernel.wasm"));
+const { codec, networks } = await codecAndNetworks(folder);
 for (let number = 0; number < paths.length; number += 2) {
   const bytes = new Uint8Array(await readFile(paths[number]));
   const started = performance.now();

@@ -1,4 +1,4 @@
-"""JavaScript reads the files that Python writes, and refuses what Python does."""
+"""JavaScript reads the files that Python writes, writes the same, and refuses what Python does."""
 
 import base64
 import hashlib
@@ -46,10 +46,36 @@ def decoded(tiny_codec, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def restored(tiny_codec, tmp_path_factory):
-    """The pixels that JavaScript makes of the bytes of a file, uint8 (height, width, 4)."""
+def folder(tiny_codec, tmp_path_factory):
+    """What `mrdcae export` writes."""
     folder = tmp_path_factory.mktemp("graphs")
     export.export(tiny_codec, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def compressed(folder):
+    """The bytes of the files that JavaScript makes of pictures at their qualities."""
+
+    def run(pictures, qualities):
+        arguments, outputs = [], []
+        for number, (picture, quality) in enumerate(zip(pictures, qualities, strict=True)):
+            source, output = folder / f"{number}.pixels", folder / f"{number}.out"
+            height, width = picture.shape[:2]
+            np.dstack([picture, np.full((height, width), 255, np.uint8)]).tofile(source)
+            arguments += [str(width), str(height), str(quality), source, output]
+            outputs.append(output)
+        command = [node(), WEB / "test" / "compress.js", folder, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.stderr == ""
+        return [path.read_bytes() for path in outputs]
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def restored(folder):
+    """The pixels that JavaScript makes of the bytes of a file, uint8 (height, width, 4)."""
 
     def run(files):
         paths = [folder / f"{number}.mrdc" for number in range(len(files))]
@@ -150,3 +176,22 @@ def test_pixels_are_within_one_grey_level_of_those_of_python(tiny_codec, restore
         differences = abs(pixels[..., :3].astype(int) - expected)
         assert differences.max() <= 1
         assert (differences > 0).mean() < 0.01
+
+
+@pytest.mark.slow
+def test_files_are_those_that_python_writes_with_the_same_routing(tiny_codec, compressed):
+    photograph, rng = mr.sample("flowers"), np.random.default_rng(3)
+    grey = np.repeat(photograph[:70, :90, :1], 3, axis=2)
+    pictures = [photograph[:200, :300], photograph[:33, :65], photograph[:1, :1], grey]
+    pictures += [np.tile(photograph[100:164], (1, 2, 1)), np.zeros((64, 64, 3), np.uint8)]
+    pictures += [rng.integers(0, 2, (64, 96, 3), np.uint8) * 255]
+    cases = list(product(pictures, (0, 25, 50, 75, 100)))
+    for (picture, quality), data in zip(cases, compressed(*zip(*cases, strict=True)), strict=True):
+        symbols, routing, _ = tiny_codec.read_symbols(data)
+        own = tiny_codec.compress(picture, quality, routing=routing, rdoq=False)
+        expected, _, _ = tiny_codec.read_symbols(own)
+        assert abs(len(data) - len(own)) <= 0.01 * len(own) + 12
+        for found, level in zip(symbols, expected, strict=True):
+            differences = abs(found.astype(int) - level)  # a latent may lie on the edge of two
+            assert differences.max() <= 1
+            assert (differences > 0).mean() < 1e-3
