@@ -1,0 +1,84 @@
+/** The bytes are not a readable `.mrdc` file; the message says why. */
+export class RefusedError extends Error {}
+
+/** A codec without its networks; see `loadCodec`. */
+export interface Codec {
+  readonly resolutions: number;
+}
+
+/** A tile: its place in patches (top, left, bottom, right), and what it holds. */
+export interface Tile {
+  box: [number, number, number, number];
+  /** Of each level, coarse to fine: (rows, columns, channels). */
+  symbols?: Int16Array[];
+  /** The bytes of a lossless WebP file. */
+  stored?: Uint8Array;
+}
+
+/** All but the pixels of a file. */
+export interface Decoded {
+  width: number;
+  height: number;
+  /** 0 to 100. */
+  quality: number;
+  grey: boolean;
+  /** 4 bytes that name the codec. */
+  model: Uint8Array;
+  /** Rows and columns of patches of 32 x 32 pixels. */
+  patches: [number, number];
+  /** Level 1 to 3 of each patch. */
+  routing: Uint8Array;
+  /** 1 where a patch goes without filters. */
+  unfiltered: Uint8Array;
+  tiles: Tile[];
+}
+
+/** A picture as a canvas has it: red, green, blue and alpha of each pixel. */
+export interface Picture {
+  width: number;
+  height: number;
+  data: Uint8ClampedArray;
+}
+
+export interface Options {
+  /** Called with the share that is done, from 0 to 1; it may throw to stop. */
+  progress?: (share: number) => void;
+}
+
+export interface RestoreOptions extends Options {
+  /** Decodes a lossless WebP file; needed for files with stored tiles. */
+  webp?: (bytes: Uint8Array) => Promise<Picture>;
+}
+
+/** Loads the bytes of context.npz, which `mrdcae export` wrote, and of kernel.wasm. */
+export function loadCodec(archive: Uint8Array, wasm: BufferSource): Promise<Codec>;
+
+/** The graphs that `mrdcae export` wrote, run by onnxruntime-web or a runtime like it. */
+export class Networks {
+  constructor(ort: unknown, sessions: Record<string, unknown>);
+  static load(
+    ort: unknown,
+    graphs: Record<string, Uint8Array>,
+    options?: Record<string, unknown>,
+  ): Promise<Networks>;
+}
+
+/** Reads a file; rejects with a RefusedError if it is damaged. */
+export function decode(codec: Codec, bytes: Uint8Array): Promise<Decoded>;
+
+/** The pixels of a file: (height, width, 4), opaque. */
+export function restore(
+  codec: Codec,
+  networks: Networks,
+  found: Decoded,
+  options?: RestoreOptions,
+): Promise<Uint8ClampedArray>;
+
+/** The bytes of a `.mrdc` file of this quality, 0 to 100. Transparency is left out. */
+export function compress(
+  codec: Codec,
+  networks: Networks,
+  picture: Picture,
+  quality: number,
+  options?: Options,
+): Promise<Uint8Array>;
