@@ -30,6 +30,9 @@ class Transforms:
     Args:
         architecture: of the model.
         weights: by name, as `Architecture.transform_arrays` lists them.
+
+    Attributes:
+        energies: squared norm in the picture of one in each channel, (channels,) of each level.
     """
 
     def __init__(self, architecture: Architecture, weights: Mapping[str, NDArray[Any]]) -> None:
@@ -39,7 +42,7 @@ class Transforms:
         self._backward = [
             np.linalg.inv(kernel.astype(np.float64)).astype(np.float32) for kernel in self._forward
         ]
-        self._energies = _energies(self._backward)
+        self.energies = _energies(self._backward)
         self.weights_at = lru_cache(maxsize=4)(self._weights_at)
 
     def _kernel(self, stage: int) -> Grid:
@@ -138,7 +141,7 @@ class Transforms:
         It is the squared error in the picture, in quantisation steps, that an error of one in a
         symbol causes where the contrast gain is one.
         """
-        pairs = zip(self._energies, self.weights_at(quality).gains, strict=True)
+        pairs = zip(self.energies, self.weights_at(quality).gains, strict=True)
         return [energy / gain**2 for energy, gain in pairs]
 
     def synthesise(self, symbols: list[NDArray[Any]], quality: int) -> Grid:

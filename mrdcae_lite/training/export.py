@@ -91,19 +91,31 @@ def graphs(codec: Codec) -> dict[str, bytes]:
 def context(codec: Codec) -> bytes:
     """The rest of a codec: a NumPy archive without pickled objects.
 
-    It holds `config` (JSON: the architecture, and how many pixels encoder and decoder look around),
-    `model` (4 bytes: its name in files), `tables` and the integer arrays that
-    `Architecture.context_arrays` lists.
+    `config` is JSON: the architecture, how many pixels encoder and decoder look around, and the
+    scores above which attention proposes the medium and the high level. `model` are the 4 bytes
+    that name the codec in files, `tables` all counts of the coding tables, and the integer arrays
+    are those of `Architecture.context_arrays`. The encoder's checks need of level N `energyN`,
+    float32 (channels,), the squared norm in the picture of one in each channel; and `gainN` and
+    `shiftN`, float32 (4, channels), the curves of gain and reconstruction points.
     """
     frozen, buffer = codec.model, io.BytesIO()
     shape = frozen.architecture
-    halos = {"encoder_halo": shape.encoder_halo, "decoder_halo": shape.decoder_halo}
-    config = json.dumps({**asdict(shape), **halos}, sort_keys=True).encode()
+    more = {"encoder_halo": shape.encoder_halo, "decoder_halo": shape.decoder_halo}
+    thresholds = frozen.transforms.thresholds() if shape.attention else ()
+    config = json.dumps({**asdict(shape), **more, "thresholds": thresholds}, sort_keys=True)
+    curves = {
+        f"{ours}{number}": frozen.transform_weights[f"{theirs}{number}/curve"].astype(np.float32)
+        for number in range(shape.resolutions)
+        for ours, theirs in (("gain", "gain"), ("shift", "reconstruction"))
+    }
+    energies = {f"energy{number}": e for number, e in enumerate(frozen.transforms.energies)}
     arrays: dict[str, Any] = {
-        "config": np.frombuffer(config, np.uint8),
+        "config": np.frombuffer(config.encode(), np.uint8),
         "model": np.frombuffer(frozen.id, np.uint8),
         "tables": frozen.tables.pack(),
         **frozen.context_weights,
+        **curves,
+        **energies,
     }
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()

@@ -1,17 +1,20 @@
 /**
- * From pixels to the bytes of a file.
+ * From pixels to the bytes of a file: the encoder of the package, but no tile is stored.
  *
- * It is the encoder of the package without its finer choices: a patch gets all levels in which it
- * has a symbol that is not zero, symbols are rounded without weighing error against bits, and no
- * tile is stored.
+ * What was learned is a proposal, checked against the original: a level is left out in a patch where
+ * that costs little. Symbols are chosen by weighing error against bits.
  */
 
 import { join, pack, spans, unitOf } from "./container.js";
-import { Machine, sectionOf, writeMaps } from "./machine.js";
+import { levelsOf, Machine, sectionOf, writeMaps } from "./machine.js";
 import { around, PATCH, Pixels } from "./pixels.js";
 
 const ROUNDING_OFFSET = 0.4; // a latent y becomes sign(y) floor(|y| + 0.4)
 const MOST = 32767; // magnitude of a symbol
+const LAMBDA = 0.14; // squared quantisation steps of error that a bit must save, in training
+const RDOQ_LAMBDA = 0.05; // the same when one of two symbols is chosen
+const LOSS_LIMIT = 0.02; // share of the squared error that leaving levels out may add
+const [BITS_OF_ONE, BITS_A_DOUBLING] = [4, 2]; // rough cost of symbols
 
 /**
  * The bytes of a `.mrdc` file.
@@ -33,20 +36,21 @@ export async function compress(codec, networks, picture, quality, { progress = (
   );
   const kernel = async () => (await WebAssembly.instantiate(codec.compiled)).exports;
   const machine = new Machine(await kernel(), codec.arrays, codec.resolutions, quality);
+  const levels = levelWeights(codec, quality);
   const routing = new Uint8Array(patches[0] * patches[1]);
   const streams = [[], [], []];
   for (const [number, box] of boxes.entries()) {
     const shape = [box[2] - box[0], box[3] - box[1]];
     const wide = around(box, codec.encoderHalo, unit, whole.rows, whole.columns).take(whole);
-    const latents = await analysed(codec, networks, wide, box, quality);
-    const symbols = await quantised(codec, networks, latents, quality);
+    const { latents, proposed } = await analysed(codec, networks, wide, box, quality);
+    const own = await routed(codec, networks, levels, latents, proposed, shape, quality);
     progress((number + 0.5) / boxes.length);
-    const own = routed(machine, symbols, shape);
     for (let row = 0; row < shape[0]; row++) {
       const part = own.subarray(row * shape[1], (row + 1) * shape[1]);
       routing.set(part, (box[0] + row) * patches[1] + box[1]);
     }
-    writeTile(machine, own, shape, symbols).forEach((stream, at) => streams[at].push(stream));
+    const written = await writeTile(machine, networks, levels, latents, own, shape, quality);
+    written.forEach((stream, at) => streams[at].push(stream));
     progress((number + 1) / boxes.length);
   }
   const maps = writeMaps(await kernel(), routing, patches[1]);
@@ -74,84 +78,168 @@ function isGrey(data) {
   return true;
 }
 
-/** Latents of all levels of a tile: {data, shape} of each, cut out of a wider rectangle. */
+/** Of each level at a quality: gains and shifts of its channels, and what an error in them weighs. */
+function levelWeights(codec, quality) {
+  const t = quality / 50 - 1;
+  const features = [1, t, 2 * t * t - 1, 4 * t ** 3 - 3 * t];
+  return Array.from({ length: codec.resolutions }, (_, level) => {
+    const at = (curve) =>
+      Float32Array.from({ length: curve.shape[1] }, (_, channel) =>
+        features.reduce((sum, value, n) => sum + value * curve[n * curve.shape[1] + channel], 0),
+      );
+    const gains = at(codec.arrays[`gain${level}`]).map(Math.exp);
+    const shifts = at(codec.arrays[`shift${level}`]);
+    const weights = codec.arrays[`energy${level}`].map((energy, n) => energy / gains[n] ** 2);
+    return { gains, shifts, weights, switched: sectionOf(level, codec.resolutions) > 0 };
+  });
+}
+
+/** Latents of all levels of a tile, {data, shape} of each, and the routing that is proposed. */
 async function analysed(codec, networks, wide, [top, left, bottom, right], quality) {
   const image = [wide.data, [wide.rows, wide.columns, 3]];
   const found = await networks.run("analysis", quality, { image });
-  return Array.from({ length: codec.resolutions }, (_, level) => {
-    const side = (4 << codec.resolutions) >> level;
-    const [, , columns, channels] = found[`level${level}`].dims;
+  const cut = ({ dims, data }, side) => {
+    const [, , columns, channels = 1] = dims;
     const [y, x] = [(top * PATCH - wide.top) / side, (left * PATCH - wide.left) / side];
     const shape = [((bottom - top) * PATCH) / side, ((right - left) * PATCH) / side, channels];
-    const data = new Float32Array(shape[0] * shape[1] * channels);
+    const part = new Float32Array(shape[0] * shape[1] * channels);
     for (let row = 0; row < shape[0]; row++) {
       const from = ((y + row) * columns + x) * channels;
-      const part = found[`level${level}`].data.subarray(from, from + shape[1] * channels);
-      data.set(part, row * shape[1] * channels);
+      part.set(data.subarray(from, from + shape[1] * channels), row * shape[1] * channels);
     }
-    return { data, shape };
-  });
-}
-
-/** Symbols of all levels: each is rounded after the contrast gain that the coarser ones give. */
-async function quantised(codec, networks, latents, quality) {
-  const inputs = {};
-  const symbols = [];
-  for (const [level, { data, shape }] of latents.entries()) {
-    let gain = null;
-    if (sectionOf(level, codec.resolutions) > 0) {
-      gain = (await networks.run(`contrast${level}`, quality, inputs)).gain.data;
-    }
-    const own = new Int16Array(data.length);
-    for (let at = 0; at < data.length; at++) {
-      const y = gain ? data[at] * gain[Math.floor(at / shape[2])] : data[at];
-      const size = Math.min(MOST, Math.floor(Math.abs(y) + ROUNDING_OFFSET));
-      own[at] = y < 0 ? -size : size;
-    }
-    symbols.push(own);
-    inputs[`level${level}`] = [Float32Array.from(own), shape];
-  }
-  return symbols;
-}
-
-/** For each patch the last section in which it has a symbol that is not zero, 1 to 3. */
-function routed(machine, symbols, shape) {
-  const routing = new Uint8Array(shape[0] * shape[1]).fill(1);
-  machine.levels.forEach(({ side, groups }, level) => {
-    const section = machine.sections[level];
-    if (section === 0) return;
-    const channels = groups.reduce((sum, size) => sum + size, 0);
-    const columns = (shape[1] * PATCH) / side;
-    symbols[level].forEach((symbol, at) => {
-      if (!symbol) return;
-      const cell = Math.floor(at / channels);
-      const row = Math.floor((Math.floor(cell / columns) * side) / PATCH);
-      const patch = row * shape[1] + Math.floor(((cell % columns) * side) / PATCH);
-      routing[patch] = Math.max(routing[patch], section + 1);
+    return { data: part, shape };
+  };
+  const latents = levelsOf(codec.resolutions).map(({ side }, level) =>
+    cut(found[`level${level}`], side),
+  );
+  const highest = Math.min(codec.resolutions, 3);
+  const patches = (bottom - top) * (right - left);
+  const proposed = new Uint8Array(patches).fill(highest);
+  if (found.logits) {
+    cut(found.logits, PATCH).data.forEach((logit, patch) => {
+      const score = 1 / (1 + Math.exp(-logit));
+      proposed[patch] = 1 + codec.thresholds.filter((threshold) => score > threshold).length;
     });
-  });
+  }
+  return { latents, proposed };
+}
+
+/** The symbol of a latent. */
+function quantise(y) {
+  const size = Math.min(MOST, Math.floor(Math.abs(y) + ROUNDING_OFFSET));
+  return y < 0 ? -size : size;
+}
+
+/** The contrast gain of each cell of a level, from the symbols of all coarser ones; null is one. */
+async function contrast(networks, level, switched, inputs, quality) {
+  if (!switched) return null;
+  return (await networks.run(`contrast${level}`, quality, inputs)).gain.data;
+}
+
+/**
+ * The routing of a tile: what attention proposes, checked against what it would cost.
+ *
+ * A level is left out in a patch if all its symbols are zero; and if attention proposes that and what
+ * it adds to the error is worth less than the bits it saves, as long as all patches together stay
+ * within LOSS_LIMIT.
+ */
+async function routed(codec, networks, levels, latents, proposed, shape, quality) {
+  const inputs = {};
+  const [losses, bits] = [[], []];
+  let error = 0;
+  for (const [level, { data, shape: own }] of latents.entries()) {
+    const { gains, shifts, weights, switched } = levels[level];
+    const gain = await contrast(networks, level, switched, inputs, quality);
+    const symbols = new Float32Array(data.length);
+    const [lost, cost] = [proposed, proposed].map(({ length }) => new Float64Array(length));
+    const side = own[0] / shape[0]; // of a patch, in cells
+    for (let at = 0; at < data.length; at++) {
+      const [cell, channel] = [Math.floor(at / own[2]), at % own[2]];
+      const factor = gain ? gain[cell] : 1;
+      const k = (symbols[at] = quantise(data[at] * factor));
+      error += data[at] ** 2 * weights[channel];
+      if (!k) continue;
+      const restored = (k - Math.sign(k) * shifts[channel]) / factor;
+      const added = (data[at] ** 2 - (data[at] - restored) ** 2) * weights[channel];
+      error -= added;
+      if (!switched) continue;
+      const row = Math.floor(Math.floor(cell / own[1]) / side);
+      const patch = row * shape[1] + Math.floor((cell % own[1]) / side);
+      lost[patch] += added;
+      cost[patch] += BITS_OF_ONE + BITS_A_DOUBLING * Math.log2(Math.abs(k));
+    }
+    inputs[`level${level}`] = [symbols, own];
+    if (switched) {
+      losses.push(lost);
+      bits.push(cost);
+    }
+  }
+  return cheapest(proposed, losses, bits, error);
+}
+
+/** The routing of `routed`, from the loss and bits of each level that may be left out. */
+function cheapest(proposed, losses, bits, error) {
+  const routing = new Uint8Array(proposed.length).fill(1 + losses.length);
+  const loss = new Float64Array(proposed.length); // of what was left out in a patch so far
+  for (let level = losses.length; level > 0; level--) {
+    for (let patch = 0; patch < routing.length; patch++) {
+      const [added, saved] = [losses[level - 1][patch], bits[level - 1][patch]];
+      const worth = proposed[patch] <= level && added <= LAMBDA * saved;
+      if (routing[patch] !== level + 1 || !(worth || saved === 0)) continue;
+      routing[patch] = level;
+      loss[patch] += added;
+    }
+  }
+  let sum = 0;
+  for (const patch of [...loss.keys()].sort((a, b) => loss[a] - loss[b])) {
+    sum += loss[patch];
+    if (sum <= LOSS_LIMIT * error) continue;
+    routing[patch] = 1 + (bits.findLastIndex((saved) => saved[patch]) + 1);
+  }
   return routing;
 }
 
 /** The streams of the three sections of a tile. */
-function writeTile(machine, routing, shape, symbols) {
+async function writeTile(machine, networks, levels, latents, routing, shape, quality) {
   const streams = [0, 1, 2].map(() => new Uint8Array(0));
-  let section = -1;
+  const inputs = {};
+  let [level, section, gain, symbols] = [-1, -1, null, null];
   for (const step of machine.steps(routing, shape)) {
+    const { data, shape: own } = latents[step.level];
+    if (step.level !== level) {
+      level = step.level;
+      gain = await contrast(networks, level, levels[level].switched, inputs, quality);
+      symbols = new Float32Array(data.length);
+      inputs[`level${level}`] = [symbols, own];
+    }
     if (step.first) {
       if (section >= 0) streams[section] = machine.finishWriting();
-      section = machine.sections[step.level];
-      const own = symbols.filter((_, level) => machine.sections[level] === section);
-      machine.startWriting(own.reduce((sum, { length }) => sum + length, 0));
+      section = machine.sections[level];
+      const all = latents.filter((_, number) => machine.sections[number] === section);
+      machine.startWriting(all.reduce((sum, part) => sum + part.data.length, 0));
     }
-    const channels = machine.levels[step.level].groups.reduce((sum, size) => sum + size, 0);
     step.symbols = new Int16Array(step.sites.length * step.size);
     step.sites.forEach((cell, place) => {
-      const from = cell * channels + step.start;
-      step.symbols.set(symbols[step.level].subarray(from, from + step.size), place * step.size);
+      for (let n = 0; n < step.size; n++) {
+        const [at, channel] = [cell * own[2] + step.start + n, step.start + n];
+        const y = data[at] * (gain ? gain[cell] : 1);
+        const table = step.tables[place * step.size + n];
+        symbols[at] = chosen(machine, y, table, levels[level].weights[channel]);
+        step.symbols[place * step.size + n] = symbols[at];
+      }
     });
     machine.write(step.tables, step.symbols);
   }
   streams[section] = machine.finishWriting();
   return streams;
+}
+
+/** The symbol of a latent, or the one nearer to zero, if its error costs less than its bits save. */
+function chosen(machine, y, table, weight) {
+  const larger = quantise(y);
+  if (!larger) return 0;
+  const smaller = larger - Math.sign(larger);
+  const saved = machine.cost(larger, table) - machine.cost(smaller, table);
+  const added = weight * ((y - smaller) ** 2 - (y - larger) ** 2);
+  return added < RDOQ_LAMBDA * saved ? smaller : larger;
 }

@@ -16,9 +16,10 @@ export { Networks, restore } from "./pixels.js";
 export async function loadCodec(archive, wasm) {
   const arrays = await readArchive(archive);
   const config = JSON.parse(new TextDecoder().decode(arrays.config));
-  const { resolutions, decoder_halo: decoderHalo, encoder_halo: encoderHalo } = config;
+  const { resolutions, thresholds } = config;
+  const [decoderHalo, encoderHalo] = [config.decoder_halo, config.encoder_halo];
   const compiled = await WebAssembly.compile(wasm);
-  return { arrays, resolutions, decoderHalo, encoderHalo, compiled };
+  return { arrays, resolutions, thresholds, decoderHalo, encoderHalo, compiled };
 }
 
 /**

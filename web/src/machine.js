@@ -194,10 +194,13 @@ export class Machine {
     this.sections = this.levels.map((_, level) => sectionOf(level, resolutions));
     this.plain = this.memory.put(PLAIN);
     let at = 0;
-    this.tables = SUPPORT.map((support) => {
+    this.tables = [];
+    this.bits = []; // of the symbols of each table, and of its escape
+    for (const support of SUPPORT) {
       const counts = Array.from(arrays.tables.subarray(at, (at += 2 * support + 2)));
-      return this.memory.put(edges(counts, 1 << 16));
-    });
+      this.tables.push(this.memory.put(edges(counts, 1 << 16)));
+      this.bits.push(counts.map((count) => 16 - Math.log2(count)));
+    }
     this.curves = {};
     this.kernels = {};
     for (const [name, array] of Object.entries(arrays)) {
@@ -257,6 +260,13 @@ export class Machine {
         start += size;
       }
     }
+  }
+
+  /** Bits of a symbol under a table. */
+  cost(symbol, table) {
+    const support = SUPPORT[table];
+    const bits = this.bits[table];
+    return Math.abs(symbol) > support ? bits.at(-1) + 17 : bits[symbol + support];
   }
 
   /** Begin to read a section: the stream of a tile. */

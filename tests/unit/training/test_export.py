@@ -7,6 +7,7 @@ import pytest
 
 import mrdcae_lite as mr
 from mrdcae_lite.cli import main
+from mrdcae_lite.evaluation import inspection
 from mrdcae_lite.training import export
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -44,6 +45,11 @@ def test_the_graphs_compute_what_the_codec_computes(sessions, tiny_codec, qualit
     np.testing.assert_allclose(scores, latents.scores, atol=1e-4)
 
     symbols, _, _ = tiny_codec.read_symbols(tiny_codec.compress(picture, quality))
+    gains = inspection.contrast_gains(tiny_codec.model, symbols, quality)
+    for number in (2, 3):
+        coarser = {f"level{n}": symbols[n] for n in range(number)}
+        gain = run(sessions[f"contrast{number}"], **coarser, quality=quality)["gain"]
+        np.testing.assert_allclose(gain, gains[number], rtol=1e-4)
     levels = {f"level{number}": level for number, level in enumerate(symbols)}
     restored = run(sessions["synthesis"], **levels, quality=quality)["image"]
     expected = tiny_codec.model.transforms.synthesise(symbols, quality)
@@ -71,8 +77,12 @@ def test_the_context_model_is_exported_as_integers(tiny_codec):
     assert config["resolutions"] == tiny_codec.architecture.resolutions
     assert arrays.pop("model").tobytes() == tiny_codec.id
     assert arrays.pop("tables").sum() == 64 << 16
-    assert {*arrays} == {spec.name for spec in tiny_codec.architecture.context_arrays()}
-    assert {array.dtype.kind for array in arrays.values()} == {"i"}
+    assert len(config["thresholds"]) == 2
+    real = {name for name, array in arrays.items() if array.dtype == np.float32}
+    assert real == {f"{kind}{n}" for kind in ("energy", "gain", "shift") for n in range(4)}
+    context = {spec.name for spec in tiny_codec.architecture.context_arrays()}
+    assert {*arrays} - real == context
+    assert {arrays[name].dtype.kind for name in context} == {"i"}
 
 
 def test_the_command_exports_a_codec_file(tiny_codec, tmp_path, capsys, monkeypatch):
@@ -80,7 +90,8 @@ def test_the_command_exports_a_codec_file(tiny_codec, tmp_path, capsys, monkeypa
     command = ["export", str(tmp_path / "tiny.keras-codec"), "--to", str(tmp_path / "graphs")]
     assert main(command) == 0
     names = sorted(path.name for path in (tmp_path / "graphs").iterdir())
-    assert names == ["analysis.onnx", "context.npz", "filter.onnx", "synthesis.onnx"]
+    graphs = ["analysis.onnx", "contrast2.onnx", "contrast3.onnx", "filter.onnx", "synthesis.onnx"]
+    assert names == sorted(["context.npz", *graphs])
     assert f"{tmp_path / 'graphs' / 'context.npz'}: " in capsys.readouterr().out
     monkeypatch.setitem(sys.modules, "tf2onnx", None)
     assert main([*command[:-1], str(tmp_path / "other")]) == 2
