@@ -1,3 +1,4 @@
+import json
 import re
 
 import pytest
@@ -33,5 +34,6 @@ def test_the_address_of_the_repository_is_the_one_in_pyproject(root, project, te
 def test_version_and_licence_are_the_same_everywhere(root, project):
     citation = yaml.safe_load((root / "CITATION.cff").read_text())
     assert citation["version"] == project["project"]["version"]
+    assert json.loads((root / "web/package.json").read_text())["version"] == citation["version"]
     assert citation["license"][0] == project["project"]["license"] == "MIT"
     assert f"## {citation['version']}" in (root / "CHANGELOG.md").read_text()
