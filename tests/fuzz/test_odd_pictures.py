@@ -126,13 +126,13 @@ def psnr(seen: Image.Image, shown: Image.Image) -> float:
 # --- bad pictures
 
 BAD = {
-    "empty.png": (None, "Pillow does not know"),
+    "empty.png": (None, "an empty file"),
     "text.png": (b"not a picture\n", "Pillow does not know"),
     "broken.png": (b"\x89PNG\r\n\x1a\n" + b"junk" * 20, "Received: a"),
     **{f"cut {kind}.{kind}": (COLOUR, "a damaged file") for kind in ("png", "jpg", "webp", "tif")},
     "float.tif": (GREY.convert("F"), "Received: a picture of mode F"),
     "lab.tif": (Image.new("LAB", (9, 9)), "Received: a picture of mode LAB"),
-    "integers.tif": (Image.fromarray(SIXTEEN.astype(np.int32)), "a picture of mode I"),
+    "integers.tif": (Image.fromarray(SIXTEEN.astype(np.int32)), "signed integers of 32 bits"),
     "enormous.png": (Image.new("1", (10_001, 10_000)), "at most 100 megapixels"),
 }
 

@@ -240,6 +240,8 @@ def test_ctrl_c_ends_all_processes_in_one_line_and_leaves_whole_files(album, mod
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # A shell lets what it starts in the background ignore interrupts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     lines = [process.stdout.readline() for _ in range(4)]
     assert all("/34 out/" in line for line in lines)
