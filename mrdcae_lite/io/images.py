@@ -457,7 +457,8 @@ def pictures_in(folder: Path) -> tuple[list[Path], list[Path]]:
     """The pictures of a folder, by ending or first bytes, and what else it holds, by name."""
     paths = sorted(folder.iterdir())
     pictures = [path for path in paths if is_picture(path)]
-    return pictures, [path for path in paths if path not in {*pictures}]
+    others = {*paths} - {*pictures}
+    return pictures, sorted(others)
 
 
 def standardise(image: RGB, size: int) -> RGB:

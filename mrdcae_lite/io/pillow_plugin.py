@@ -23,8 +23,9 @@ from typing import IO, Any
 
 from PIL import Image, ImageFile
 
+from mrdcae_lite.coding.bitstream import MAGIC
+
 FORMAT = "MRDC"
-MAGIC = b"\x89MRD"
 _START = 128  # bytes; no header is longer
 
 # The codec is imported when it is needed: `import mrdcae_lite` takes no longer than Pillow's.

@@ -66,14 +66,14 @@ export async function decode(codec, bytes) {
 
 /** Symbols of all levels of a tile, coarse to fine: Int16Array (rows, columns, channels) each. */
 function readTile(machine, routing, shape, streams) {
-  const found = machine.levels.map(({ side, groups }) => {
+  const found = machine.levels.map(({ side, channels }) => {
     const cells = ((shape[0] * 32) / side) * ((shape[1] * 32) / side);
-    return new Int16Array(cells * groups.reduce((sum, size) => sum + size, 0));
+    return new Int16Array(cells * channels);
   });
   for (const step of machine.steps(routing, shape)) {
     if (step.first) machine.startReading(streams[machine.sections[step.level]]);
     step.symbols = machine.read(step.tables);
-    const channels = machine.levels[step.level].groups.reduce((sum, size) => sum + size, 0);
+    const { channels } = machine.levels[step.level];
     step.sites.forEach((cell, place) => {
       const part = step.symbols.subarray(place * step.size, (place + 1) * step.size);
       found[step.level].set(part, cell * channels + step.start);

@@ -19,14 +19,22 @@ const LIMIT = 1 << 22; // of a state
 export const sectionOf = (level, resolutions) =>
   Math.max(0, level - Math.max(resolutions - 2, 1) + 1);
 
-/** Levels from coarse to fine: pixels along a cell, and the sizes of the groups of channels. */
+/** Levels from coarse to fine: pixels along a cell, sizes of the groups of channels, and channels. */
 export function levelsOf(resolutions) {
   const first = 4 << resolutions;
   return Array.from({ length: resolutions }, (_, level) => {
     const side = first >> level;
-    if (level === 0) return { side, groups: side >= 32 ? [4, 12, 48, 32, 96] : [16, 48, 32, 96] };
-    return { side, groups: side >= 32 ? [8, 16, 24, 32, 64] : [24, 24, 96] };
+    let groups = side >= 32 ? [8, 16, 24, 32, 64] : [24, 24, 96];
+    if (level === 0) groups = side >= 32 ? [4, 12, 48, 32, 96] : [16, 48, 32, 96];
+    return { side, groups, channels: groups.reduce((sum, size) => sum + size, 0) };
   });
+}
+
+/** The places of each table. */
+function byTable(tables) {
+  const places = Array.from({ length: 64 }, () => []);
+  tables.forEach((table, place) => places[table].push(place));
+  return places;
 }
 
 /** Left edges of the symbols' shares of 2^24, and 2^24. */
@@ -287,8 +295,8 @@ export class Machine {
     return finished(this.kernel, this.memory, this.stream);
   }
 
-  /** Table of each symbol, Uint8Array (sites, size). */
-  choose(name, phase, state, sites, size) {
+  /** What the networks see of the states of some cells, (sites, width). */
+  activated(state, sites) {
     const { width } = this;
     const seen = new Float32Array(sites.length * width);
     sites.forEach((cell, place) => {
@@ -296,6 +304,13 @@ export class Machine {
         seen[place * width + n] = activation(state[cell * width + n], 8);
       }
     });
+    return seen;
+  }
+
+  /** Table of each symbol, Uint8Array (sites, size). */
+  choose(name, phase, state, sites, size) {
+    const { width } = this;
+    const seen = this.activated(state, sites);
     const hidden = this.product(seen, sites.length, width, `${name}_hidden`, width);
     const bias = this.curves[`${name}_hidden_bias`][phase];
     for (let n = 0; n < hidden.length; n++) hidden[n] = activation(hidden[n] + bias[n % width], 7);
@@ -320,10 +335,8 @@ export class Machine {
 
   /** The symbols of one step, table by table. */
   read(tables) {
-    const places = Array.from({ length: 64 }, () => []);
-    tables.forEach((table, place) => places[table].push(place));
     const symbols = new Int16Array(tables.length);
-    places.forEach((where, table) => {
+    byTable(tables).forEach((where, table) => {
       if (!where.length) return;
       const support = SUPPORT[table];
       const found = this.reader.read(this.tables[table], 2 * support + 2, where.length);
@@ -344,9 +357,7 @@ export class Machine {
 
   /** Write the symbols of one step, table by table. */
   write(tables, symbols) {
-    const places = Array.from({ length: 64 }, () => []);
-    tables.forEach((table, place) => places[table].push(place));
-    places.forEach((where, table) => {
+    byTable(tables).forEach((where, table) => {
       if (!where.length) return;
       const support = SUPPORT[table];
       const far = where.filter((place) => Math.abs(symbols[place]) > support);
@@ -415,18 +426,8 @@ export class Machine {
   refine(name, state, mask, columns) {
     const { width } = this;
     const cells = mask.length;
-    const [rows, sites] = [cells / columns, []];
-    const seen = new Float32Array(cells * width);
-    for (let cell = 0; cell < cells; cell++) {
-      if (mask[cell]) sites.push(cell);
-      for (let n = cell * width; n < (cell + 1) * width; n++) {
-        seen[n] = mask[cell] ? activation(state[n], 8) : 0;
-      }
-    }
-    const features = new Float32Array(sites.length * width);
-    sites.forEach((cell, place) => {
-      features.set(seen.subarray(cell * width, (cell + 1) * width), place * width);
-    });
+    const sites = [...mask.keys()].filter((cell) => mask[cell]);
+    const features = this.activated(state, sites);
     this.convolve(`${name}_mix`, state, sites, features, width, columns, cells);
     const bias = this.curves[`${name}_mix_bias`][0];
     const mixed = state.map((value, n) => activation(value + bias[n % width], 8));
@@ -444,7 +445,6 @@ export class Machine {
         }
       }
     }
-    need(rows * columns === cells, "an impossible shape");
     return finer;
   }
 }

@@ -104,8 +104,7 @@ async function synthesised(codec, networks, found, tile, webp) {
     return padded(await webp(tile.stored), ...place, found);
   }
   const inputs = {};
-  levelsOf(codec.resolutions).forEach(({ side, groups }, level) => {
-    const channels = groups.reduce((sum, size) => sum + size, 0);
+  levelsOf(codec.resolutions).forEach(({ side, channels }, level) => {
     const shape = [(bottom - top) / side, (right - left) / side, channels];
     inputs[`level${level}`] = [Float32Array.from(tile.symbols[level]), shape];
   });
