@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 
 from data_scripts import DataError
-from mrdcae_lite.cli import Parser as Parser  # complaints of one line, as all others here
+from mrdcae_lite.options import Parser as Parser  # complaints of one line, as all others here
 
 _DISK_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 

@@ -11,7 +11,9 @@ mr.bits_per_pixel(data, image.shape), mr.psnr(image, restored, data_range=255)
 
 import typing as _typing
 
-from mrdcae_lite.io import pillow_plugin as _  # noqa: F401 - tells Pillow about .mrdc files
+from mrdcae_lite.io.registration import register_with_pillow as _register_with_pillow
+
+_register_with_pillow()
 
 if _typing.TYPE_CHECKING:
     from mrdcae_lite.codec import Codec

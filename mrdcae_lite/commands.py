@@ -304,6 +304,8 @@ def _count(number: int, thing: str) -> str:
 def info(options: Namespace) -> None:
     """Print what `.mrdc` files say about themselves."""
     report, failed = Reporter(options), False
+    if options.paths.count(STREAM) > 1:
+        raise ValueError("standard input can be read once. Received: - more than once.")
     for path in options.paths:
         try:
             with _about(path):
@@ -311,7 +313,8 @@ def info(options: Namespace) -> None:
         except (OSError, ValueError) as error:
             if len(options.paths) == 1 or isinstance(error, BrokenPipeError):
                 raise
-            report.complain(one_line(error, path), file=str(path))
+            about = None if path == STREAM else path
+            report.complain(one_line(error, about), file=str(path))
             failed = True
     if failed:
         sys.exit(1)

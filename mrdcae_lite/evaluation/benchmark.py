@@ -96,6 +96,8 @@ def _learned(name: str, file: str, settings: Settings) -> CodecUnderTest:
     try:
         codec = load(source)
     except ValueError as error:
+        if base == OURS:
+            raise
         raise ValueError(
             f"codecs must be {', '.join((*BASELINES, OURS))}, a shipped codec or NAME=FILE. "
             f"Received: {name!r}: {error}"

@@ -24,14 +24,13 @@ from typing import IO, Any
 from PIL import Image, ImageFile
 
 from mrdcae_lite.coding.bitstream import MAGIC
+from mrdcae_lite.io.registration import FORMAT
 
-FORMAT = "MRDC"
 _START = 128  # bytes; no header is longer
 
-# The codec is imported when it is needed: `import mrdcae_lite` takes no longer than Pillow's.
 
-
-def _accept(prefix: bytes) -> bool:
+def accepts(prefix: bytes) -> bool:
+    """Whether a file that begins so is ours."""
     return prefix.startswith(MAGIC)
 
 
@@ -48,7 +47,7 @@ class MrdcImageFile(ImageFile.ImageFile):
 
         assert self.fp is not None
         start = self.fp.read(_START)
-        if not _accept(start):
+        if not accepts(start):
             raise SyntaxError("not a .mrdc file")
         there = self.fp.seek(0, SEEK_END)  # a damaged header may claim any length
         self.fp.seek(len(start))
@@ -108,7 +107,8 @@ def _decoded(data: bytes, mode: str) -> bytes:
     return to_pillow(pixels, metadata, grey=mode.startswith("L")).tobytes()
 
 
-def _save(image: Image.Image, file: IO[bytes], _name: str | bytes) -> None:
+def save(image: Image.Image, file: IO[bytes], _name: str | bytes) -> None:
+    """Write a picture; `OSError` and `ValueError` say what cannot be written."""
     from mrdcae_lite.coding.exif import without_layout
     from mrdcae_lite.io.images import ImageError, from_pillow, stated_white, turned_upright
     from mrdcae_lite.models import load
@@ -126,7 +126,7 @@ def _save(image: Image.Image, file: IO[bytes], _name: str | bytes) -> None:
         try:
             kept = without_layout(exif)
         except ValueError as error:
-            warnings.warn(f"camera data are left out: {error}", stacklevel=4)
+            warnings.warn(f"camera data are left out: {error}", stacklevel=5)
         upright = turned_upright(image, exif)
         pixels, metadata, _ = from_pillow(upright, icc=icc, exif=kept, white=white)
     except ImageError as error:
@@ -136,7 +136,8 @@ def _save(image: Image.Image, file: IO[bytes], _name: str | bytes) -> None:
     file.write(load(options.get("model", "lite")).compress(pixels, metadata=metadata, **how))
 
 
-def _save_all(image: Image.Image, file: IO[bytes], name: str | bytes) -> None:
+def save_all(image: Image.Image, file: IO[bytes], name: str | bytes) -> None:
+    """Write the only picture of a series, and refuse longer ones."""
     more = image.encoderinfo.get("append_images") or ()
     frames = getattr(image, "n_frames", 1) + len(list(more))
     if frames > 1:
@@ -144,11 +145,4 @@ def _save_all(image: Image.Image, file: IO[bytes], name: str | bytes) -> None:
             f"expected one picture, as a .mrdc file holds one. Received: {frames} frames. "
             "Save each of them as a file."
         )
-    _save(image, file, name)
-
-
-Image.register_open(FORMAT, MrdcImageFile, _accept)
-Image.register_save(FORMAT, _save)
-Image.register_save_all(FORMAT, _save_all)
-Image.register_extension(FORMAT, ".mrdc")
-Image.register_mime(FORMAT, "image/x-mrdc")
+    save(image, file, name)

@@ -553,7 +553,10 @@ def test_an_output_that_is_full_is_one_line(folder):
         command = [sys.executable, "-m", "mrdcae_lite", "info", "photo.mrdc"]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
     assert done.returncode == 2
-    assert done.stderr == b"mrdcae: standard input or output: [Errno 28] No space left on device\n"
+    assert (
+        done.stderr
+        == b"mrdcae: standard input or output: No space left on device. Use one that works.\n"
+    )
 
 
 def test_names_that_the_terminal_cannot_spell_are_escaped_and_the_run_goes_on(folder):
@@ -594,6 +597,31 @@ def test_ctrl_c_is_one_line_also_during_the_imports(folder, delay):
     if err.startswith(b"mrdcae"):  # before that, Python itself was starting
         assert (process.returncode, out, err) == (130, b"", b"mrdcae: interrupted\n")
     assert not Path("big.mrdc").exists()
+
+
+INTERRUPTED_AT = """
+import sys
+
+class Interrupt:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == {module!r}:
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupt)
+from mrdcae_lite.cli import main
+sys.exit(main(["compress", "photo.png", "interrupted.mrdc"]))
+"""
+
+
+@pytest.mark.parametrize(
+    "module", ["argparse", "mrdcae_lite.options", "mrdcae_lite.commands", "PIL.Image", "numpy"]
+)
+def test_ctrl_c_in_an_import_is_one_line(folder, module):
+    command = [sys.executable, "-c", INTERRUPTED_AT.format(module=module)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "mrdcae: interrupted\n")
+    assert not Path("interrupted.mrdc").exists()
 
 
 # --- what does not
@@ -643,6 +671,7 @@ BAD_INPUT = {
     "no such level": (["decompress", "photo.mrdc", "o.png", "--level", "4"], "invalid choice: "),
     "a lossy ending": (["decompress", "photo.mrdc", "o.jpg"], "o.jpg: expected an ending of"),
     "info on a picture": (["info", "photo.png"], "expected a .mrdc file"),
+    "standard input twice": (["info", "-", "-"], "standard input can be read once"),
     "info on nothing": (["info", "none.mrdc"], "none.mrdc: No such file"),
     "nothing to learn": (
         ["train", "folder", "--validation", ".", "--to", "o"],

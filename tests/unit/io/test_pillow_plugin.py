@@ -1,5 +1,7 @@
 import io
 import struct
+import subprocess
+import sys
 import zlib
 from io import BytesIO
 
@@ -61,6 +63,24 @@ def test_a_file_is_opened_and_decoded_by_pillow(tmp_path, codec, data):
 def test_the_kind_of_file_is_known_to_pillow(data):
     assert opened(data).get_format_mimetype() == "image/x-mrdc"
     assert Image.registered_extensions()[".mrdc"] == "MRDC"
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import mrdcae_lite; assert 'PIL' not in sys.modules; from PIL import Image",
+        "from PIL import Image; import mrdcae_lite",
+        "import mrdcae_lite; from PIL import ImageFile, Image",
+        "import mrdcae_lite, PIL; assert not hasattr(PIL, 'Image'); import PIL.Image as Image",
+    ],
+)
+def test_the_order_of_imports_does_not_matter(tmp_path, data, imports):
+    (tmp_path / "a.mrdc").write_bytes(data)
+    code = f"import inspect, sys; {imports}; print(Image.open('a.mrdc').format); "
+    code += "inspect.getsource(Image)"  # its loader is as it was
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("MRDC\n", "")
 
 
 def test_a_file_is_read_to_the_end_only_for_its_pixels(codec, image, alpha):
