@@ -105,7 +105,7 @@ export function spans(side, unit) {
 }
 
 /** The base-128 encoding of a number. */
-function writeVarint(number) {
+export function writeVarint(number) {
   const bytes = [];
   for (; number > 127; number = Math.floor(number / 128)) bytes.push((number & 127) | 128);
   return [...bytes, number];
@@ -121,13 +121,15 @@ export function join(streams) {
 }
 
 /**
- * The bytes of a file without stored tiles and with filters everywhere.
+ * The bytes of a file.
+ * @param header its width, height, quality, model (4 bytes) and flags: grey, stored, unfiltered.
  * @param {Uint8Array[]} sections metadata, maps, low, medium, high.
  */
-export function pack({ width, height, quality, model, grey }, sections) {
+export function pack({ width, height, quality, model, ...flags }, sections) {
+  const bits = (flags.grey ? 1 : 0) | (flags.stored ? 2 : 0) | (flags.unfiltered ? 4 : 0);
   const little = (number) => [0, 8, 16, 24].map((bits) => (number >>> bits) & 255);
   const lengths = sections.map((section) => section.length);
-  const head = [...MAGIC, 2, quality, grey ? 1 : 0, ...model];
+  const head = [...MAGIC, 2, quality, bits, ...model];
   head.push(...[width, height, ...lengths].flatMap(writeVarint));
   for (const section of sections) if (section.length) head.push(...little(crc32(section)));
   head.push(...little(crc32(head)));

@@ -1,13 +1,16 @@
 /**
- * From pixels to the bytes of a file: the encoder of the package, but no tile is stored.
+ * From pixels to the bytes of a file, as the encoder of the package does it.
  *
  * What was learned is a proposal, checked against the original: a level is left out in a patch where
- * that costs little. Symbols are chosen by weighing error against bits.
+ * that costs little, the filters are off where they do harm, and a tile is stored without loss where
+ * that takes fewer bytes. Symbols are chosen by weighing error against bits.
  */
 
 import { join, pack, spans, unitOf } from "./container.js";
 import { levelsOf, Machine, sectionOf, writeMaps } from "./machine.js";
+import { packMetadata } from "./metadata.js";
 import { around, PATCH, Pixels } from "./pixels.js";
+import { looksDrawn } from "./webp.js";
 
 const ROUNDING_OFFSET = 0.4; // a latent y becomes sign(y) floor(|y| + 0.4)
 const MOST = 32767; // magnitude of a symbol
@@ -15,17 +18,22 @@ const LAMBDA = 0.14; // squared quantisation steps of error that a bit must save
 const RDOQ_LAMBDA = 0.05; // the same when one of two symbols is chosen
 const LOSS_LIMIT = 0.02; // share of the squared error that leaving levels out may add
 const [BITS_OF_ONE, BITS_A_DOUBLING] = [4, 2]; // rough cost of symbols
+const STORING_ALLOWANCE = 64; // bytes that a stored tile may have more than a coded one
+const BEST = 100; // the quality at which every tile has this PSNR in dB, or is stored
+const BEST_PSNR = 42.5;
 
 /**
  * The bytes of a `.mrdc` file.
  * @param codec what `loadCodec` resolved to.
  * @param networks of the same codec, with the contrast graphs.
  * @param picture {width, height, data}: data is red, green, blue and alpha of each pixel, as a
- *   canvas has them; transparency is left out.
+ *   canvas has them.
  * @param {number} quality 0 to 100.
- * @param options `progress` is called with the share that is done, and may throw to stop.
+ * @param options `progress` is called with the share that is done, and may throw to stop. `webp`, a
+ *   Webp, stores tiles without loss; without it none is.
  */
-export async function compress(codec, networks, picture, quality, { progress = () => {} } = {}) {
+export async function compress(codec, networks, picture, quality, options = {}) {
+  const { progress = () => {}, webp } = options;
   const { width, height } = picture;
   const unit = unitOf(codec.resolutions);
   const [rows, columns] = [spans(height, unit), spans(width, unit)];
@@ -37,25 +45,124 @@ export async function compress(codec, networks, picture, quality, { progress = (
   const kernel = async () => (await WebAssembly.instantiate(codec.compiled)).exports;
   const machine = new Machine(await kernel(), codec.arrays, codec.resolutions, quality);
   const levels = levelWeights(codec, quality);
-  const routing = new Uint8Array(patches[0] * patches[1]);
+  const encoder = { codec, networks, machine, levels, quality, webp };
+  const maps = {
+    routing: new Uint8Array(patches[0] * patches[1]),
+    unfiltered: new Uint8Array(patches[0] * patches[1]),
+    stored: new Uint8Array(boxes.length),
+  };
   const streams = [[], [], []];
   for (const [number, box] of boxes.entries()) {
-    const shape = [box[2] - box[0], box[3] - box[1]];
+    const pixels = cut(picture, box);
     const wide = around(box, codec.encoderHalo, unit, whole.rows, whole.columns).take(whole);
-    const { latents, proposed } = await analysed(codec, networks, wide, box, quality);
-    const own = await routed(codec, networks, levels, latents, proposed, shape, quality);
-    progress((number + 0.5) / boxes.length);
-    for (let row = 0; row < shape[0]; row++) {
-      const part = own.subarray(row * shape[1], (row + 1) * shape[1]);
-      routing.set(part, (box[0] + row) * patches[1] + box[1]);
-    }
-    const written = await writeTile(machine, networks, levels, latents, own, shape, quality);
-    written.forEach((stream, at) => streams[at].push(stream));
+    const half = () => progress((number + 0.5) / boxes.length);
+    const coded = await codeTile(encoder, pixels, wide, box, half);
+    maps.stored[number] = coded.stored ? 1 : 0;
+    paste(maps.routing, coded.routing, box, patches[1]);
+    paste(maps.unfiltered, coded.unfiltered, box, patches[1]);
+    coded.streams.forEach((stream, at) => streams[at].push(stream));
     progress((number + 1) / boxes.length);
   }
-  const maps = writeMaps(await kernel(), routing, patches[1]);
-  const header = { width, height, quality, model: codec.arrays.model, grey: isGrey(picture.data) };
-  return pack(header, [new Uint8Array(0), maps, ...streams.map(join)]);
+  const section = writeMaps(await kernel(), maps, [patches[1], columns.length]);
+  const header = {
+    width,
+    height,
+    quality,
+    model: codec.arrays.model,
+    grey: isGrey(picture.data),
+    stored: maps.stored.includes(1),
+    unfiltered: maps.unfiltered.includes(1),
+  };
+  const metadata = await packMetadata({ alpha: alphaOf(picture.data) }, width);
+  return pack(header, [metadata, section, ...streams.map(join)]);
+}
+
+/** A tile coded, or stored without loss where that takes few more bytes. */
+async function codeTile(encoder, pixels, wide, box, half) {
+  const { codec, networks, machine, levels, quality, webp } = encoder;
+  const shape = [box[2] - box[0], box[3] - box[1]];
+  const unfiltered = new Uint8Array(shape[0] * shape[1]);
+  const none = new Uint8Array(0);
+  const asStored = (bytes) => {
+    return { streams: [bytes, none, none], routing: unfiltered.map(() => 1), unfiltered, stored: true };
+  };
+  const drawn = looksDrawn(pixels);
+  const lossless = drawn && webp ? webp.encode(pixels) : null;
+  const { latents, proposed } = await analysed(codec, networks, wide, box, quality);
+  const routing = await routed(codec, networks, levels, latents, proposed, shape, quality);
+  half();
+  const { streams, symbols } = await writeTile(machine, networks, levels, latents, routing, quality, shape);
+  const size = streams.reduce((sum, stream) => sum + stream.length, 0);
+  if (lossless && lossless.length <= size + STORING_ALLOWANCE) return asStored(lossless);
+  if (quality === BEST || drawn) { // photographs are what the filters were trained on
+    const measured = await measureFilters(networks, pixels, symbols, shape, quality);
+    if (quality === BEST && webp && measured.psnr < BEST_PSNR) {
+      return asStored(lossless ?? webp.encode(pixels));
+    }
+    return { streams, routing, unfiltered: measured.off, stored: false };
+  }
+  return { streams, routing, unfiltered, stored: false };
+}
+
+/** The patches in which the filters only do harm, and the PSNR of the tile as it will be decoded. */
+async function measureFilters(networks, pixels, symbols, shape, quality) {
+  const { image } = await networks.run("synthesis", quality, symbols);
+  const { restored } = await networks.run("filter", quality, {
+    image: [image.data, [shape[0] * PATCH, shape[1] * PATCH, 3]],
+  });
+  const [before, after, rounded] = [0, 1, 2].map(() => new Float64Array(shape[0] * shape[1]));
+  const off = new Uint8Array(before.length);
+  const visit = (add) => {
+    for (let row = 0; row < pixels.height; row++) {
+      for (let column = 0; column < pixels.width; column++) {
+        const patch = Math.floor(row / PATCH) * shape[1] + Math.floor(column / PATCH);
+        for (let c = 0; c < 3; c++) {
+          const at = 3 * (row * shape[1] * PATCH + column) + c;
+          add(patch, at, pixels.data[4 * (row * pixels.width + column) + c]);
+        }
+      }
+    }
+  };
+  const within = (value) => Math.min(1, Math.max(0, value));
+  visit((patch, at, value) => {
+    before[patch] += (within(image.data[at]) - value / 255) ** 2;
+    after[patch] += (within(restored.data[at]) - value / 255) ** 2;
+  });
+  before.forEach((error, patch) => (off[patch] = error < after[patch] ? 1 : 0));
+  visit((patch, at, value) => {
+    const kept = off[patch] ? image.data[at] : restored.data[at];
+    rounded[patch] += (Math.round(255 * within(kept)) - value) ** 2;
+  });
+  const error = rounded.reduce((sum, part) => sum + part) / (3 * pixels.width * pixels.height);
+  return { off, psnr: 10 * Math.log10(255 ** 2 / error) };
+}
+
+/** The part of a picture that lies in a box of patches. */
+function cut({ width, height, data }, [top, left, bottom, right]) {
+  const [rows, columns] = [Math.min(height, bottom * PATCH), Math.min(width, right * PATCH)];
+  const part = { width: columns - left * PATCH, height: rows - top * PATCH };
+  part.data = new Uint8ClampedArray(4 * part.width * part.height);
+  for (let row = top * PATCH; row < rows; row++) {
+    const from = 4 * (row * width + left * PATCH);
+    const to = 4 * (row - top * PATCH) * part.width;
+    part.data.set(data.subarray(from, from + 4 * part.width), to);
+  }
+  for (let at = 3; at < part.data.length; at += 4) part.data[at] = 255;
+  return part;
+}
+
+/** Copy the values of the patches of a box into a map that has so many columns. */
+function paste(map, values, [top, left, bottom, right], columns) {
+  for (let row = top; row < bottom; row++) {
+    const part = values.subarray((row - top) * (right - left), (row - top + 1) * (right - left));
+    map.set(part, row * columns + left);
+  }
+}
+
+/** Transparency, one byte a pixel; null if all is opaque. */
+function alphaOf(data) {
+  const alpha = Uint8Array.from({ length: data.length / 4 }, (_, at) => data[4 * at + 3]);
+  return alpha.every((value) => value === 255) ? null : alpha;
 }
 
 /** The picture in [0, 1], its last row and column repeated. */
@@ -98,7 +205,7 @@ function levelWeights(codec, quality) {
 async function analysed(codec, networks, wide, [top, left, bottom, right], quality) {
   const image = [wide.data, [wide.rows, wide.columns, 3]];
   const found = await networks.run("analysis", quality, { image });
-  const cut = ({ dims, data }, side) => {
+  const inner = ({ dims, data }, side) => {
     const [, , columns, channels = 1] = dims;
     const [y, x] = [(top * PATCH - wide.top) / side, (left * PATCH - wide.left) / side];
     const shape = [((bottom - top) * PATCH) / side, ((right - left) * PATCH) / side, channels];
@@ -110,13 +217,13 @@ async function analysed(codec, networks, wide, [top, left, bottom, right], quali
     return { data: part, shape };
   };
   const latents = levelsOf(codec.resolutions).map(({ side }, level) =>
-    cut(found[`level${level}`], side),
+    inner(found[`level${level}`], side),
   );
   const highest = Math.min(codec.resolutions, 3);
   const patches = (bottom - top) * (right - left);
   const proposed = new Uint8Array(patches).fill(highest);
   if (found.logits) {
-    cut(found.logits, PATCH).data.forEach((logit, patch) => {
+    inner(found.logits, PATCH).data.forEach((logit, patch) => {
       const score = 1 / (1 + Math.exp(-logit));
       proposed[patch] = 1 + codec.thresholds.filter((threshold) => score > threshold).length;
     });
@@ -199,8 +306,8 @@ function cheapest(proposed, losses, bits, error) {
   return routing;
 }
 
-/** The streams of the three sections of a tile. */
-async function writeTile(machine, networks, levels, latents, routing, shape, quality) {
+/** The streams of the three sections of a tile, and its symbols as the networks take them. */
+async function writeTile(machine, networks, levels, latents, routing, quality, shape) {
   const streams = [0, 1, 2].map(() => new Uint8Array(0));
   const inputs = {};
   let [level, section, gain, symbols] = [-1, -1, null, null];
@@ -231,7 +338,7 @@ async function writeTile(machine, networks, levels, latents, routing, shape, qua
     machine.write(step.tables, step.symbols);
   }
   streams[section] = machine.finishWriting();
-  return streams;
+  return { streams, symbols: inputs };
 }
 
 /** The symbol of a latent, or the one nearer to zero, if its error costs less than its bits save. */

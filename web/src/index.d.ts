@@ -30,6 +30,10 @@ export interface Decoded {
   routing: Uint8Array;
   /** 1 where a patch goes without filters. */
   unfiltered: Uint8Array;
+  /** Transparency, one byte a pixel; colour profile; camera data; what the file was made from. */
+  metadata: { alpha?: Uint8Array; icc?: Uint8Array; exif?: Uint8Array; origin?: Uint8Array };
+  /** Bytes of the file up to the end of each of the three levels. */
+  sizes: [number, number, number];
   tiles: Tile[];
 }
 
@@ -40,14 +44,19 @@ export interface Picture {
   data: Uint8ClampedArray;
 }
 
+/** libwebp, from the two modules of the package @jsquash/webp, each instantiated. */
+export class Webp {
+  constructor(encoder: unknown, decoder: unknown);
+  /** Lossless, unless the options of libwebp say otherwise. */
+  encode(picture: Picture, options?: Record<string, number>): Uint8Array;
+  decode(bytes: Uint8Array): Picture;
+}
+
 export interface Options {
   /** Called with the share that is done, from 0 to 1; it may throw to stop. */
   progress?: (share: number) => void;
-}
-
-export interface RestoreOptions extends Options {
-  /** Decodes a lossless WebP file; needed for files with stored tiles. */
-  webp?: (bytes: Uint8Array) => Promise<Picture>;
+  /** Stores and reads tiles without loss. Files with such tiles cannot be read without it. */
+  webp?: Webp;
 }
 
 /** Loads the bytes of context.npz, which `mrdcae export` wrote, and of kernel.wasm. */
@@ -63,18 +72,22 @@ export class Networks {
   ): Promise<Networks>;
 }
 
-/** Reads a file; rejects with a RefusedError if it is damaged. */
-export function decode(codec: Codec, bytes: Uint8Array): Promise<Decoded>;
+/** Reads a file up to a level, 1 to 3; rejects with a RefusedError if it is damaged. */
+export function decode(
+  codec: Codec,
+  bytes: Uint8Array,
+  options?: { level?: 1 | 2 | 3 },
+): Promise<Decoded>;
 
-/** The pixels of a file: (height, width, 4), opaque. */
+/** The pixels of a file: (height, width, 4). */
 export function restore(
   codec: Codec,
   networks: Networks,
   found: Decoded,
-  options?: RestoreOptions,
+  options?: Options,
 ): Promise<Uint8ClampedArray>;
 
-/** The bytes of a `.mrdc` file of this quality, 0 to 100. Transparency is left out. */
+/** The bytes of a `.mrdc` file of this quality, 0 to 100. */
 export function compress(
   codec: Codec,
   networks: Networks,

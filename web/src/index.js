@@ -2,11 +2,13 @@
 
 import { need, parse, spans, split, unitOf } from "./container.js";
 import { Machine, readMaps } from "./machine.js";
+import { readMetadata } from "./metadata.js";
 import { readArchive } from "./npz.js";
 
 export { RefusedError } from "./container.js";
 export { compress } from "./encoder.js";
 export { Networks, restore } from "./pixels.js";
+export { Webp } from "./webp.js";
 
 /**
  * A codec: what `mrdcae export` wrote as context.npz.
@@ -26,13 +28,15 @@ export async function loadCodec(archive, wasm) {
  * All but the pixels of a file.
  *
  * Resolves to the header's fields, `routing` (level 1 to 3 of each patch), `unfiltered` (1 where a
- * patch goes without filters), and `tiles`: for each its `box` in patches (top, left, bottom,
+ * patch goes without filters), `metadata` (alpha, icc, exif, as far as they are there), `sizes`
+ * (bytes of the file up to each level), and `tiles`: for each its `box` in patches (top, left, bottom,
  * right), and either `symbols`, Int16Array (rows, columns, channels) of each level, coarse to fine,
  * or `stored`, the bytes of a lossless WebP file. Rejects with a RefusedError for a damaged file.
  * @param codec what `loadCodec` resolved to.
  * @param {Uint8Array} bytes of the file.
+ * @param options `level`, 1 to 3: how many levels to decode, as if the file ended there.
  */
-export async function decode(codec, bytes) {
+export async function decode(codec, bytes, { level = 3 } = {}) {
   const header = parse(bytes);
   const { arrays, resolutions, compiled } = codec;
   need(
@@ -48,7 +52,7 @@ export async function decode(codec, bytes) {
   const streams = header.sections.slice(2).map((section) => split(section, boxes.length));
   const kernel = async () => (await WebAssembly.instantiate(compiled)).exports;
   const maps = readMaps(await kernel(), header, patches, [rows.length, columns.length]);
-  const routing = maps.routing.map((level) => Math.min(level, resolutions, 3));
+  const routing = maps.routing.map((own) => Math.min(own, level, resolutions));
   const machine = new Machine(await kernel(), arrays, resolutions, header.quality);
   const tiles = boxes.map((box, number) => {
     const own = streams.map((parts) => parts[number]);
@@ -59,18 +63,27 @@ export async function decode(codec, bytes) {
       const start = row * patches[1];
       part.set(routing.subarray(start + left, start + right), (row - top) * (right - left));
     }
-    return { box, symbols: readTile(machine, part, [bottom - top, right - left], own) };
+    return { box, symbols: readTile(machine, part, [bottom - top, right - left], own, level) };
   });
-  return { ...header, patches, routing, unfiltered: maps.unfiltered, tiles };
+  const { width, height, sections } = header;
+  const metadata = await readMetadata(sections[0], width, height);
+  const sizes = [3, 4, 5].map((end) =>
+    sections.slice(end).reduce((size, section) => size - section.length, bytes.length),
+  );
+  return { ...header, patches, routing, unfiltered: maps.unfiltered, metadata, sizes, tiles };
 }
 
-/** Symbols of all levels of a tile, coarse to fine: Int16Array (rows, columns, channels) each. */
-function readTile(machine, routing, shape, streams) {
+/**
+ * Symbols of all levels of a tile, coarse to fine: Int16Array (rows, columns, channels) each, zero
+ * beyond the `last` of the three sections.
+ */
+function readTile(machine, routing, shape, streams, last) {
   const found = machine.levels.map(({ side, channels }) => {
     const cells = ((shape[0] * 32) / side) * ((shape[1] * 32) / side);
     return new Int16Array(cells * channels);
   });
   for (const step of machine.steps(routing, shape)) {
+    if (machine.sections[step.level] >= last) break;
     if (step.first) machine.startReading(streams[machine.sections[step.level]]);
     step.symbols = machine.read(step.tables);
     const { channels } = machine.levels[step.level];

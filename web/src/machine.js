@@ -138,26 +138,32 @@ function finished(kernel, memory, start) {
 }
 
 /**
- * The maps section of a file without stored tiles and with filters everywhere.
- * @param {Uint8Array} routing level 1 to 3 of each patch, in rows of `columns`.
+ * The maps section. Those of stored tiles and of filters are written only if anything is set in them.
+ * @param {Uint8Array} routing level 1 to 3 of each patch.
+ * @param {number[]} columns of patches, and of tiles.
  */
-export function writeMaps(kernel, routing, columns) {
+export function writeMaps(kernel, { routing, unfiltered, stored }, columns) {
   const memory = new Memory(kernel);
-  const start = memory.place(routing.length + 4);
+  const start = memory.place(routing.length + unfiltered.length + stored.length + 4);
   kernel.begin(start);
-  const seen = new Map();
-  routing.forEach((level, place) => {
-    const beside = place % columns ? routing[place - 1] : 0;
-    const above = place >= columns ? routing[place - columns] : 0;
-    const context = 8 * beside + above;
-    if (!seen.has(context)) seen.set(context, [1, 1, 1]);
-    const counts = seen.get(context);
-    const mark = memory.top;
-    const table = memory.put(edges(counts, counts[0] + counts[1] + counts[2]));
-    kernel.encode(table, memory.put(Int32Array.of(level - 1)), 1);
-    memory.top = mark;
-    counts[level - 1]++;
-  });
+  const write = (values, width, kinds) => {
+    const seen = new Map();
+    values.forEach((value, place) => {
+      const beside = place % width ? values[place - 1] : -1;
+      const above = place >= width ? values[place - width] : -1;
+      const context = 8 * (beside + 1) + above + 1;
+      if (!seen.has(context)) seen.set(context, new Array(kinds).fill(1));
+      const counts = seen.get(context);
+      const mark = memory.top;
+      const table = memory.put(edges(counts, counts.reduce((sum, count) => sum + count)));
+      kernel.encode(table, memory.put(Int32Array.of(value)), 1);
+      memory.top = mark;
+      counts[value]++;
+    });
+  };
+  if (stored.includes(1)) write(stored, columns[1], 2);
+  write(routing.map((level) => level - 1), columns[0], 3);
+  if (unfiltered.includes(1)) write(unfiltered, columns[0], 2);
   return finished(kernel, memory, start);
 }
 

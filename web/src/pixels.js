@@ -2,6 +2,7 @@
 
 import { need, unitOf } from "./container.js";
 import { levelsOf } from "./machine.js";
+import { sizeOf } from "./webp.js";
 
 export const PATCH = 32;
 
@@ -61,13 +62,12 @@ export class Pixels {
 }
 
 /**
- * The pixels of a file: Uint8ClampedArray (height, width, 4), opaque, as a canvas takes them.
+ * The pixels of a file: Uint8ClampedArray (height, width, 4), as a canvas takes them.
  * @param codec what `loadCodec` resolved to.
  * @param {Networks} networks of the same codec.
  * @param found what `decode` resolved to.
- * @param options `webp` decodes the bytes of a lossless WebP file to {width, height, data}, data as
- *   here; it is needed for files with stored tiles. `progress` is called with the share that is
- *   done, and may throw to stop.
+ * @param options `webp`, a Webp, is needed for files with stored tiles. `progress` is called with the
+ *   share that is done, and may throw to stop.
  */
 export async function restore(codec, networks, found, { webp, progress = () => {} } = {}) {
   const unit = unitOf(codec.resolutions);
@@ -92,6 +92,7 @@ export async function restore(codec, networks, found, { webp, progress = () => {
     write(result, found, tile.box, wide, before, kept);
     progress(++done / steps);
   }
+  found.metadata.alpha?.forEach((value, at) => (result[4 * at + 3] = value));
   return result;
 }
 
@@ -101,7 +102,7 @@ async function synthesised(codec, networks, found, tile, webp) {
   const place = [top, left, bottom - top, right - left];
   if (tile.stored) {
     need(webp, "the file has tiles that are stored as WebP, which cannot be decoded here");
-    return padded(await webp(tile.stored), ...place, found);
+    return padded(tile.stored, webp, ...place, found);
   }
   const inputs = {};
   levelsOf(codec.resolutions).forEach(({ side, channels }, level) => {
@@ -113,10 +114,11 @@ async function synthesised(codec, networks, found, tile, webp) {
 }
 
 /** A stored tile, its last row and column repeated up to whole units. */
-function padded(picture, top, left, rows, columns, found) {
-  const height = Math.min(rows, found.height - top);
-  const width = Math.min(columns, found.width - left);
-  need(picture.width === width && picture.height === height, "a stored tile of another size");
+function padded(stored, webp, top, left, rows, columns, found) {
+  const [width, height] = sizeOf(stored);
+  const inside = [Math.min(columns, found.width - left), Math.min(rows, found.height - top)];
+  need(width === inside[0] && height === inside[1], "a stored tile of another size");
+  const picture = webp.decode(stored);
   const tile = new Pixels(top, left, rows, columns);
   for (let row = 0; row < rows; row++) {
     for (let column = 0; column < columns; column++) {

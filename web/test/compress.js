@@ -7,17 +7,19 @@
 
 import { readFile, writeFile } from "node:fs/promises";
 import { compress } from "../src/index.js";
-import { codecAndNetworks } from "./graphs.js";
+import { codecAndNetworks, webp } from "./graphs.js";
 
 const [folder, ...rest] = process.argv.slice(2);
 const { codec, networks } = await codecAndNetworks(folder);
+const options = { webp: await webp() };
 for (let at = 0; at < rest.length; at += 5) {
   const [width, height, quality] = rest.slice(at, at + 3).map(Number);
   const data = new Uint8ClampedArray(await readFile(rest[at + 3]));
   const started = performance.now();
   const shares = [];
   const progress = (share) => shares.push(share);
-  const file = await compress(codec, networks, { width, height, data }, quality, { progress });
+  const picture = { width, height, data };
+  const file = await compress(codec, networks, picture, quality, { ...options, progress });
   await writeFile(rest[at + 4], file);
   console.log(JSON.stringify({ all: (performance.now() - started) / 1000, shares }));
 }

@@ -1,12 +1,21 @@
-/** What the tests run on: a codec and its networks from a folder that `mrdcae export` wrote. */
+/** What the tests run on: a codec, its networks from a folder that `mrdcae export` wrote, and WebP. */
 
 import { readdir, readFile } from "node:fs/promises";
 import { gunzipSync } from "node:zlib";
-import { loadCodec, Networks } from "../src/index.js";
+import { loadCodec, Networks, Webp } from "../src/index.js";
+import webpDecoder from "../vendor/jsquash-webp/webp_dec.js";
+import webpEncoder from "../vendor/jsquash-webp/webp_enc.js";
 import * as ort from "../vendor/onnxruntime/ort.wasm.bundle.min.mjs";
 
+const near = (path) => readFile(new URL(path, import.meta.url));
+
+export async function webp() {
+  const load = async (module, name) =>
+    module({ wasmBinary: await near(`../vendor/jsquash-webp/${name}.wasm`) });
+  return new Webp(await load(webpEncoder, "webp_enc"), await load(webpDecoder, "webp_dec"));
+}
+
 export async function codecAndNetworks(folder) {
-  const near = (path) => readFile(new URL(path, import.meta.url));
   const runtime = await near("../vendor/onnxruntime/ort-wasm-simd-threaded.wasm.gz");
   ort.env.wasm.wasmBinary = gunzipSync(runtime);
   ort.env.wasm.numThreads = 1;
