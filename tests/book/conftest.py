@@ -1,6 +1,9 @@
 """The chapters as written, as executed, and the pages made from them."""
 
 import shutil
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import nbformat
@@ -10,6 +13,8 @@ from nbformat import NotebookNode
 
 from book.tools import paths
 
+GUARD = 600_000  # milliseconds; only a page that never loads takes as long
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
@@ -52,3 +57,52 @@ def pages(html) -> dict[str, BeautifulSoup]:
         path.relative_to(html).as_posix(): BeautifulSoup(path.read_bytes(), "html.parser")
         for path in paths
     }
+
+
+class Silent(SimpleHTTPRequestHandler):
+    def log_message(self, format, *args):
+        pass
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium without a window."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox"], timeout=GUARD
+        )
+        yield started
+        started.close()
+
+
+def open_page(browser):
+    """A page that keeps what it asked for and what went wrong in its scripts."""
+    page = browser.new_page(viewport=DESKTOP)
+    page.set_default_timeout(GUARD)
+    page.add_init_script("localStorage.setItem('mode', 'light')")
+    page.asked, page.errors = [], []
+    page.on("request", lambda request: page.asked.append(request.url))
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    return page
+
+
+@pytest.fixture
+def page(browser):
+    """A page on a desktop, closed at the end."""
+    opened = open_page(browser)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def address(html):
+    """Serve the book on this machine."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(html)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()

@@ -1,21 +1,15 @@
 """The book in a browser: every page as it is served, and the archive opened from disk."""
 
-import threading
 import zipfile
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import sync_playwright
 
-from tests.book.conftest import CHROMIUM
+from tests.book.conftest import DESKTOP, PHONE, open_page
 
-GUARD = 600_000  # milliseconds; only a page that never loads takes as long
 READ_AT_NIGHT = {"index.html", "chapters/start-here.html", "back/format.html"}
 WIDE = "document.documentElement.scrollWidth > innerWidth"
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 
 class Visit(NamedTuple):
@@ -23,50 +17,6 @@ class Visit(NamedTuple):
     errors: list[str]
     faults: list[tuple[str, str]]
     wide: list[bool]
-
-
-class Silent(SimpleHTTPRequestHandler):
-    def log_message(self, format, *args):
-        pass
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox"], timeout=GUARD
-        )
-        yield started
-        started.close()
-
-
-def open_page(browser):
-    page = browser.new_page(viewport=DESKTOP)
-    page.set_default_timeout(GUARD)
-    page.add_init_script("localStorage.setItem('mode', 'light')")
-    page.asked, page.errors = [], []
-    page.on("request", lambda request: page.asked.append(request.url))
-    page.on("pageerror", lambda error: page.errors.append(str(error)))
-    return page
-
-
-@pytest.fixture
-def page(browser):
-    opened = open_page(browser)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture(scope="module")
-def address(html):
-    """Serve the book on this machine."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(html)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 @pytest.fixture(scope="module")

@@ -82,3 +82,15 @@ def test_every_chapter_says_what_it_took_and_its_buttons_open_it_in_the_reposito
         for host in ("mybinder.org", "colab.research.google.com"):
             button = next(link for link in links if host in link)
             assert button.endswith(f"book/chapters/{name}.ipynb")
+
+
+def test_the_landing_page_compares_two_files_of_one_size(pages, html):
+    figure = pages["index.html"].select_one("figure.mr-divider")
+    jpeg, ours = (
+        int(re.search(r"([\d,]+) bytes", side.text)[1].replace(",", ""))
+        for side in figure.select(".mr-words span")
+    )
+    assert abs(jpeg - ours) <= 0.01 * ours
+    assert 0.35 <= 8 * ours / 576**2 <= 0.45
+    for picture in figure.select("img"):
+        assert (html / picture["src"]).stat().st_size > 100_000

@@ -222,6 +222,41 @@ def test_impossible_metadata_are_refused(tiny_codec, decoded):
 
 
 @pytest.mark.slow
+def test_mutants_with_right_checksums_are_read_or_refused_as_by_python(tiny_codec, decoded, rng):
+    photograph = mr.sample("dog")[:40, :36]
+    alpha = rng.integers(0, 256, photograph.shape[:2], np.uint8)
+    wholes = [
+        tiny_codec.compress(photograph, 60, metadata=mr.Metadata(alpha)),
+        tiny_codec.compress(drawing(40, 36), 40),
+    ]
+    files = []
+    for number in range(2000):
+        header, sections = bitstream.unpack(wholes[number % 2])
+        sections = [bytearray(section) for section in sections]
+        section = sections[rng.choice([n for n, section in enumerate(sections) if section])]
+        for place in rng.integers(0, len(section), rng.integers(1, 4)):
+            section[place] = rng.integers(256)
+        if number % 10 == 0:
+            del section[rng.integers(len(section)) :]
+        files.append(bitstream.pack(header, [bytes(section) for section in sections]))
+    refused = 0
+    for number, (data, found) in enumerate(zip(files, decoded(files), strict=True)):
+        try:
+            mr.read_metadata(data)
+            if number % 2:
+                tiny_codec.decompress(data)  # stored tiles are read with the pixels
+            symbols, routing, _ = tiny_codec.read_symbols(data)
+        except mr.BitstreamError:
+            refused += 1
+            assert found.get("refused") or "stored" in found["tiles"][0]
+        else:
+            np.testing.assert_array_equal(numbers(found["routing"], np.uint8), routing.ravel())
+            for mine, others in zip(found["tiles"][0].get("symbols", []), symbols, strict=False):
+                np.testing.assert_array_equal(numbers(mine, np.int16), others.ravel())
+    assert 100 < refused < 1900
+
+
+@pytest.mark.slow
 def test_pixels_are_within_one_grey_level_of_those_of_python(tiny_codec, restored):
     photograph = mr.sample("flowers")
     grey = np.repeat(photograph[:70, :90, :1], 3, axis=2)

@@ -1,0 +1,111 @@
+"""The codec for the browser, and the pair of pictures that the landing page begins with.
+
+`pages` returns the files of both: in assets/codec/ what web/ holds (its page, its sources and what
+is vendored), the networks as ONNX graphs and the samples; and front.md with its pictures. What
+takes long, the graphs and the pair, is kept in _build/browser until the package changes.
+"""
+
+import base64
+import json
+import re
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+
+import mrdcae_lite as mr
+from book.tools import paths
+from book.tools.records import digest, files_under, remember, remembered
+from mrdcae_lite.core.files import write_atomically
+from mrdcae_lite.core.pixels import RGB
+from mrdcae_lite.notebook.widgets import compare
+from mrdcae_lite.training.export import context, graphs
+
+WEB = paths.ROOT / "web"
+SERVED = ("page/*", "src/*.js", "src/kernel.wasm", "vendor/*/*")
+MADE = paths.BUILD / "browser"
+THUMBNAIL = 128  # pixels a side; shown at half of that
+FRONT, FRONT_BPP, EQUAL = "flowers", 0.4, 0.01
+"""Sample of the landing page, its bits a pixel, and the share by which two files may differ."""
+
+Files = dict[str, bytes]
+
+
+def pages() -> Files:
+    """Everything by its path in the book."""
+    package = [*files_under(paths.PACKAGE), Path(__file__), paths.ROOT / "requirements.lock"]
+    key, record = digest(package), MADE / "made.json"
+    if remembered(record, key) is None:
+        print("browser: exporting the networks")
+        for name, content in (_graphs() | _samples() | _front()).items():
+            (MADE / name).parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(MADE / name, content)
+        remember(record, key)
+    made = {
+        p.relative_to(MADE).as_posix(): p.read_bytes() for p in files_under(MADE) if p != record
+    }
+    served = (path for pattern in SERVED for path in sorted(WEB.glob(pattern)))
+    files = {f"assets/codec/{p.relative_to(WEB).as_posix()}": p.read_bytes() for p in served}
+    style = paths.PACKAGE / "notebook" / "widgets.css"
+    return made | files | {"assets/codec/page/widgets.css": style.read_bytes()}
+
+
+def _graphs() -> Files:
+    codec = mr.load()
+    files = {f"{name}.onnx": graph for name, graph in graphs(codec).items()}
+    files["graphs.json"] = json.dumps(sorted(files)).encode()
+    files["context.npz"] = context(codec)
+    return {f"assets/codec/graphs/{name}": content for name, content in files.items()}
+
+
+def _samples() -> Files:
+    """The bundled photographs, unchanged, and small ones to choose from."""
+    found = {}
+    for name in mr.sample_names():
+        small = Image.fromarray(mr.sample(name)).resize((THUMBNAIL, THUMBNAIL))
+        buffer = BytesIO()
+        small.save(buffer, "JPEG", quality=80, optimize=True)
+        found[f"{name}.jpg"] = buffer.getvalue()
+        found[f"{name}.png"] = (paths.PACKAGE / "samples" / f"{name}.png").read_bytes()
+    return {f"assets/codec/samples/{name}": content for name, content in found.items()}
+
+
+def _front() -> Files:
+    """The divider of the landing page: JPEG and this codec in the same number of bytes."""
+    picture = mr.sample(FRONT)
+    codec = mr.load()
+    ours, jpeg = _equal_pair(picture)
+    restored, other = codec.decompress(ours), mr.read_image(BytesIO(jpeg))
+    words = [
+        f"{name}, {len(data):,} bytes: {mr.psnr(picture, pixels, data_range=255):.1f} dB"
+        for name, data, pixels in (("JPEG", jpeg, other), ("MR-DCAE Lite", ours, restored))
+    ]
+    size = mr.bits_per_pixel(ours, picture.shape)
+    caption = f"A photograph at {size:.2f} bits a pixel, the same number of bytes twice within 1 %."
+    html = compare(other, restored, labels=(words[0], words[1]), caption=caption).html
+    pictures: Files = {}
+
+    def as_file(found: re.Match[str]) -> str:
+        name = f"front/{('jpeg', 'ours')[len(pictures)]}.webp"
+        pictures[f"assets/{name}"] = base64.b64decode(found[1])
+        return f"_static/{name}"
+
+    html = re.sub(r"data:image/webp;base64,([A-Za-z0-9+/=]+)", as_file, html)
+    return pictures | {"front.md": f"```{{raw}} html\n{html}\n```\n".encode()}
+
+
+def _equal_pair(picture: RGB) -> tuple[bytes, bytes]:
+    """A file of ours and a JPEG file of the same size, as near to `FRONT_BPP` as there are two."""
+    codec, found = mr.load(), []
+    jpegs = []
+    for quality in range(1, 96):
+        buffer = BytesIO()
+        Image.fromarray(picture).save(buffer, "JPEG", quality=quality, optimize=True)
+        jpegs.append(buffer.getvalue())
+    for quality in range(20, 50):
+        ours = codec.compress(picture, quality)
+        jpeg = min(jpegs, key=lambda data: abs(len(data) - len(ours)))
+        if abs(len(jpeg) - len(ours)) <= EQUAL * len(ours):
+            distance = abs(mr.bits_per_pixel(ours, picture.shape) - FRONT_BPP)
+            found.append((distance, ours, jpeg))
+    return min(found)[1:]
