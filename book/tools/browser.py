@@ -11,6 +11,7 @@ import re
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 import mrdcae_lite as mr
@@ -75,7 +76,7 @@ def _front() -> Files:
     picture = mr.sample(FRONT)
     codec = mr.load()
     ours, jpeg = _equal_pair(picture)
-    restored, other = codec.decompress(ours), mr.read_image(BytesIO(jpeg))
+    restored, other = codec.decompress(ours), np.asarray(Image.open(BytesIO(jpeg)))
     words = [
         f"{name}, {len(data):,} bytes: {mr.psnr(picture, pixels, data_range=255):.1f} dB"
         for name, data, pixels in (("JPEG", jpeg, other), ("MR-DCAE Lite", ours, restored))
