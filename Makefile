@@ -19,6 +19,9 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MRDCAE_THREADS ?= 1
 
+# TensorFlow reports how it was built; only what goes wrong is of interest.
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
 # A slow mirror may take longer than uv's 30 seconds.
 export UV_HTTP_TIMEOUT ?= 180
 
