@@ -25,7 +25,7 @@ def typed(text: str) -> list[str]:
 
 def result_of(**values):
     entries = {
-        name: {"value": v, "unit": "dB", "n": 2, "spread": 0.5, "tolerance": 0}
+        name: {"value": v, "unit": "dB", "n": 4, "spread": 0.5, "tolerance": 0}
         for name, v in values.items()
     }
     return {"run": {"values": entries}}
@@ -45,7 +45,9 @@ CLAIM = {
 def test_every_claim_is_complete_and_has_a_name_of_its_own():
     entries = ledger.claims()
     assert len({claim["id"] for claim in entries}) == len(entries)
-    assert [claim["id"] for claim in entries if {*claim} != FIELDS or not claim["tests"]] == []
+    fields = [{*claim} - {"probe"} for claim in entries]
+    assert fields == [FIELDS] * len(entries)
+    assert [claim["id"] for claim in entries if not claim["tests"]] == []
 
 
 def test_claims_look_only_at_runs_of_the_grid_and_values_that_are_there():
@@ -65,6 +67,9 @@ def test_claims_look_only_at_runs_of_the_grid_and_values_that_are_there():
         ({"a": 4, "b": 1}, "holds"),
         ({"a": 4, "b": 5}, "holds if"),
         ({"a": 2, "b": 5}, "does not hold"),
+        ({"a": 4, "b": 4.2}, "holds if"),
+        ({"a": 2.9, "b": 3.1}, "undecided"),
+        ({"a": 2, "b": 2.1}, "undecided"),
         ({"a": None, "b": None}, "not measured"),
     ],
 )
@@ -77,11 +82,51 @@ def test_a_claim_is_not_said_to_hold_while_a_part_of_it_is_not_measured():
     assert (verdict.word, verdict.missing) == ("not fully measured", ["the second"])
 
 
+def test_a_difference_within_two_standard_errors_decides_nothing():
+    def word(values, *test):
+        return ledger.judge(CLAIM | {"tests": [[*test, "it"]]}, result_of(**values)).word
+
+    # The standard error of a mean of four is half of their spread, 0.25; two of them make 0.5.
+    assert word({"a": 3.51}, "run:a", "above", 3) == "holds"
+    assert word({"a": 3.49}, "run:a", "above", 3) == "undecided"
+    # Two such means differ by 0.354 from one measurement to the next.
+    assert word({"a": 3, "b": 3.71}, "run:a", "below", "run:b") == "holds"
+    assert word({"a": 3, "b": 3.70}, "run:a", "below", "run:b") == "undecided"
+    assert word({"a": 0.99}, "run:a", "equals", 1) == "does not hold"
+
+
+def test_pictures_that_are_known_one_by_one_are_compared_one_by_one():
+    values = {"a": 3, "b": 3.2}
+    results = result_of(**values)
+    results["run"]["pictures"] = {"a": {"x": 1, "y": 5}, "b": {"x": 1.19, "y": 5.21}}
+    claim = CLAIM | {"tests": [["run:a", "below", "run:b", "it"]]}
+    assert ledger.judge(claim, results).word == "holds"
+    assert ledger.judge(claim, result_of(**values)).word == "undecided"
+
+
+def test_the_rates_of_each_picture_are_those_of_the_run():
+    results = ledger.with_pictures(experiments.read_results(experiments.RESULTS))
+    found = results["codecs-kodak"]
+    for name in ("mrdcae_bd_rate_psnr", "avif444_bd_rate_ssim"):
+        rates = [*found["pictures"][name].values()]
+        assert len(rates) == found["values"][name]["n"]
+        assert sum(rates) / len(rates) == pytest.approx(found["values"][name]["value"], abs=1e-3)
+
+
+def test_a_few_pictures_decide_nothing(monkeypatch):
+    claim = CLAIM | {"probe": True}
+    assert ledger.judge(claim, result_of(a=9, b=1)).word == "undecided"
+    monkeypatch.setattr(ledger, "claims", lambda: [claim])
+    assert "- These few pictures say yes to: the first case; the second." in ledger.page(
+        result_of(a=9, b=1)
+    )
+
+
 def test_an_entry_shows_measured_values_with_spread_and_the_cases(monkeypatch):
     monkeypatch.setattr(ledger, "claims", lambda: [CLAIM])
     page = ledger.page(result_of(a=4.25, b=5))
     assert "## T1: holds if" in page
-    assert "| run | a | 4.25 dB | 0.5 | 2 |" in page
+    assert "| run | a | 4.25 dB | 0.5 | 4 |" in page
     assert "- It holds for: the first case." in page
     assert "- It does not hold for: the second." in page
     assert "**Beyond.** It is 4.25 dB." in page
