@@ -1,10 +1,11 @@
 """The codecs everybody has, behind one interface, to compare with at equal bytes."""
 
-from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from io import BytesIO
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,9 @@ class Baseline:
             return np.array(file.convert("RGB"))
 
 
+Encoder = tuple[Callable[[float], bytes], Sequence[float]]
+
+
 def encode_to_size(baseline: Baseline, image: RGB, target_bytes: int) -> bytes:
     """The largest file of a baseline that is not above `target_bytes`.
 
@@ -73,6 +77,43 @@ def best_within(baseline: Baseline, image: RGB, target_bytes: int) -> tuple[floa
         )
     quality = baseline.grid[fitting - 1]
     return quality, encode(quality)
+
+
+def encode_alike(first: Encoder, second: Encoder, target_bytes: int) -> tuple[bytes, bytes]:
+    """Two files of the same size, for a comparison at equal bytes.
+
+    Codecs make files in steps, so that two of them rarely meet at a target. Files of both are made
+    around it, and the pair whose sizes lie closest together is taken: where both have a dozen
+    qualities between four and six fifths of the target, that is within one per cent. Compare
+    `len` of the two.
+
+    Args:
+        first: a function from quality to file, and its qualities, ascending; files grow with them.
+            Such as `(partial(jpeg.encode, image), jpeg.grid)`.
+        second: the same for the other codec.
+        target_bytes: about how large the files should be.
+
+    Raises `ValueError` if one of the codecs makes no file of about that size.
+    """
+    pairs = product(_around(*first, target_bytes), _around(*second, target_bytes))
+    return min(pairs, key=lambda pair: abs(np.log(len(pair[0]) / len(pair[1]))))
+
+
+def _around(
+    encode: Callable[[float], bytes], qualities: Sequence[float], target: int
+) -> list[bytes]:
+    """Up to sixteen files from four to six fifths of the target."""
+    encode = cache(encode)
+    start = bisect_left(qualities, 0.8 * target, key=lambda q: len(encode(q)))
+    stop = bisect_right(qualities, 1.2 * target, key=lambda q: len(encode(q)))
+    if start == stop:
+        ends = [len(encode(qualities[end])) for end in (0, -1)]
+        raise ValueError(
+            f"target_bytes must be near the size of a file; they go from {ends[0]} to {ends[1]}. "
+            f"Received: {target}."
+        )
+    chosen = np.unique(np.linspace(start, stop - 1, 16).astype(int))
+    return [encode(qualities[place]) for place in chosen]
 
 
 def _jpeg(quality: float, subsampling: str) -> Mapping[str, Any]:

@@ -1,3 +1,4 @@
+from functools import partial
 from io import BytesIO
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 from PIL import Image
 
 from mrdcae_lite.core.distortion import psnr
-from mrdcae_lite.evaluation.baselines import BASELINES, encode_to_size
+from mrdcae_lite.evaluation.baselines import BASELINES, encode_alike, encode_to_size
 from mrdcae_lite.io.sizes import bits_per_pixel
 
 FORMATS = {"jpeg": "JPEG", "jpeg444": "JPEG", "jpeg2000": "JPEG2000", "webp": "WEBP"}
@@ -46,6 +47,24 @@ def test_the_largest_file_within_the_target_is_found(codec, photograph):
     data = encode_to_size(codec, image, target)
     assert 0.99 * target <= len(data) <= target
     assert len(encode_to_size(codec, image, target - 1)) < target
+
+
+@pytest.mark.parametrize("other", ["jpeg2000", "webp"])
+def test_two_files_of_one_size_are_found(other, photograph):
+    ways = [
+        (partial(BASELINES[name].encode, photograph), BASELINES[name].grid)
+        for name in ("jpeg", other)
+    ]
+    for target in (6_000, 20_000):
+        sizes = [len(data) for data in encode_alike(*ways, target)]
+        assert abs(sizes[0] / sizes[1] - 1) < 0.01
+        assert all(0.8 * target <= size <= 1.2 * target for size in sizes)
+
+
+def test_a_size_that_no_file_has_is_refused(photograph):
+    way = partial(BASELINES["jpeg"].encode, photograph), BASELINES["jpeg"].grid
+    with pytest.raises(ValueError, match=r"they go from \d+ to \d+. Received: 10."):
+        encode_alike(way, way, 10)
 
 
 @codecs
