@@ -43,8 +43,8 @@ WEBP_SIDE = 16_383
 
 _FILES = resources.files(__package__)
 _STYLE = " ".join(_FILES.joinpath("widgets.css").read_text("utf-8").split())
-_COLOURS = ("#1f77b4", "#d95f02", "#1b9e77", "#e7298a", "#8a63d2", "#a6761d")
-_DASHES = ("", "8 3", "3 3", "10 3 3 3", "14 4", "2 5")
+_COLOURS = ("#1f77b4", "#d95f02", "#1b9e77", "#e7298a", "#8a63d2", "#a6761d", "#7f7f7f")
+_DASHES = ("", "8 3", "3 3", "10 3 3 3", "14 4", "2 5", "6 2 2 2 2 2")
 _ACROSS, _UP, _STOPS = (64, 460), (300, 12), 40  # ends of the axes in plot.html; of the slider
 Lines = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 Span = tuple[float, float]
@@ -181,7 +181,7 @@ def _live(
 def curves(lines: Lines, *, labels: tuple[str, str], caption: str) -> Interactive:
     """Curves in one plot and a slider that reads all of them at the same place.
 
-    The lines, at most six, are for each name the x values, ascending, and the y values. The labels
+    The lines, at most seven, are for each name the x values, ascending, and the y values. The labels
     say what x and y are, with units, such as ("bits per pixel", "PSNR (dB)").
     """
     if not 1 <= len(lines) <= len(_COLOURS):

@@ -113,7 +113,7 @@ def test_text_with_quotes_and_brackets_stays_text(frames):
         (divider, {"zoom": 0}, "zoom must be a whole number from 1. Received: 0"),
         (slider, {"captions": ["one"]}, "one text for each of the 3 frames. Received: 1"),
         (slider, {"start": 3}, "start must be from 0 to 2. Received: 3"),
-        (drawn, {"lines": {}}, "lines must be 1 to 6 curves. Received: 0"),
+        (drawn, {"lines": {}}, "lines must be 1 to 7 curves. Received: 0"),
         (drawn, {"lines": {"a": ([1, 1], [2, 3])}}, "Received for 'a': 2 and 2"),
         (drawn, {"lines": {"a": ([1, 2], [2])}}, "Received for 'a': 2 and 1"),
         (drawn, {"lines": {"a": ([1, 2], [2, np.nan])}}, "finite values. Received for 'a'"),
