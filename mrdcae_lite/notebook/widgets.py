@@ -1,4 +1,4 @@
-"""What a reader moves: a before/after divider, a slider over prepared states, curves to read off.
+"""What a reader moves: a divider, a slider over prepared states, curves to read off, a blind test.
 
 All functions return an `Interactive`, which a notebook displays. Its static form is one piece of
 HTML that holds everything it needs, so it moves in a live notebook, on a built page and in a page
@@ -6,10 +6,11 @@ opened from disk, without a kernel and without a request:
 
 - the pictures are lossless WebP files inside the page: exactly the pixels that were passed, at
   about three quarters of the size of PNG;
-- a native range input does the moving, so that mouse, touch and arrow keys work alike;
-- the script is in the input's own event handler (see the templates beside this file) and finds its
-  pictures from there. No element needs an id, so two widgets on a page cannot clash and the same
-  call always gives the same bytes;
+- a native range input does the moving, or native buttons do, so that mouse, touch and keys work
+  alike;
+- the script is in the element's own event handler (see the templates beside this file) and finds
+  its pictures from there. No element needs an id, so two widgets on a page cannot clash and the
+  same call always gives the same bytes;
 - what the pictures show is said in visible text as well: `caption` is the finding over all of them,
   for those who see them and those who do not. `zoom` is how many pixels of the screen a pixel gets,
   where there is room.
@@ -176,6 +177,34 @@ def _live(
     picture = ipywidgets.HTML(drawn(start))
     control.observe(lambda change: setattr(picture, "value", drawn(change["new"])), "value")
     return ipywidgets.VBox([control, picture])
+
+
+def blind(
+    trials: Sequence[tuple[RGB, RGB, RGB]], *, labels: tuple[str, str], caption: str, zoom: int = 1
+) -> Interactive:
+    """A blind test of which of two pictures is closer to the original.
+
+    Each trial is an original and two versions of it, all uint8 (height, width, 3) of one shape. The
+    labels say what the first and the second versions are; the reader sees them as A and B, in an
+    order drawn anew for each trial, and learns after the last one how often each was chosen, and
+    how often a coin would be as one-sided. The page keeps the choices in memory only.
+    """
+    if not trials:
+        raise ValueError(
+            "trials must hold at least one original with two versions. Received: none."
+        )
+    _check_frames([picture for trial in trials for picture in trial], zoom)
+    hidden, pictures = "style='visibility: hidden'", []
+    for number, (original, *versions) in enumerate(trials, start=1):
+        of = f"pair {number} of {len(trials)}"
+        pictures.append(_picture(original, f"The original of {of}", hidden if number > 1 else ""))
+        text = f"One of the two versions of {of}"
+        pictures += [_picture(version, text, hidden) for version in versions]
+    words = {"first": escape(labels[0]), "second": escape(labels[1]), "caption": escape(caption)}
+    sizes = _sizes(trials[0][0], zoom)
+    return Interactive(
+        _filled("blind", **sizes, **words, count=len(trials), pictures="".join(pictures))
+    )
 
 
 def curves(lines: Lines, *, labels: tuple[str, str], caption: str) -> Interactive:

@@ -105,3 +105,22 @@ def test_every_step_of_a_slider_shows_another_picture_on_a_page_opened_from_disk
         page.keyboard.press("ArrowRight")
     assert len({source for source, _ in seen}) == len({text for _, text in seen}) == len(seen) > 2
     assert [url for url in page.asked if not url.startswith(("file:///", "data:"))] == []
+
+
+def test_the_blind_test_hides_which_is_which_until_the_end_and_stores_nothing(page, unpacked):
+    page.goto((unpacked / "chapters" / "seeing.html").as_uri())
+    stored = "JSON.stringify([localStorage, sessionStorage, document.cookie])"
+    before, test = page.evaluate(stored), page.locator("figure.mr-blind")
+    pairs = test.locator("img").count() // 3
+    for number in range(1, pairs + 1):
+        assert test.locator("output").inner_text() == f"Pair {number} of {pairs}"
+        for name in ("A", "original", "B"):
+            button = test.get_by_role("button", name=name, exact=True)
+            button.press("Enter")
+            assert button.get_attribute("aria-pressed") == "true"
+            assert test.locator("img:visible").count() == 1
+        assert "AVIF 4:4:4, speed 3:" not in test.inner_text()
+        test.get_by_role("button", name="no difference").press("Space")
+    assert f"no difference: {pairs}." in test.locator("output").inner_text()
+    assert page.evaluate(stored) == before
+    assert [url for url in page.asked if not url.startswith(("file:///", "data:"))] == []

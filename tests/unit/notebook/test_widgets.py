@@ -8,7 +8,7 @@ from bs4 import BeautifulSoup
 from IPython.core.formatters import DisplayFormatter
 from PIL import Image
 
-from mrdcae_lite.notebook.widgets import LIVE, compare, curves, explore, steps
+from mrdcae_lite.notebook.widgets import LIVE, blind, compare, curves, explore, steps
 
 
 @pytest.fixture
@@ -27,6 +27,11 @@ def slider(frames, **changes):
     return steps(frames, **options)
 
 
+def asked(frames, **changes):
+    options = {"labels": ("ours", "AVIF"), "caption": "Equal bytes."} | changes
+    return blind([tuple(frames), tuple(frames[::-1])], **options)
+
+
 LINES = {"JPEG": ([0.2, 1.0, 2.0], [24.0, 30.0, 36.0]), "ours <1>": ([0.4, 1.0], [28.0, 33.0])}
 
 
@@ -34,7 +39,8 @@ def drawn(_frames=None, *, lines=LINES):
     return curves(lines, labels=("bits per pixel", "PSNR (dB)"), caption="Ours is above.")
 
 
-WIDGETS = pytest.mark.parametrize("make", [divider, slider, drawn])
+MOVED = pytest.mark.parametrize("make", [divider, slider, drawn])
+WIDGETS = pytest.mark.parametrize("make", [divider, slider, drawn, asked])
 
 
 def parsed(widget) -> BeautifulSoup:
@@ -47,7 +53,7 @@ def pixels(picture) -> np.ndarray:
     return np.array(Image.open(BytesIO(base64.b64decode(data))))
 
 
-@pytest.mark.parametrize(("make", "number"), [(divider, 2), (slider, 3)])
+@pytest.mark.parametrize(("make", "number"), [(divider, 2), (slider, 3), (asked, 6)])
 def test_the_page_holds_every_pixel(make, number, frames):
     pictures = parsed(make(frames)).find_all("img")
     assert len(pictures) == number
@@ -59,13 +65,13 @@ def test_the_page_holds_every_pixel(make, number, frames):
 def test_a_page_asks_for_nothing_and_is_always_the_same_without_any_id(make, frames):
     widget = make(frames)
     around = re.sub(r"data:image/webp;base64,[\w+/=]+", "", widget.html)
-    assert len(around) < (7000 if make is drawn else 5000)
+    assert len(around) < (7000 if make in (drawn, asked) else 5000)
     assert not re.search(r"//|url\(|<script|<link", around)
     assert make(frames) == widget
     assert parsed(widget).find_all(id=True) == []
 
 
-@WIDGETS
+@MOVED
 def test_a_native_range_input_with_a_name_does_the_moving(make, frames):
     control = parsed(make(frames)).find("input")
     assert control["type"] == "range"
@@ -98,6 +104,23 @@ def test_what_every_step_shows_is_said_in_words_and_one_is_visible(frames):
     hidden = [picture.get("style") == "visibility: hidden" for picture in page.find_all("img")]
     assert hidden == [True, False, True]
     assert page.find("input")["value"] == "1"
+
+
+def test_a_blind_test_begins_with_an_original_and_its_words_do_not_tell_which_is_which(frames):
+    page = parsed(asked(frames))
+    pictures = page.find_all("img")
+    assert [picture.get("style") is None for picture in pictures] == [True] + 5 * [False]
+    words = " ".join(picture["alt"] for picture in pictures)
+    assert words.count("The original of pair") == 2
+    assert words.count("One of the two versions of pair") == 4
+    assert "ours" not in page.get_text() + words
+    assert (page.figure["data-first"], page.figure["data-second"]) == ("ours", "AVIF")
+    assert all(button["type"] == "button" for button in page.find_all("button"))
+
+
+def test_a_blind_test_needs_a_trial():
+    with pytest.raises(ValueError, match="at least one original with two versions"):
+        blind([], labels=("a", "b"), caption="none")
 
 
 def test_text_with_quotes_and_brackets_stays_text(frames):
