@@ -210,8 +210,8 @@ def blind(
 def curves(lines: Lines, *, labels: tuple[str, str], caption: str) -> Interactive:
     """Curves in one plot and a slider that reads all of them at the same place.
 
-    The lines, at most seven, are for each name the x values, ascending, and the y values. The labels
-    say what x and y are, with units, such as ("bits per pixel", "PSNR (dB)").
+    The lines, at most seven, are for each name the x values, ascending, and the y values. The
+    labels say what x and y are, with units, such as ("bits per pixel", "PSNR (dB)").
     """
     if not 1 <= len(lines) <= len(_COLOURS):
         raise ValueError(f"lines must be 1 to {len(_COLOURS)} curves. Received: {len(lines)}.")

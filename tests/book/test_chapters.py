@@ -2,6 +2,7 @@ import json
 import re
 import sys
 import tomllib
+from pathlib import Path
 
 import yaml
 
@@ -26,6 +27,16 @@ def test_the_contents_name_every_chapter_once(chapters):
     assert sorted(f for f in listed if f.startswith("chapters/")) == [
         f"chapters/{name}" for name in sorted(chapters)
     ]
+
+
+def test_a_chapter_leads_to_the_next_one(chapters):
+    parts = yaml.safe_load((paths.BOOK / "_toc.yml").read_text())["parts"]
+    listed = [entry["file"] for part in parts for entry in part["chapters"]]
+    for name, notebook in chapters.items():
+        following = listed[listed.index(f"chapters/{name}") + 1]
+        [link] = re.findall(r"\*\*Next:\*\* \[[^]]+\]\(([^)]+)\)", notebook.cells[-1].source)
+        relative = Path(link).with_suffix("")
+        assert (Path("chapters") / relative).as_posix().replace("chapters/../", "") == following, name
 
 
 def test_a_chapter_is_committed_without_outputs_but_for_short_texts_that_are_compared(chapters):
