@@ -34,9 +34,11 @@ def test_a_chapter_leads_to_the_next_one(chapters):
     listed = [entry["file"] for part in parts for entry in part["chapters"]]
     for name, notebook in chapters.items():
         following = listed[listed.index(f"chapters/{name}") + 1]
-        [link] = re.findall(r"\*\*Next:\*\* \[[^]]+\]\(([^)]+)\)", notebook.cells[-1].source)
-        relative = Path(link).with_suffix("")
-        assert (Path("chapters") / relative).as_posix().replace("chapters/../", "") == following, name
+        links = re.findall(r"\*\*Next:\*\* \[[^]]+\]\(([^)]+)\)", notebook.cells[-1].source)
+        assert len(links) == 1, name
+        [link] = links
+        target = Path("chapters", link).with_suffix("").as_posix().replace("chapters/../", "")
+        assert target == following, name
 
 
 def test_a_chapter_is_committed_without_outputs_but_for_short_texts_that_are_compared(chapters):
