@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 import mrdcae_lite as mr
+from mrdcae_lite.coding import bitstream
 from tests.book.conftest import PHONE
 
 QUALITIES = (0, 20, 40, 70, 100)
@@ -19,6 +20,7 @@ BYTES = """async (selector) => {
   const bytes = new Uint8Array(await blob.arrayBuffer());
   return btoa(bytes.reduce((text, byte) => text + String.fromCharCode(byte), ""));
 }"""
+OTHER_FILE = """(href) => document.querySelector(".mr-try a.mr-mrdc").href !== href"""
 PIXELS = """(selector) => {
   const canvas = document.querySelector(selector);
   const { width, height } = canvas;
@@ -65,8 +67,10 @@ class Tried:
         return self.status()
 
     def quality(self, value: int) -> str:
+        before = self.page.get_attribute(".mr-try a.mr-mrdc", "href")
         slider = self.page.locator(".mr-try [name=quality]")
         slider.evaluate("(e, v) => { e.value = v; e.dispatchEvent(new Event('change')); }", value)
+        self.page.wait_for_function(OTHER_FILE, arg=before)
         return self.status()
 
     def file(self, kind: str = "mrdc") -> bytes:
@@ -111,11 +115,11 @@ def test_samples_are_compressed_as_python_does_it_and_compared_at_equal_bytes(tr
         for other in ("WebP", "original", "error", "JPEG"):
             tried.choose("beside", other)
         rows = tried.rows()
-        assert set(rows) == {"MR-DCAE", "JPEG", "WebP"}
+        assert set(rows) == {"MR-DCAE Lite", "JPEG", "WebP"}
         for size, *_ in rows.values():
             assert abs(int(size.replace(",", "")) - len(data)) <= 0.01 * len(data), name
         restored = mr.load().decompress(data)
-        _, bpp, psnr, ssim = rows["MR-DCAE"]
+        _, bpp, psnr, ssim = rows["MR-DCAE Lite"]
         assert float(bpp) == pytest.approx(mr.bits_per_pixel(data, picture.shape), abs=0.001)
         assert float(psnr) == pytest.approx(mr.psnr(picture, restored, data_range=255), abs=0.02)
         assert float(ssim) == pytest.approx(mr.ssim(picture, restored, data_range=255), abs=0.001)
@@ -159,8 +163,9 @@ def test_a_target_size_is_kept_by_the_highest_quality_that_can(tried):
     assert len(data) <= 2000 < len(mr.load().compress(picture, mr.info(data).quality + 1)) + 20
     tried.page.fill(".mr-try [name=kilobytes]", "0.1")
     tried.page.click("text=Fit")
-    assert tried.status().startswith("Out of reach: the smallest file of this picture has ")
+    assert tried.status().startswith("Too small: at quality 0 this picture still takes ")
     assert tried.file() == data
+    assert float(tried.page.input_value(".mr-try [name=kilobytes]")) * 1000 >= len(data)
 
 
 def test_odd_pictures_are_taken(tried, rng):
@@ -192,7 +197,7 @@ def test_odd_pictures_are_taken(tried, rng):
         if name == "drawing":
             assert "stored without loss" in tried.page.inner_text(".mr-status")
             np.testing.assert_array_equal(mr.load().decompress(data), drawing)
-            assert tried.rows()["MR-DCAE"][2] == "exact"
+            assert tried.rows()["MR-DCAE Lite"][2] == "exact"
 
 
 def test_what_is_no_picture_is_refused_in_one_line_and_what_was_there_stays(tried, rng):
@@ -210,8 +215,58 @@ def test_what_is_no_picture_is_refused_in_one_line_and_what_was_there_stays(trie
         "other.mrdc": mr.load("standard").compress(mr.sample("dog")[:64, :64], 30),
     }.items():
         said = tried.take(content, name)
-        assert said.startswith(("Expected a picture", "The file was refused: ")), name
+        assert said.startswith(("This browser cannot", "Expected a", "The file was refused: ")), (
+            name
+        )
         assert tried.file() == before
+    assert "decoded in" in tried.choose("level", "1")
+    assert "encoded in" in tried.quality(20)
+    tried.choose("beside", "WebP")
+    assert set(tried.rows()) == {"MR-DCAE Lite", "JPEG", "WebP"}
+
+
+def test_what_is_stopped_changes_nothing(tried):
+    picture = mr.sample("guitar")[:64, :96]
+    tried.take(png(picture))
+    before, rows = tried.file(), tried.rows()
+    tried.page.click(".mr-try .mr-samples button >> nth=1")
+    tried.page.wait_for_function(
+        """() => document.querySelector(".mr-step").textContent == "Decoding" """
+    )
+    tried.page.click(".mr-try [name=stop]")
+    assert tried.status() == "Stopped."
+    assert (tried.file(), tried.rows()) == (before, rows)
+    assert tried.pixels().shape == (64, 96, 4)
+    tried.page.check(".mr-try [name=routing]")
+    assert "one level (blue)" in tried.page.inner_text(".mr-try figcaption")
+    tried.choose("beside", "error")
+    assert "one level (blue)" in tried.page.inner_text(".mr-try figcaption")
+    tried.page.uncheck(".mr-try [name=routing]")
+    assert "one level (blue)" not in tried.page.inner_text(".mr-try figcaption")
+    assert_same(tried, before)
+
+
+def test_a_file_that_ends_after_a_level_is_shown_up_to_it(tried):
+    picture = mr.sample("guitar")[200:264, 200:296]
+    data = mr.load().compress(picture, 60)
+    for level in (1, 2):
+        cut = data[: bitstream.size_up_to(data, level)]
+        assert f"cut off: {level} of its 3 levels" in tried.take(cut, "cut.mrdc")
+        expected = mr.load().decompress(cut, level=level).astype(int)
+        assert abs(tried.pixels()[..., :3] - expected).max() <= 1
+        assert tried.page.is_disabled(".mr-try [name=fit]")
+    tried.take(data, "whole.mrdc")
+    tried.choose("level", "1")
+    assert tried.file() == data[: bitstream.size_up_to(data, 1)]
+
+
+def test_an_old_browser_is_told_what_it_lacks(page, address):
+    page.add_init_script("delete globalThis.OffscreenCanvas")
+    page.goto(f"{address}/try.html")
+    page.wait_for_function("""() => document.querySelector(".mr-status")?.textContent""")
+    assert "it has no OffscreenCanvas" in page.inner_text(".mr-status")
+    assert page.is_disabled(".mr-drop input")
+    assert page.errors == []
 
 
 def test_a_large_picture_is_made_smaller_and_what_was_stopped_can_go_on(tried):
@@ -224,7 +279,7 @@ def test_a_large_picture_is_made_smaller_and_what_was_stopped_can_go_on(tried):
     file = {"name": "large.jpg", "mimeType": "image/jpeg", "buffer": large}
     tried.page.set_input_files(".mr-drop input", file)
     tried.page.wait_for_function(
-        """() => document.querySelector(".mr-status").textContent.startsWith("Encoding")
+        """() => document.querySelector(".mr-step").textContent == "Encoding"
           && document.querySelector(".mr-try progress").value > 0"""
     )
     tried.page.click(".mr-try [name=stop]")
@@ -252,7 +307,14 @@ def test_it_works_by_keyboard_on_a_telephone_at_night(tried):
     stage = page.locator(".mr-try .mr-stage")
     assert stage.evaluate("e => getComputedStyle(e).getPropertyValue('--cut')").strip() == "51%"
     page.locator(".mr-try [name=routing]").press("Space")
-    assert page.inner_text(".mr-try figcaption").startswith("Levels of the patches: low (blue) ")
+    assert "one level (blue)" in page.inner_text(".mr-try figcaption")
+    page.locator(".mr-try [name=quality]").focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")  # the last of them counts, and the focus stays
+    page.wait_for_function("() => !document.querySelector('.mr-busy').hidden")
+    assert "encoded in" in tried.status()
+    assert page.evaluate("document.activeElement.name") == "quality"
+    assert mr.info(tried.file()).quality == 38
     with page.expect_download() as saving:
         page.locator("text=Save the .mrdc file").press("Enter")
     assert saving.value.suggested_filename == "flowers.mrdc"

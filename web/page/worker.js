@@ -2,7 +2,8 @@
  * The codec beside the page, so that the page never freezes: one task at a time, by messages.
  *
  * A message {id, task, ...} is answered by any number of {id, step, share} while it runs, and one
- * {id, result} or {id, error} at the end. Whoever wants to stop it ends the worker.
+ * {id, result} or {id, error} at the end. A task gets all that it needs with its message: nothing is
+ * kept here but the codec. Whoever wants to stop it ends the worker.
  */
 
 import { compress, decode, loadCodec, Networks, RefusedError, restore, Webp } from "../src/index.js";
@@ -17,10 +18,8 @@ const MAGIC = [0x89, 0x4d, 0x52, 0x44];
 const RUNTIME = "../vendor/onnxruntime/ort-wasm-simd-threaded.wasm.gz";
 
 let engine = null; // a promise of codec, networks and WebP
-let original = null; // the picture, {width, height, data}
-let file = null; // the bytes of its file
 
-const TASKS = { open, resume, compress: compressed, fit, rival, level };
+const TASKS = { open, compress: compressed, fit, rival, shown };
 
 self.onmessage = async ({ data: { id, task, ...what } }) => {
   const say = (step) => (share) => self.postMessage({ id, step, share });
@@ -35,70 +34,62 @@ self.onmessage = async ({ data: { id, task, ...what } }) => {
 
 // --- the tasks
 
-/** Read a file of any kind: its picture, or what `shown` gives for a .mrdc file. */
+/**
+ * What is in a file: `picture`, {width, height, data}, and the size it was `scaledFrom`, if it was;
+ * or `file`, the bytes of a .mrdc file, and the highest `level` that is whole in it.
+ */
 async function open({ blob }, say) {
   const start = new Uint8Array(await blob.slice(0, 4).arrayBuffer());
   if (MAGIC.every((byte, at) => start[at] === byte)) {
-    original = null;
-    file = new Uint8Array(await blob.arrayBuffer());
-    return { file, ...(await shown(3, say)) };
+    const file = new Uint8Array(await blob.arrayBuffer());
+    return { file, level: await levelsIn(file, say) };
   }
   const bitmap = await createImageBitmap(blob, { imageOrientation: "from-image" }).catch(() => {
-    const what = blob.size ? "a file that is neither" : "an empty file";
     throw new Error(
-      `Expected a picture that this browser can read, or a .mrdc file. Received: ${what}.`,
+      blob.size
+        ? "This browser cannot read that file as a picture. It may be damaged, or of a kind that " +
+            "browsers do not know (HEIC, raw, SVG). Try JPEG, PNG or WebP."
+        : "Expected a picture or a .mrdc file. Received: an empty file.",
     );
   });
   const { width, height } = bitmap;
   const scale = Math.min(1, Math.sqrt(MOST_PIXELS / (width * height)));
   const [columns, rows] = [width, height].map((side) => Math.max(1, Math.floor(side * scale)));
-  original = drawn(bitmap, columns, rows);
-  return { picture: original, scaledFrom: scale < 1 ? [width, height] : null };
+  const picture = drawn(bitmap, columns, rows);
+  return { picture, scaledFrom: scale < 1 ? [width, height] : null };
 }
 
-/** Take over what a worker had that was stopped. */
-function resume(what) {
-  ({ original = null, file = null } = what);
-}
-
-/** Compress the picture at a quality, and show what comes back. */
-async function compressed({ quality }, say) {
+/** Compress a picture at a quality: its file, and the seconds that took. */
+async function compressed({ picture, quality }, say) {
   const { codec, networks, webp } = await ready(say);
   const started = performance.now();
   const options = { webp, progress: say("Encoding") };
-  file = await compress(codec, networks, original, quality, options);
-  const encoding = (performance.now() - started) / 1000;
-  return { file, encoding, ...(await shown(3, say)) };
+  const file = await compress(codec, networks, picture, quality, options);
+  return { file, encoding: (performance.now() - started) / 1000 };
 }
 
-/** Compress the picture into the largest file of at most so many bytes. */
-async function fit({ bytes }, say) {
+/** The largest file of a picture that has at most so many bytes. */
+async function fit({ picture, bytes }, say) {
   const { codec, networks, webp } = await ready(say);
-  let [low, high, best] = [0, 100, null];
+  let [low, high, file] = [0, 100, null];
   const rounds = 7;
   for (let round = 0; low <= high; round++) {
     const quality = Math.floor((low + high) / 2);
     const progress = (share) => say("Looking for the quality")((round + share) / rounds);
-    const data = await compress(codec, networks, original, quality, { webp, progress });
-    if (data.length <= bytes) [best, low] = [data, quality + 1];
+    const made = await compress(codec, networks, picture, quality, { webp, progress });
+    if (made.length <= bytes) [file, low] = [made, quality + 1];
     else high = quality - 1;
-    if (!best && low > high) {
-      throw new Error(`Out of reach: the smallest file of this picture has ${data.length} bytes.`);
+    if (!file && low > high) {
+      throw new Error(`Too small: at quality 0 this picture still takes ${made.length} bytes.`);
     }
   }
-  file = best;
-  return { file, ...(await shown(3, say)) };
+  return { file };
 }
 
-/** The file up to a level. */
-function level({ level }, say) {
-  return shown(level, say);
-}
-
-/** Another codec's file of the same size; colours only, as the transparency is kept without loss. */
-async function rival({ format, bytes }, say) {
+/** Another codec's file of a size: its bytes, its pixels and how near they are to the picture. */
+async function rival({ picture, format, bytes }, say) {
   const { webp } = await ready(say);
-  const opaque = { ...original, data: original.data.map((v, at) => (at % 4 < 3 ? v : 255)) };
+  const opaque = { ...picture, data: picture.data.map((v, at) => (at % 4 < 3 ? v : 255)) };
   const progress = say(`Encoding as ${format}`);
   let found, restored;
   if (format === "WebP") {
@@ -111,30 +102,49 @@ async function rival({ format, bytes }, say) {
     const bitmap = await createImageBitmap(new Blob([found.bytes]));
     restored = drawn(bitmap, opaque.width, opaque.height);
   }
-  return { bytes: found.bytes.length, data: restored.data, ...measured(restored) };
+  const { data } = restored;
+  for (let at = 3; at < data.length; at += 4) data[at] = picture.data[at];
+  return { bytes: found.bytes.length, data, ...measured(picture, restored) };
+}
+
+/** A file decoded up to a level: pixels, routing, sizes and, beside a picture, PSNR and SSIM. */
+async function shown({ file, level, picture }, say) {
+  const { codec, networks, webp } = await ready(say);
+  const started = performance.now();
+  const found = await decode(codec, file, { level });
+  if (found.width * found.height > MOST_PIXELS) {
+    throw new Error(`Expected at most 12 megapixels. Received: ${found.width} x ${found.height}.`);
+  }
+  const data = await restore(codec, networks, found, { webp, progress: say("Decoding") });
+  const decoding = (performance.now() - started) / 1000;
+  const { width, height, quality, routing, patches, sizes, metadata } = found;
+  const stored = found.tiles.filter((tile) => tile.stored).length;
+  const facts = { width, height, quality, routing, patches, size: sizes[level - 1], decoding, level };
+  const beside = { stored, profile: Boolean(metadata.icc), kept: found.sections[0].length };
+  return { ...facts, ...beside, data, ...(picture && measured(picture, { width, height, data })) };
 }
 
 // --- what they are made of
 
-/** The file decoded up to a level: pixels, routing, sizes and, beside a picture, PSNR and SSIM. */
-async function shown(last, say) {
-  const { codec, networks, webp } = await ready(say);
-  const started = performance.now();
-  const found = await decode(codec, file, { level: last });
-  if (found.width * found.height > MOST_PIXELS) {
-    throw new Error(`Expected at most 12 megapixels. Received: ${found.width} x ${found.height}.`);
+/** The highest level that is whole in a file; a RefusedError if not even the lowest is. */
+async function levelsIn(file, say) {
+  const { codec } = await ready(say);
+  for (const level of [3, 2]) {
+    try {
+      await decode(codec, file, { level });
+      return level;
+    } catch (error) {
+      if (!(error instanceof RefusedError) || error.message !== "the file is cut off") throw error;
+    }
   }
-  const options = { webp, progress: say("Decoding") };
-  const data = await restore(codec, networks, found, options);
-  const decoding = (performance.now() - started) / 1000;
-  const { width, height, quality, routing, patches, sizes, metadata } = found;
-  const stored = found.tiles.filter((tile) => tile.stored).length;
-  const facts = { width, height, quality, routing, patches, sizes, decoding, level: last };
-  const beside = { stored, profile: Boolean(metadata.icc), kept: found.sections[0].length };
-  return { ...facts, ...beside, data, ...(original && measured({ width, height, data })) };
+  await decode(codec, file, { level: 1 });
+  return 1;
 }
 
-const measured = (restored) => ({ psnr: psnr(original, restored), ssim: ssim(original, restored) });
+const measured = (picture, restored) => ({
+  psnr: psnr(picture, restored),
+  ssim: ssim(picture, restored),
+});
 
 function canvasOf({ width, height, data }) {
   const canvas = new OffscreenCanvas(width, height);

@@ -37,9 +37,10 @@ export function varint(bytes, at) {
 
 /**
  * Header and sections of a file, all checksums verified.
- * @param {Uint8Array} bytes of the whole file.
+ * @param {Uint8Array} bytes of the file.
+ * @param {number} level 1 to 3: the sections of higher levels may be missing or cut off.
  */
-export function parse(bytes) {
+export function parse(bytes, level) {
   need(MAGIC.every((byte, at) => bytes[at] === byte), "expected a .mrdc file");
   need(bytes.length >= 11, "the header is cut off");
   need(bytes[4] === 2, `expected format version 2, received ${bytes[4]}`);
@@ -63,8 +64,15 @@ export function parse(bytes) {
   need(quality <= 100 && flags <= 7, "an impossible quality, or unknown flags");
   const sides = [width, height].every((side) => side >= 1 && side <= 65535);
   need(sides && width * height <= MOST_PIXELS, `an impossible size of ${width} x ${height}`);
+  const sizes = [3, 4, 5].map((end) =>
+    lengths.slice(0, end).reduce((size, length) => size + length, at),
+  );
   const sections = lengths.map((length, number) => {
     const section = bytes.subarray(at, at + length);
+    if (number >= level + 2) {
+      at += section.length;
+      return new Uint8Array(0);
+    }
     need(section.length === length, "the file is cut off");
     need(!length || crc32(section) === sums[number], "a section does not match its checksum");
     at += length;
@@ -73,7 +81,7 @@ export function parse(bytes) {
   need(at === bytes.length, "bytes follow the last section");
   const [grey, stored, unfiltered] = [1, 2, 4].map((flag) => (flags & flag) !== 0);
   const model = bytes.slice(7, 11);
-  return { width, height, quality, model, grey, stored, unfiltered, sections };
+  return { width, height, quality, model, grey, stored, unfiltered, sections, sizes };
 }
 
 /** The streams of the tiles in a level section. */

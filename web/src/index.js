@@ -34,10 +34,10 @@ export async function loadCodec(archive, wasm) {
  * or `stored`, the bytes of a lossless WebP file. Rejects with a RefusedError for a damaged file.
  * @param codec what `loadCodec` resolved to.
  * @param {Uint8Array} bytes of the file.
- * @param options `level`, 1 to 3: how many levels to decode, as if the file ended there.
+ * @param options `level`, 1 to 3: how many levels to decode; the file may end behind them.
  */
 export async function decode(codec, bytes, { level = 3 } = {}) {
-  const header = parse(bytes);
+  const header = parse(bytes, level);
   const { arrays, resolutions, compiled } = codec;
   need(
     header.model.every((byte, at) => byte === arrays.model[at]),
@@ -49,7 +49,9 @@ export async function decode(codec, bytes, { level = 3 } = {}) {
   const boxes = rows.flatMap(([top, bottom]) =>
     columns.map(([left, right]) => [top, left, bottom, right]),
   );
-  const streams = header.sections.slice(2).map((section) => split(section, boxes.length));
+  const streams = header.sections
+    .slice(2, 2 + level)
+    .map((section) => split(section, boxes.length));
   const kernel = async () => (await WebAssembly.instantiate(compiled)).exports;
   const maps = readMaps(await kernel(), header, patches, [rows.length, columns.length]);
   const routing = maps.routing.map((own) => Math.min(own, level, resolutions));
@@ -65,12 +67,8 @@ export async function decode(codec, bytes, { level = 3 } = {}) {
     }
     return { box, symbols: readTile(machine, part, [bottom - top, right - left], own, level) };
   });
-  const { width, height, sections } = header;
-  const metadata = await readMetadata(sections[0], width, height);
-  const sizes = [3, 4, 5].map((end) =>
-    sections.slice(end).reduce((size, section) => size - section.length, bytes.length),
-  );
-  return { ...header, patches, routing, unfiltered: maps.unfiltered, metadata, sizes, tiles };
+  const metadata = await readMetadata(header.sections[0], header.width, header.height);
+  return { ...header, patches, routing, unfiltered: maps.unfiltered, metadata, tiles };
 }
 
 /**
