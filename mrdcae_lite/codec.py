@@ -227,8 +227,8 @@ class Codec:
     ) -> tuple[Symbols, NDArray[np.uint8], Header]:
         """Entropy-decode a file: symbols of all levels, routing map, header.
 
-        The symbols are whole numbers and the same on every machine. Levels above `level`, and
-        places where the routing map switches a level off or a tile is stored, are zero; the map
+        The symbols are integers and the same on every machine. Levels above `level`, and
+        positions where the routing map switches a level off or a tile is stored, are zero; the map
         comes back with `level` as its maximum.
         """
         decoder = Decoder(self.model, data, level)

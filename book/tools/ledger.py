@@ -232,8 +232,11 @@ that fails is shown like one that holds.
 Two values count as different when they lie more than two standard errors apart. Where the values of
 each picture are kept, the error is that of the differences picture by picture; elsewhere it is that
 of two independent means, which is larger, so that a verdict is rather withheld than given.
-The twins were trained once each. What another seed would change was not measured, so a small
-difference between twins decides nothing.
+
+*Smooth* and *complex* patches are squares of 16 x 16 pixels here, on which the loss switches;
+*salient* patches are those of 32 x 32 that the attention scores. The twins were trained once each.
+What another seed would change was not measured, so a small difference between twins decides
+nothing.
 
 The spread of a measured value is its standard deviation over the pictures, and *n* says how many
 there were. Names such as `codecs-kodak` are those of the runs; {doc}`runs` lists all their

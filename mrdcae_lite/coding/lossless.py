@@ -28,7 +28,7 @@ _SAMPLE = 4  # every so many rows are looked at
 
 
 def looks_drawn(tile: RGB) -> bool:
-    """Whether storing a tile without loss is worth a try: a guess from some of its rows."""
+    """Whether storing a tile without loss is worth a try: an estimate from some of its rows."""
     rows = tile[::_SAMPLE]
     if rows.shape[1] > 1:
         equal = (rows[:, 1:] == rows[:, :-1]).all(axis=2).mean()

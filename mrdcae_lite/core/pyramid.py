@@ -172,7 +172,7 @@ MASKING_EXPONENT = 0.3
 def contrast_gain(coarser: Sequence[Any], step: Any, resolutions: int, xp: ModuleType = np) -> Any:
     """Factor of a level's latents before rounding, from the contrast that coarser levels show.
 
-    Beside strong contrast an error is seen less than on a calm surface (contrast masking; Legge
+    Beside strong contrast an error is seen less than on a smooth surface (contrast masking; Legge
     and Foley, 1980), and structural similarity counts it less. So the latents of the medium and
     the high level are multiplied by a factor that falls as the contrast grows. The decoder has the
     coarser levels already and computes the same factor: no bit of the file is spent on it.

@@ -43,5 +43,5 @@ zero cost fewer bits (dead-zone quantisation; Sullivan, 1996).
 
 
 def quantise(latents: Any, xp: ModuleType = np) -> Any:
-    """Symbols of latents, whole numbers in the shape and type of `latents`."""
+    """Symbols of latents, integers in the shape and type of `latents`."""
     return xp.sign(latents) * xp.floor(xp.abs(latents) + ROUNDING_OFFSET)

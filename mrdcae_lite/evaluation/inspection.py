@@ -1,4 +1,4 @@
-"""What happens inside a codec, for those who study it: bits and gains by place, work by pixel."""
+"""What happens inside a codec, for those who study it: bits and gains by position, work."""
 
 import math
 from collections.abc import Sequence
@@ -52,8 +52,8 @@ def distortion_weights(model: FrozenModel, quality: int) -> list[NDArray[np.floa
     """Squared error in the picture that an error of one in a symbol of each channel causes.
 
     Returns float32 (channels,) of each level, coarse to fine, in squared quantisation steps, at a
-    quality of 0 to 100, for places where `contrast_gains` is one; elsewhere divide by the square of
-    the gain.
+    quality of 0 to 100, for positions where `contrast_gains` is one; elsewhere divide by the square
+    of the gain.
     """
     return model.transforms.distortion_weights(check_quality(quality))
 

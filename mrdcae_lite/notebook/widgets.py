@@ -16,8 +16,8 @@ opened from disk, without a kernel and without a request:
   where there is room.
 
 `explore` has a live form besides: with a kernel, a control of ipywidgets computes any state, not
-only the prepared ones. Both forms are in the same output, and whoever shows it takes the one it can
-show: a live notebook prefers the control, the build of the book keeps the HTML alone.
+only the prepared ones. Both forms are in the same output, and the program that shows it
+takes the one it can: a live notebook prefers the control, the build of the book keeps the HTML.
 """
 
 import base64

@@ -33,7 +33,7 @@ from mrdcae_lite.core.architecture import Architecture
 from mrdcae_lite.core.sites import ALL_TAPS, OTHER_PARITY, SAME_PARITY, Sites
 
 Exact = NDArray[np.float32]
-"""Whole numbers below 2**24 in float32."""
+"""Integers below 2**24 in float32."""
 
 STATE_LIMIT = np.float32(2**22)
 
@@ -85,8 +85,8 @@ class IntegerContextModel:
     def steps(self, quality: int, masks: list[NDArray[np.bool_]]) -> Iterator[CodingStep]:
         """The coding steps of one tile, in order.
 
-        Whoever takes a step sets its `symbols` before asking for the next one: the encoder to what
-        it chose, the decoder to what it read.
+        The caller that takes a step sets its `symbols` before asking for the next one: the
+        encoder to what it chose, the decoder to what it read.
 
         Args:
             quality: 0 to 100.

@@ -216,7 +216,7 @@ def route(model: FrozenModel, latents: Latents, quality: int) -> NDArray[np.uint
     A level is left out in a patch if all its symbols are zero. It is left out, too, if attention
     proposes that and what it adds to the error is worth less than the bits it saves, as long as all
     patches together stay within `LOSS_LIMIT`. The error is that of the coefficients, as the
-    transform is close to orthonormal; the bits are a rough guess.
+    transform is close to orthonormal; the bits are a rough estimate.
 
     Args:
         model: what to encode with.

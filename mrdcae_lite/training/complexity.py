@@ -14,8 +14,8 @@ TEXTURE_THRESHOLD = 0.015
 SWITCH_THRESHOLD = 0.005
 """Local complexity above which training judges a patch by its structure, too.
 
-Lower, as what little structure calm patches have is soon lost, and counts as much in structural
-similarity as that of busy ones.
+Lower, as what little structure smooth regions have is soon lost, and counts as much in structural
+similarity as that of textured ones.
 """
 
 SWITCH_PATCH = 16  # side in pixels of the patches whose local complexity is measured

@@ -67,12 +67,12 @@ class ContextModel(keras.layers.Layer):
         resolutions: levels of the pyramid, 1 to 4.
 
     Call arguments:
-        symbols: whole numbers, (batch, h/stride, w/stride, channels) of each level, coarse to fine.
+        symbols: integers, (batch, h/stride, w/stride, channels) of each level, coarse to fine.
         masks: (batch, h/stride, w/stride, 1) of each level but the coarsest: 1 where it is on;
             elsewhere its symbols are zero.
         condition: (batch, 4), the features of the quality.
 
-    Returns tensors like `symbols`: the table index, a whole number from 0 to 63.
+    Returns tensors like `symbols`: the table index, an integer from 0 to 63.
 
     Raises:
         ValueError: for an impossible width or number of resolutions.

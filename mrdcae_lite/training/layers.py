@@ -140,7 +140,7 @@ class Reconstruction(keras.layers.Layer):
     Args:
         channels: of the level; each has its curve of d over the quality.
 
-    Called with symbols (batch, h, w, channels), whole numbers, and `condition`; returns their
+    Called with symbols (batch, h, w, channels), integers, and `condition`; returns their
     shape.
     """
 

@@ -20,7 +20,7 @@ SSIM_TAPS = 5  # pixels that the window of structural similarity reaches to each
 def symbol_bits(symbols: Tensor, index: Tensor) -> Tensor:
     """Bits of `symbols` under the Laplace tables `index`, shape of `symbols`.
 
-    -log2 of the probability mass of [symbol - 1/2, symbol + 1/2]. Symbols are whole numbers, or
+    -log2 of the probability mass of [symbol - 1/2, symbol + 1/2]. Symbols are integers, or
     real ones where noise stands for rounding (Balle et al., 2017). Outside the middle interval the
     mass is a difference of two exponentials; its logarithm is taken in closed form, so that neither
     tail underflows.

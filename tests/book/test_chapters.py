@@ -4,13 +4,17 @@ import sys
 import tomllib
 from pathlib import Path
 
+import nbformat
 import yaml
 
 from book.tools import chapters as runs
 from book.tools import paths
 from book.tools.records import digest
 
-LONGEST_CELL = 15
+LONGEST_OPEN, LONGEST_FOLDED = 18, 30  # lines of a cell
+WIDEST = 79  # characters of a line, as many as a column of the page shows
+PLUMBING = re.compile(r"%pip|^(import|from) \w|^plt\.rcParams|^def result\(|plt\.subplots\(", re.M)
+SAME_BYTES = re.compile(r"\b(?:same|equal)\b[^.]*\bbytes\b", re.I)
 
 
 def code_cells(notebook):
@@ -55,14 +59,64 @@ def test_a_chapter_is_committed_without_outputs_but_for_short_texts_that_are_com
                 assert len(json.dumps(output)) < 2000, name
 
 
-def test_a_code_cell_is_short(chapters):
-    long = {
-        (name, cell.source.count("\n") + 1): cell.source
+def folded(cell) -> bool:
+    return "hide-input" in tags(cell)
+
+
+def test_a_code_cell_is_short_and_narrow_and_plumbing_is_folded(chapters):
+    long, wide, open_ = [], [], []
+    for name, notebook in chapters.items():
+        for cell in code_cells(notebook):
+            lines = cell.source.splitlines()
+            if len(lines) > (LONGEST_FOLDED if folded(cell) else LONGEST_OPEN):
+                long.append((name, cell.source))
+            wide += [(name, line) for line in lines if len(line) > WIDEST and "://" not in line]
+            if PLUMBING.search(cell.source) and not folded(cell):
+                open_.append((name, cell.source))
+    assert (long, wide, open_) == ([], [], [])
+
+
+def test_the_answer_of_an_exercise_stands_in_no_open_cell(chapters):
+    """On the page it is folded, and in JupyterLab and on Colab as well."""
+    checks = [
+        (name, cell)
         for name, notebook in chapters.items()
         for cell in code_cells(notebook)
-        if cell.source.count("\n") >= LONGEST_CELL
-    }
-    assert long == {}
+        if re.search(r"\bexercise\(", cell.source)
+    ]
+    assert {name for name, _ in checks} == {*chapters}
+    for name, cell in checks:
+        assert folded(cell), (name, cell.source)
+        assert cell.metadata.jupyter.source_hidden, (name, cell.source)
+        assert cell.metadata.cellView == "form", (name, cell.source)
+
+
+def test_no_chapter_asks_for_one_that_comes_later(chapters):
+    parts = yaml.safe_load((paths.BOOK / "_toc.yml").read_text())["parts"]
+    listed = [entry["file"] for part in parts for entry in part["chapters"]]
+    order = {file: place for place, file in enumerate(listed)}
+    for name, notebook in chapters.items():
+        needs = re.search(r"\*\*You need\*\*(.*?)\*\*Time", notebook.cells[0].source, re.DOTALL)
+        asked = re.findall(r"\]\(([\w-]+)\.ipynb\)", needs[1])
+        later = [a for a in asked if order[f"chapters/{a}"] >= order[f"chapters/{name}"]]
+        assert later == [], name
+
+
+def test_what_is_said_to_have_the_same_bytes_has_them_within_one_per_cent():
+    """The labels of a divider say how many bytes its two pictures took."""
+    checked = 0
+    for source in runs.sources():
+        notebook = nbformat.read(runs.executed(source), as_version=4)
+        outputs = [o for cell in code_cells(notebook) for o in cell.outputs]
+        for page in (o.data["text/html"] for o in outputs if "text/html" in o.get("data", {})):
+            caption = re.search(r"<figcaption[^>]*>(.*?)</figcaption>", page, re.DOTALL)
+            labels = re.findall(r"of the divider: [^\"]*?([\d,]+) bytes", page)
+            if caption and SAME_BYTES.search(caption[1]) and labels:
+                sizes = [int(label.replace(",", "")) for label in labels]
+                assert len(sizes) == 2, caption[1]
+                assert abs(sizes[0] / sizes[1] - 1) <= 0.01, (source.stem, caption[1], sizes)
+                checked += 1
+    assert checked >= 6
 
 
 def test_a_chapter_opens_with_its_only_title_and_its_only_cell_of_parameters(chapters):
