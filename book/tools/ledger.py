@@ -34,6 +34,20 @@ WORDS = (HOLDS, DEPENDS, UNDECIDED, FAILS, PARTLY, OPEN)
 DOUBT = 2
 """Standard errors by which two values must differ before a test counts."""
 
+NAMES = {
+    "avif": "AVIF",
+    "avif444": "AVIF 4:4:4",
+    "bpp": "bits per pixel",
+    "db": "(dB)",
+    "jpeg": "JPEG",
+    "jpeg2000": "JPEG 2000",
+    "mrdcae": "MR-DCAE",
+    "psnr": "PSNR",
+    "ssim": "SSIM",
+    "webp": "WebP",
+}
+"""What stands on the page for a word in the name of a value."""
+
 Results = Mapping[str, Mapping[str, Any]]
 Side = str | float
 
@@ -170,7 +184,9 @@ def _entry(claim: Mapping[str, Any], verdict: Verdict, results: Results) -> list
 def _row(place: str, results: Results) -> str:
     run, _, name = place.partition(":")
     value = look_up(place, results)
-    words = name.replace("_", " ")
+    words = " ".join(NAMES.get(word, word) for word in name.split("_")).replace(
+        "bd rate", "BD-rate"
+    )
     if value is None:
         state = "could not be measured" if run in results else "not measured yet"
         return f"| {run} | {words} | {state} | | |"

@@ -132,6 +132,14 @@ def test_an_entry_shows_measured_values_with_spread_and_the_cases(monkeypatch):
     assert "**Beyond.** It is 4.25 dB." in page
 
 
+def test_the_page_writes_the_names_of_measures_and_codecs_as_people_do(monkeypatch):
+    claim = CLAIM | {"shows": ["run:mrdcae_bd_rate_psnr"], "tests": [["run:a", "above", 3, "it"]]}
+    claim["beyond"] = "Nothing."
+    monkeypatch.setattr(ledger, "claims", lambda: [claim])
+    page = ledger.page(result_of(a=4, mrdcae_bd_rate_psnr=1))
+    assert "| run | MR-DCAE BD-rate PSNR | 1 dB |" in page
+
+
 def test_a_value_that_a_result_does_not_have_is_an_error():
     with pytest.raises(UserError, match="run has no value c; it has a, b"):
         ledger.look_up("run:c", result_of(a=1, b=2))
