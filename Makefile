@@ -6,6 +6,9 @@ MIRROR ?=
 JOBS ?= 2
 # smoke takes minutes and no data; full measures what the book states.
 PROFILE ?= smoke
+# What `make address` writes instead of what pyproject.toml says.
+URL ?=
+VERSION ?=
 # Further arguments of Snakemake, such as an executor for a cluster.
 SNAKEMAKE ?=
 
@@ -26,7 +29,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 export UV_HTTP_TIMEOUT ?= 180
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test check lint book course experiments results bench lock data clean
+.PHONY: help setup test check lint book course experiments results bench address lock data clean
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,6 +84,9 @@ results: $(INSTALLED) ## keep the results of the full profile in book/results, t
 
 bench: $(INSTALLED) ## time all codecs side by side on one thread into book/results/bench.json
 	$(PY) -m book.experiments.bench_codecs --out book/results/bench.json
+
+address: $(INSTALLED) ## write the address (URL=https://github.com/OWNER/NAME) and VERSION=... everywhere
+	$(PY) -m book.tools.identity --url "$(URL)" --version "$(VERSION)"
 
 lock: $(INSTALLED) ## resolve pyproject.toml again into requirements.lock and environment.yml
 	$(UV) compile pyproject.toml --universal --python-version 3.11 --all-extras \
