@@ -33,7 +33,7 @@ VERSIONS = {  # the files beside pyproject.toml that state the version, and how
     "web/package.json": r'(?<="version": ")[^"]+',
 }
 NEEDED = ("mrdcae_lite", "ipywidgets", "matplotlib", "skimage")
-KERAS = re.compile(r"^\s*(?:import|from) keras\b|\bmr\.MRDCAE\b|\.to_model\(", re.MULTILINE)
+KERAS = re.compile(r"\bimport keras\b|\bfrom keras\b|\bmr\.MRDCAE\b|\.to_model\(")
 
 
 @dataclass(frozen=True)
