@@ -26,7 +26,7 @@ from book.tools import paths
 
 BINDER = "mybinder.org/v2/gh"
 SERVICES = ("github.com", BINDER, "colab.research.google.com/github")
-BY_HAND = ("requirements.lock", "web/vendor/")  # what others wrote
+FOREIGN = ("requirements.lock", "web/vendor/")  # what others wrote
 VERSIONS = {  # the files beside pyproject.toml that state the version, and how
     "pyproject.toml": r'(?<=^version = ")[^"]+',
     "CITATION.cff": r"(?<=^version: ).+",
@@ -123,16 +123,18 @@ def install_cells(notebook: NotebookNode) -> list[NotebookNode]:
 
 
 def tracked(root: Path) -> list[str]:
-    """List the files of a clone that hold text of ours."""
+    """List the files of a clone that a commit holds or can hold."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     names = subprocess.check_output(command, cwd=root, text=True).splitlines()
-    return [name for name in names if not name.startswith(BY_HAND) and (root / name).is_file()]
+    return [name for name in names if (root / name).is_file()]
 
 
 def write(root: Path, old: Identity, new: Identity) -> list[str]:
     """Make every file below `root` name the project as `new`; return the files that changed."""
     changed = []
     for name in tracked(root):
+        if name.startswith(FOREIGN):
+            continue
         try:
             before = (root / name).read_bytes().decode("utf-8")
         except UnicodeDecodeError:

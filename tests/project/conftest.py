@@ -17,7 +17,7 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def ignored() -> set[str]:
-    """The patterns of folders in .gitignore, `/name` at the top level only, and Git's own folder."""
+    """The patterns in .gitignore, `/name` at the top level only, and Git's own folder."""
     return {line.rstrip("/") for line in (ROOT / ".gitignore").read_text().split()} | {".git"}
 
 
