@@ -37,7 +37,12 @@ LINKS = {
     "https://github.com/other/small-codec": "https://github.com/other/small-codec",
 }
 # Repositories of others that files of ours name, and the form of all.
-FOREIGN = {"imazen/codec-corpus", "InterDigitalInc/CompressAI", "OWNER/NAME"}
+FOREIGN = {
+    "InterDigitalInc/CompressAI",
+    "OWNER/NAME",
+    "imazen/codec-corpus",
+    "tensorflow/compression",
+}
 SERVICE = re.compile(
     r"(?:github\.com|githubusercontent\.com|mybinder\.org/v2/gh|google\.com/github)"
     r"/([\w-]+/[\w.-]*[\w-])"
