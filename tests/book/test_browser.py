@@ -14,6 +14,7 @@ WIDE = "document.documentElement.scrollWidth > innerWidth"
 
 class Visit(NamedTuple):
     asked: list[str]
+    missing: list[str]
     errors: list[str]
     faults: list[tuple[str, str]]
     wide: list[bool]
@@ -54,9 +55,9 @@ def visits(browser, address, pages):
         page.evaluate("document.documentElement.dataset.theme = 'dark'")
         faults += violations(page, runOnly=["color-contrast"]) if name in READ_AT_NIGHT else []
         wide.append(page.evaluate(WIDE))
-        found[name] = Visit(page.asked[:], page.errors[:], faults, wide)
-        page.asked.clear()
-        page.errors.clear()
+        found[name] = Visit(page.asked[:], page.missing[:], page.errors[:], faults, wide)
+        for record in (page.asked, page.missing, page.errors):
+            record.clear()
     page.close()
     return found
 
@@ -65,6 +66,11 @@ def test_no_page_asks_another_host(visits, address):
     for name, visit in visits.items():
         assert f"{address}/{name}" in visit.asked
         assert [url for url in visit.asked if not url.startswith((address, "data:"))] == [], name
+
+
+def test_no_page_asks_for_what_is_not_there(visits):
+    """Below the name of the repository, where an address from the root would lead elsewhere."""
+    assert {name: visit.missing for name, visit in visits.items() if visit.missing} == {}
 
 
 def test_no_page_has_an_error(visits):

@@ -117,6 +117,8 @@ def test_what_trains_brings_keras_and_what_compresses_does_not():
         "import keras": True,
         "model = mr.MRDCAE()": True,
         "codec.to_model()": True,
+        "from mrdcae_lite.training.data import Photographs": True,
+        "from mrdcae_lite.training.augmentation import crop": False,
         "mr.load('lite')": False,
     }.items():
         notebook = new.new_notebook(cells=[new.new_code_cell(source)])
