@@ -24,7 +24,14 @@ from book.tools import paths
 
 TRIALS = paths.BUILD / "trials"
 DISTRIBUTIONS = paths.BUILD / "dist"
-TOOLS = ("bjontegaard>=1.3", "hypothesis>=6", "pytest>=9", "pytest-xdist>=3.8", "pyyaml>=6")
+TOOLS = (
+    "beautifulsoup4>=4.15",
+    "bjontegaard>=1.3",
+    "hypothesis>=6",
+    "pytest>=9",
+    "pytest-xdist>=3.8",
+    "pyyaml>=6",
+)
 NEEDED = (
     "tests",
     "pyproject.toml",
