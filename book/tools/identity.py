@@ -104,18 +104,18 @@ def _link(new: Identity, found: re.Match[str]) -> str:
 
 def install_cell(notebook: NotebookNode, identity: Identity) -> str:
     """Return the cell by which a chapter installs what it needs, and nothing that is there."""
-    source = f"git+{identity.address}@{identity.ref}"
     lines = [
         "from importlib.util import find_spec",
         "",
+        f'address = "git+{identity.address}@{identity.ref}"',
         f"needed = {NEEDED!r}".replace("'", '"'),
         "if not all(map(find_spec, needed)):",
-        f'    %pip install --quiet "mrdcae-lite[notebooks] @ {source}"',
+        '    %pip install --quiet "mrdcae-lite[notebooks] @ {address}"',
     ]
     if any(KERAS.search(cell.source) for cell in notebook.cells if cell.cell_type == "code"):
         lines += [
             'if not find_spec("keras"):',
-            f'    %pip install --quiet "mrdcae-lite[tensorflow] @ {source}"',
+            '    %pip install --quiet "mrdcae-lite[tensorflow] @ {address}"',
         ]
     return "\n".join(lines)
 
