@@ -81,6 +81,7 @@ test: lint book course experiments ## run every check: style, types, code, chapt
 	$(PY) -m pytest --numprocesses $(JOBS) --dist loadfile
 
 coverage: $(INSTALLED) ## measure which lines of the package its tests run, into _build/coverage
+	@mkdir -p _build/coverage
 	$(PY) -m pytest --numprocesses $(JOBS) -m "not slow" --cov mrdcae_lite --cov-report= \
 	  tests/unit tests/golden tests/properties
 	@$(BIN)/coverage html --quiet --directory _build/coverage
