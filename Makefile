@@ -6,12 +6,23 @@ MIRROR ?=
 JOBS ?= 2
 # smoke takes minutes and no data; full measures what the book states.
 PROFILE ?= smoke
+# What `make address` writes instead of what pyproject.toml says.
+export URL ?=
+export VERSION ?=
+# The tag that `make release` compares with the version.
+export TAG ?=
+# How `make trial` installs (plain, newest, lowest, jax, colab), with which Python, and which file.
+SETTING ?= plain
+WITH ?= $(PYTHON)
+PACKAGE ?=
 # Further arguments of Snakemake, such as an executor for a cluster.
 SNAKEMAKE ?=
 
 VENV := .venv
-PY := $(VENV)/bin/python
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+PY := $(BIN)/python
 INSTALLED := $(VENV)/.installed
+UV_ALONE := $(VENV)/uv.txt
 UV := $(PY) -m uv pip
 
 # Processes share the cores; threads in each of them would only wait for one another.
@@ -26,27 +37,33 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 export UV_HTTP_TIMEOUT ?= 180
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test check lint book course experiments results bench lock data clean
+.PHONY: help setup test check lint coverage book course experiments results bench data
+.PHONY: address lock dist trial release links probe clean
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## install the locked, hash-checked environment into .venv
 
-$(INSTALLED): requirements.lock pyproject.toml
+$(UV_ALONE): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit("expected Python 3.11 or newer, found %s; run make PYTHON=python3.11" % sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > $(VENV)/uv.txt
-	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $(VENV)/uv.txt
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > $@.new
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $@.new
+	@mv $@.new $@
+
+$(INSTALLED): $(UV_ALONE) pyproject.toml
 	$(UV) sync --python $(PY) --compile-bytecode --require-hashes requirements.lock
 	$(UV) install --python $(PY) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-lint: $(INSTALLED) ## check style, format, types and the direction of imports
+lint: $(INSTALLED) ## check style, format, types, the direction of imports, and the workflows
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	$(VENV)/bin/lint-imports
+	$(BIN)/lint-imports
+	$(BIN)/actionlint -shellcheck= -pyflakes=
+	$(BIN)/zizmor --offline --quiet .github
 
 check: lint ## check style, types and the package's own tests, in two minutes
 	$(PY) -m pytest --numprocesses $(JOBS) -m "not slow" tests/unit
@@ -62,6 +79,29 @@ course: book ## make student versions, solutions, autograders and slides in _bui
 test: override PROFILE = smoke
 test: lint book course experiments ## run every check: style, types, code, chapters, pages, experiments
 	$(PY) -m pytest --numprocesses $(JOBS) --dist loadfile
+
+coverage: $(INSTALLED) ## measure which lines of the package its tests run, into _build/coverage
+	@mkdir -p _build/coverage
+	$(PY) -m pytest --numprocesses $(JOBS) -m "not slow" --cov mrdcae_lite --cov-report= \
+	  tests/unit tests/golden tests/properties
+	@$(BIN)/coverage html --quiet --directory _build/coverage
+	@$(BIN)/coverage report --skip-covered --format=markdown | tee _build/coverage/report.md
+
+dist: $(INSTALLED) ## pack wheel and sdist into _build/dist
+	$(PY) -m book.tools.release pack
+
+trial: $(UV_ALONE) ## try the packed wheel in a new environment: SETTING=newest WITH=python3.13
+	$(PY) -m book.tools.trial $(SETTING) --with "$(WITH)" $(if $(PACKAGE),--package "$(PACKAGE)")
+
+release: dist course ## gather package, book, course, notes and sums in _build/release
+	$(PY) -m book.tools.release gather --tag "$$TAG"
+
+links: book ## ask every address that the book links to, over the network
+	$(BIN)/jupyter-book build _build/stage --config _config.yml --path-output _build/links \
+	  --builder linkcheck
+
+probe: $(INSTALLED) ## ask the addresses of the data sets for their first bytes, over the network
+	$(PY) -m data_scripts.probe
 
 data: $(INSTALLED) ## download the public data sets into $(DATA), checked by their sums
 	$(PY) -m data_scripts.flowers17 --to $(DATA)/flowers17 $(if $(MIRROR),--mirror "$(MIRROR)/flowers17")
@@ -82,15 +122,19 @@ results: $(INSTALLED) ## keep the results of the full profile in book/results, t
 bench: $(INSTALLED) ## time all codecs side by side on one thread into book/results/bench.json
 	$(PY) -m book.experiments.bench_codecs --out book/results/bench.json
 
+address: $(INSTALLED) ## write the address (URL=https://github.com/OWNER/NAME) and VERSION=... everywhere
+	$(PY) -m book.tools.identity --url "$$URL" --version "$$VERSION"
+
 lock: $(INSTALLED) ## resolve pyproject.toml again into requirements.lock and environment.yml
 	$(UV) compile pyproject.toml --universal --python-version 3.11 --all-extras \
 	  --group setup --group data --group book --group course --group experiments --group test --group lint \
 	  --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" \
 	  --quiet --output-file requirements.lock
 	@{ printf '%s\n' '# Read by Binder. Written by `make lock`: the versions of requirements.lock.' \
+	  '# No Keras: the chapters that train install it, so that the others start soon and stay small.' \
 	  'name: mrdcae-lite' 'channels:' '  - conda-forge' 'dependencies:' '  - python=3.11' '  - pip' '  - pip:'; \
 	  $(UV) compile pyproject.toml --python-version 3.11 --python-platform x86_64-unknown-linux-gnu \
-	  --extra all --constraint requirements.lock --no-annotate --no-header --quiet \
+	  --extra batch --extra notebooks --constraint requirements.lock --no-annotate --no-header --quiet \
 	  | sed 's/^/      - /'; echo '      - -e .'; } > $(VENV)/environment.yml
 	@mv $(VENV)/environment.yml environment.yml
 

@@ -51,6 +51,11 @@ class DataSet:
     archive: Archive | None
 
 
+def names() -> list[str]:
+    """The data sets that there are."""
+    return list(json.loads(MANIFEST.read_text("utf-8")))
+
+
 def entry(name: str) -> dict[str, Any]:
     """One data set's entry of the manifest as it stands there."""
     entries: dict[str, dict[str, Any]] = json.loads(MANIFEST.read_text("utf-8"))

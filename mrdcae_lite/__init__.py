@@ -34,6 +34,7 @@ if _typing.TYPE_CHECKING:
         sample_names,
         write_image,
     )
+    from mrdcae_lite.io.results import result
     from mrdcae_lite.io.sizes import bits_per_pixel, compression_ratio
     from mrdcae_lite.models import load, load_for
     from mrdcae_lite.training.model import MRDCAE
@@ -53,6 +54,7 @@ _NAMES = {
         *("ImageError", "Picture", "read_image", "read_picture"),
         *("sample", "sample_names", "write_image"),
     ),
+    "io.results": ("result",),
     "io.sizes": ("bits_per_pixel", "compression_ratio"),
     "models": ("load", "load_for"),
     "training.model": ("MRDCAE",),
@@ -68,7 +70,7 @@ _EXTRAS = {
 
 __all__ = ["MRDCAE", "BitstreamError", "Codec", "Metadata", "Picture", "info", "load", "load_for"]
 __all__ += ["ImageError", "read_image", "read_metadata", "read_picture", "write_image"]
-__all__ += ["from_patches", "pad_to_multiple", "sample", "sample_names", "to_patches"]
+__all__ += ["from_patches", "pad_to_multiple", "result", "sample", "sample_names", "to_patches"]
 __all__ += ["bits_per_pixel", "compression_ratio", "mse", "psnr"]
 __all__ += ["bd_rate", "ms_ssim", "seam_ratio", "ssim", "ssim_db"]
 

@@ -51,8 +51,7 @@ def tiny_model_with() -> "Callable[..., MRDCAE]":
     Untrained they would be plain DCT codecs, whose filters multiply by zero. Weights are float16
     numbers, as a codec has them.
     """
-    import keras
-
+    from mrdcae_lite.training.backend import keras
     from mrdcae_lite.training.model import MRDCAE
 
     @cache
@@ -93,7 +92,7 @@ def tiny_model(tiny_model_with: "Callable[..., MRDCAE]") -> "MRDCAE":
 
 def _spread_attention(model: "MRDCAE") -> None:
     """Scale the saliency scores so that a photograph meets all three levels."""
-    from keras import ops
+    from mrdcae_lite.training.backend import ops
 
     image = sample("flowers")[None].astype(np.float32) / 255
     logits = ops.convert_to_numpy(model.analyse(image, np.array([50], np.float32))[1])

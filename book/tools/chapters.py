@@ -95,11 +95,11 @@ def answered(chapter: NotebookNode, solutions: NotebookNode) -> NotebookNode:
 
 
 def write_answered(source: Path) -> Path:
-    """Write a chapter with its solutions where it finds ../results; return the path."""
+    """Write a chapter with its solutions where nothing else lies; return the path."""
     chapter, solutions = nbformat.read(source, as_version=4), paths.SOLUTIONS / source.name
     if solutions.exists():
         chapter = answered(chapter, nbformat.read(solutions, as_version=4))
-    target = paths.ANSWERED / "chapters" / source.name
+    target = paths.ANSWERED / source.name
     nbformat.write(chapter, target)
     return target
 
@@ -144,8 +144,7 @@ def execute(source: Path, key: str) -> Run:
 def run_all() -> dict[Path, Run]:
     """Execute every chapter that changed; return what each took."""
     shutil.rmtree(paths.ANSWERED, ignore_errors=True)
-    shutil.copytree(paths.RESULTS, paths.ANSWERED / "results")
-    (paths.ANSWERED / "chapters").mkdir()
+    paths.ANSWERED.mkdir(parents=True)
     shared, runs = digest(shared_inputs()), {}
     for number, source in enumerate(sources(), start=1):
         place, key = f"[{number}/{len(sources())}] {source.stem}", key_of(source, shared)

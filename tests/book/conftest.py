@@ -11,7 +11,7 @@ import pytest
 from bs4 import BeautifulSoup
 from nbformat import NotebookNode
 
-from book.tools import paths
+from book.tools import identity, paths
 
 GUARD = 600_000  # milliseconds; only a page that never loads takes as long
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
@@ -78,12 +78,14 @@ def browser():
 
 
 def open_page(browser):
-    """A page that keeps what it asked for and what went wrong in its scripts."""
+    """A page that keeps what it asked for, what it did not get, and what went wrong in scripts."""
     page = browser.new_page(viewport=DESKTOP)
     page.set_default_timeout(GUARD)
     page.add_init_script("localStorage.setItem('mode', 'light')")
-    page.asked, page.errors = [], []
+    page.asked, page.missing, page.errors = [], [], []
     page.on("request", lambda request: page.asked.append(request.url))
+    page.on("response", lambda answer: page.missing.extend([answer.url] * (answer.status >= 400)))
+    page.on("requestfailed", lambda request: page.missing.append(request.url))
     page.on("pageerror", lambda error: page.errors.append(str(error)))
     return page
 
@@ -97,12 +99,14 @@ def page(browser):
 
 
 @pytest.fixture(scope="module")
-def address(html):
-    """Serve the book on this machine."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(html)))
+def address(html, tmp_path_factory):
+    """Serve the book on this machine as it is published: below the name of the repository."""
+    below, folder = identity.stated().pages.partition("/")[2], tmp_path_factory.mktemp("served")
+    (folder / below).symlink_to(html, target_is_directory=True)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
+    yield f"http://127.0.0.1:{server.server_port}/{below}"
     server.shutdown()
     thread.join()
     server.server_close()

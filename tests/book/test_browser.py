@@ -14,6 +14,7 @@ WIDE = "document.documentElement.scrollWidth > innerWidth"
 
 class Visit(NamedTuple):
     asked: list[str]
+    missing: list[str]
     errors: list[str]
     faults: list[tuple[str, str]]
     wide: list[bool]
@@ -29,11 +30,17 @@ def unpacked(html, tmp_path_factory):
 
 
 def violations(page, **options) -> list[tuple[str, str]]:
-    """Ask axe; return the serious faults of a page and where the first of each is."""
+    """Ask axe; return the serious faults of a page and where the first of each is.
+
+    Axe fetches style sheets by itself, some from wrong addresses: the page did not ask for them.
+    """
+    own = page.asked[:], page.missing[:]
     asked = {"resultTypes": ["violations"], **options}  # without a list of all that is right
+    found = Axe().run(page, options=asked).response["violations"]
+    page.asked[:], page.missing[:] = own
     return [
         (fault["id"], fault["nodes"][0]["html"][:200])
-        for fault in Axe().run(page, options=asked).response["violations"]
+        for fault in found
         if fault["impact"] in {"serious", "critical"}
     ]
 
@@ -54,9 +61,9 @@ def visits(browser, address, pages):
         page.evaluate("document.documentElement.dataset.theme = 'dark'")
         faults += violations(page, runOnly=["color-contrast"]) if name in READ_AT_NIGHT else []
         wide.append(page.evaluate(WIDE))
-        found[name] = Visit(page.asked[:], page.errors[:], faults, wide)
-        page.asked.clear()
-        page.errors.clear()
+        found[name] = Visit(page.asked[:], page.missing[:], page.errors[:], faults, wide)
+        for record in (page.asked, page.missing, page.errors):
+            record.clear()
     page.close()
     return found
 
@@ -65,6 +72,11 @@ def test_no_page_asks_another_host(visits, address):
     for name, visit in visits.items():
         assert f"{address}/{name}" in visit.asked
         assert [url for url in visit.asked if not url.startswith((address, "data:"))] == [], name
+
+
+def test_no_page_asks_for_what_is_not_there(visits):
+    """Below the name of the repository, where an address from the root would lead elsewhere."""
+    assert {name: visit.missing for name, visit in visits.items() if visit.missing} == {}
 
 
 def test_no_page_has_an_error(visits):

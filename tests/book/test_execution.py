@@ -18,7 +18,7 @@ def write(tmp_path, monkeypatch):
     """Writes a chapter and its solutions into an empty book; the other folders are empty too."""
     for name in ("SOLUTIONS", "ANSWERED", "EXECUTED"):
         monkeypatch.setattr(paths, name, tmp_path / name.lower())
-    for folder in ("solutions", "answered/chapters"):
+    for folder in ("solutions", "answered"):
         (tmp_path / folder).mkdir(parents=True)
 
     def chapter(*cells, solutions=()):

@@ -2,7 +2,7 @@ import re
 
 import nbformat
 
-from book.tools import paths
+from book.tools import identity, paths
 
 LOADING = ("src", "srcset", "data", "poster")
 LOADING_LINKS = {"stylesheet", "preload", "modulepreload", "prefetch", "icon", "manifest"}
@@ -79,9 +79,20 @@ def test_every_chapter_says_what_it_took_and_its_buttons_open_it_in_the_reposito
         text = page.find("article").get_text()
         assert re.search(r"Measured when this page was built: \d+ s, \d+ MB on \d+ cores", text)
         links = [tag["href"] for tag in page.find_all("a", href=True)]
-        for host in ("mybinder.org", "colab.research.google.com"):
-            button = next(link for link in links if host in link)
-            assert button.endswith(f"book/chapters/{name}.ipynb")
+        own, file = identity.stated(), f"book/chapters/{name}.ipynb"
+        assert f"https://mybinder.org/v2/gh/{own.slug}/{own.ref}?urlpath=lab/tree/{file}" in links
+        colab = f"https://colab.research.google.com/github/{own.slug}/blob/{own.ref}/{file}"
+        assert colab in links
+
+
+def test_a_button_opens_a_file_that_the_repository_has(pages):
+    """And never a master of the course, which holds its solutions."""
+    opened = re.compile(r"(?:lab/tree/|/blob/[^/]+/)(book/[\w./-]+\.ipynb)$")
+    links = (tag["href"] for page in pages.values() for tag in page.find_all("a", href=True))
+    files = {found[1] for link in links if (found := opened.search(link))}
+    assert len(files) >= len(list(paths.CHAPTERS.glob("*.ipynb")))
+    assert [name for name in files if not (paths.ROOT / name).is_file()] == []
+    assert [name for name in files if name.startswith("book/assignments")] == []
 
 
 def test_the_landing_page_compares_two_files_of_one_size(pages, html):

@@ -71,7 +71,7 @@ NAMES = tuple(PICTURES)
 
 def golden_codec():
     """A very small model whose weights take few values, so that its file is small too."""
-    import keras
+    from mrdcae_lite.training.backend import keras
 
     keras.utils.set_random_seed(1)
     frozen = mr.MRDCAE(deblocking=2, refinement=2, prior_width=4).freeze()

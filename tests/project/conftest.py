@@ -2,6 +2,7 @@
 
 import os
 import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def ignored() -> set[str]:
-    """The folders in .gitignore, `/name` at the top level only, and Git's own folder."""
+    """The patterns in .gitignore, `/name` at the top level only, and Git's own folder."""
     return {line.rstrip("/") for line in (ROOT / ".gitignore").read_text().split()} | {".git"}
 
 
@@ -45,7 +46,11 @@ def text_files(ignored) -> dict[str, str]:
             folders.clear()
             continue
         top = "/" if Path(folder) == ROOT else ""
-        folders[:] = [name for name in folders if not {name, top + name} & ignored]
+        folders[:] = [
+            name
+            for name in folders
+            if not any(fnmatch(name, what) or top + name == what for what in ignored)
+        ]
         for path in (Path(folder) / name for name in names if not {name, top + name} & ignored):
             try:
                 found[path.relative_to(ROOT).as_posix()] = path.read_text(encoding="utf-8")

@@ -51,8 +51,12 @@ def test_binder_gets_the_versions_of_the_lock(root, lock):
 
 
 def test_binder_gets_a_pin_for_every_package_that_the_extras_bring(root):
-    names = needed(Requirement(f"{OURS}[all]"), set())
+    names = needed(Requirement(f"{OURS}[batch,notebooks]"), set())
     assert names - set(binder_pins(root)) == set()
+
+
+def test_binder_starts_without_keras(root):
+    assert {"keras", "tensorflow", "tensorflow-cpu", "jax"} & set(binder_pins(root)) == set()
 
 
 def test_the_lock_holds_what_pyproject_asks_for(project, lock):

@@ -3,6 +3,7 @@ import re
 import shlex
 from pathlib import Path
 
+import mrdcae_lite as mr
 from mrdcae_lite.cli import main
 from mrdcae_lite.io.images import sample, write_image
 
@@ -65,3 +66,24 @@ def test_the_figures_in_the_readme_are_the_committed_ones(root):
             for measure in ("psnr", "ssim")
         ]
         assert stated == rates
+
+
+def test_the_table_of_what_else_there_is_has_the_committed_figures(root):
+    """BD-rates of mean curves on Kodak, those of others as they published them."""
+    text = (root / "README.md").read_text(encoding="utf-8")
+    table = text.partition("| BD-rate, Kodak |\n")[2].partition("\n\n")[0]
+    stated = [line.split("|")[-2].strip() for line in table.splitlines()[1:]]
+    kodak = mr.result("kodak")["codecs"]
+    ours = [kodak[name]["psnr"]["of_mean_curves"] for name in ("webp", "avif444", "mrdcae")]
+    others = mr.result("published_kodak")["curves"]["cheng2020-anchor"]
+    rates = [f"{entry['bd_rate']:.1f} %" for entry in (*ours[:2], others, ours[2])]
+    assert stated == [*rates[:3], "", rates[3]]
+
+
+def test_the_first_screen_has_a_sentence_a_picture_ten_lines_and_the_two_commands(root):
+    screen = (root / "README.md").read_text(encoding="utf-8").partition("\n## ")[0]
+    assert re.search(r"!\[[^\]]{40,}\]\(book/assets/[\w-]+\.svg\)", screen)
+    assert len([line for line in blocks(root, "python")[0].splitlines() if line]) <= 10
+    for needed in ("pip install", "import mrdcae_lite", "make book", "make test"):
+        assert needed in screen
+    assert len(screen.splitlines()) < 45

@@ -142,8 +142,7 @@ def test_the_largest_possible_sums_are_exact(sign, rng):
     ("quality", "resolutions"), [(0, 4), (50, 4), (100, 4), (25, 3), (50, 2), (0, 1), (75, 1)]
 )
 def test_the_training_form_equals_the_run_time_form(quality, resolutions, rng):
-    import keras
-
+    from mrdcae_lite.training.backend import keras
     from mrdcae_lite.training.context_model import ContextModel
 
     keras.utils.set_random_seed(quality)

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from keras import ops
 
 from mrdcae_lite.core.architecture import Architecture
 from mrdcae_lite.core.pyramid import level_masks
 from mrdcae_lite.core.quality import quantisation_step
 from mrdcae_lite.runtime.transforms import Transforms
+from mrdcae_lite.training.backend import ops
 
 BARE = {"deblocking": 0, "refinement": 0}
 TWINS = {

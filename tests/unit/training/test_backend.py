@@ -69,3 +69,31 @@ def test_a_keras_that_is_there_is_left_alone(installed, monkeypatch):
     monkeypatch.setitem(sys.modules, "keras", object())
     backend.choose_backend()
     assert not os.environ["KERAS_BACKEND"]
+
+
+@pytest.mark.parametrize(
+    ("keras", "name", "setting"),
+    [
+        ("3.13.2", "tensorflow", "0"),
+        ("3.15.0", "tensorflow", None),
+        ("4.0.0", "tensorflow", None),
+        ("3.13.2", "jax", None),
+    ],
+)
+def test_onednn_is_off_where_an_older_keras_would_crash_in_it(
+    installed, monkeypatch, keras, name, setting
+):
+    monkeypatch.setattr(backend, "version", {"keras": keras}.__getitem__)
+    monkeypatch.setenv(backend.ONEDNN, "")  # so that what is set here does not stay
+    monkeypatch.delenv(backend.ONEDNN)
+    installed(name)
+    backend.choose_backend()
+    assert os.environ.get(backend.ONEDNN) == setting
+
+
+def test_a_setting_of_onednn_by_the_user_is_kept(installed, monkeypatch):
+    monkeypatch.setattr(backend, "version", {"keras": "3.13.2"}.__getitem__)
+    monkeypatch.setenv(backend.ONEDNN, "1")
+    installed("tensorflow")
+    backend.choose_backend()
+    assert os.environ[backend.ONEDNN] == "1"
