@@ -95,8 +95,13 @@ class Assignment:
 
     @property
     def student(self) -> Path:
-        """What students got."""
+        """What students got, packed."""
         return self.folder / f"{self.name}.zip"
+
+    @property
+    def notebook(self) -> Path:
+        """What students got."""
+        return self.folder / f"{self.name}.ipynb"
 
     def header(self) -> list[str]:
         """The columns of the table."""
