@@ -34,10 +34,10 @@ import yaml
 from nbformat import NotebookNode
 
 from book.command import UserError, exit_status
-from book.course import checks, grading
+from book.course import checks, grading, sandbox
 from book.course.leaks import LEADERBOARD, leaks, secrets
 from book.course.masters import masters, mistakes, questions, title_of
-from book.course.submission import GRADED, STATUSES, Assignment, Limits
+from book.course.submission import GRADED, STATUSES, Assignment
 from book.tools import paths
 from book.tools.records import CACHES, digest, remember, remembered
 
@@ -222,7 +222,7 @@ def check_solution(folder: Path) -> None:
     assignment, record = Assignment.read(folder.name, folder.parent), folder / "checked.json"
     if remembered(record, assignment.version) is not None:
         return
-    result = grading.grade(folder / "solution.ipynb", assignment, Limits())
+    result = grading.grade(folder / "solution.ipynb", assignment, sandbox.best())
     if result["status"] != GRADED or result["points"] != assignment.points:
         raise UserError(
             f"{folder.name}: its own solution must get all points; "
