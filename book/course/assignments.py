@@ -242,6 +242,17 @@ def offered(about: Assignment, master: Path) -> str:
     return f"| {title_of(master)} | {mistakes(master)['minutes']} | {total:g} | {links} |"
 
 
+def marked(about: Assignment, master: Path) -> str:
+    """A line of the table of questions: how many points, and how hard."""
+    marks = mistakes(master)["difficulty"]
+    every = about.points | about.by_hand
+    if marks.keys() != every.keys():
+        wanted, got = ", ".join(every), ", ".join(marks)
+        raise UserError(f"{about.name}: expected a difficulty for {wanted}; got {got}")
+    named = (f"`{name}` {'★' * marks[name]} {points:g}" for name, points in every.items())
+    return f"| `{about.name}` | {', '.join(named)} |"
+
+
 def table_of_mistakes(master: Path) -> list[str]:
     """The typical mistakes of one assignment and what the checks say to them."""
     lines = [f"**{title_of(master)}**", "", "| mistake | why | the check |", "|---|---|---|"]
@@ -253,14 +264,16 @@ def table_of_mistakes(master: Path) -> list[str]:
 
 
 def pages(made: dict[Path, Path]) -> dict[str, bytes]:
-    """What the book shows of the course, by file name: archives for students, and three tables."""
+    """What the book shows of the course, by file name: archives for students, and four tables."""
     about = {master: Assignment.read(folder.name, folder.parent) for master, folder in made.items()}
     offers = ["| assignment | minutes | points | |", "|---|---|---|---|"]
     offers += [offered(assignment, master) for master, assignment in about.items()]
     wrong = [line for master in made for line in table_of_mistakes(master)]
+    hard = ["| assignment | questions, how hard (★ to ★★★), and points |", "|---|---|"]
+    hard += [marked(assignment, master) for master, assignment in about.items()]
     words = ["| status | what it means |", "|---|---|"]
     words += [f"| {status} | {meaning} |" for status, meaning in STATUSES.items()]
-    tables = {"table": offers, "mistakes": wrong, "statuses": words}
+    tables = {"table": offers, "questions": hard, "mistakes": wrong, "statuses": words}
     files = {f"{name}.md": "\n".join(lines).encode() for name, lines in tables.items()}
     return files | {f"{a.name}.zip": a.student.read_bytes() for a in about.values()}
 

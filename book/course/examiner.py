@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from book.course.entries import score_entry
 from book.course.sandbox import Limits, Sandbox
 from book.course.submission import (
     EMPTY,
@@ -41,7 +42,8 @@ def report(request: dict[str, Any]) -> dict[str, Any]:
     try:
         assignment = Assignment.read(request["name"], Path(request["course"]))
         notebook = read_submission(Path(request["submission"]))
-        return examined(notebook, assignment, sandbox, request["only"])
+        hooks = {"score_entry": score_entry}
+        return examined(notebook, assignment, sandbox, request["only"], hooks)
     except RefusedError as error:
         result = refusal(error.status, str(error))
         if error.status == EMPTY:

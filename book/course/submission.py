@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Any
 
 import nbformat
@@ -311,18 +312,22 @@ class Examination:
 
 
 def examined(
-    notebook: Any, assignment: Assignment, sandbox: Sandbox, only: Iterable[str] = ()
+    notebook: Any,
+    assignment: Assignment,
+    sandbox: Sandbox,
+    only: Iterable[str] = (),
+    hooks: Mapping[str, Callable[[Examination], Any]] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Examine a notebook: its status, points, message, flags and what every check said."""
-    from book.course.entries import score_entry
+    """Examine a notebook: its status, points, message, flags and what every check said.
 
+    A check that asks for a name of `hooks` gets what the grader makes, not the notebook's own.
+    """
     blank = nbformat.read(assignment.notebook, as_version=4)
     refuse_strangers(notebook, assignment, blank)
     cells = [(n, c) for n, c in enumerate(notebook.cells, start=1) if c.cell_type == "code"]
     cells = [(number, cell) for number, cell in cells if not PREPARES.search(cell.source)]
     wanted = list(only) or list(assignment.points)
     every = assignment.questions()
-    hooks = {"score_entry": score_entry}
     exam = Examination(sandbox, [c.source for _, c in cells], {n: every[n] for n in wanted}, hooks)
     try:
         exam.run()

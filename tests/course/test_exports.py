@@ -56,7 +56,7 @@ SYSTEMS = {
     "gradescope": (["submission_5150/metrics.ipynb"], Sender("5150", "submission_5150")),
     "github classroom": (["metrics-ada/metrics.ipynb"], Sender("metrics-ada", "metrics-ada")),
     "by hand": (["ada.ipynb"], Sender("ada", "ada")),
-    "windows": (["Copy of metrics - ada (1).IPYNB"], Sender("Copy of metrics - ada", "Copy of metrics - ada", attempt=1)),
+    "windows": (["ada - Copy (1).IPYNB"], Sender("ada - Copy", "ada - Copy", attempt=1)),
     "underscore": (["_ada.ipynb"], Sender("_ada", "_ada")),
 }  # fmt: skip
 
@@ -104,7 +104,8 @@ def exported(table, kind, header, rows, folder, *options):
 MOODLE = [
     ["Participant 311", "Ada Lovelace", "ada@example.org", "Submitted for grading", "", "23.00",
      "Yes", "Monday, 1 March 2027, 9:00 AM", "-", ""],
-    ["Participant 312", "Bob", "bob@example.org", "No submission", "", "23.00", "Yes", "-", "-", ""],
+    ["Participant 312", "Bob", "bob@example.org", "No submission", "", "23.00",
+     "Yes", "-", "-", ""],
 ]  # fmt: skip
 
 
