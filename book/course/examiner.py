@@ -9,6 +9,7 @@ as well, from the pipe. The student's code does not run here (`submission`, `san
 import ctypes
 import json
 import os
+import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -27,13 +28,18 @@ from book.course.submission import (
     refusal,
 )
 
-SET_CHILD_SUBREAPER = 36  # of prctl, in Linux
+SET_DEATH_SIGNAL, SET_CHILD_SUBREAPER = 1, 36  # of prctl, in Linux
 
 
 def keep_orphans() -> None:
-    """Become the parent of all below whose own parent ends, so that none is lost sight of."""
+    """Become the parent of all below whose own parent ends, so that none is lost sight of.
+
+    And end with the command that grades.
+    """
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        prctl = ctypes.CDLL(None).prctl
+        prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        prctl(SET_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
 
 
 def report(request: dict[str, Any]) -> dict[str, Any]:

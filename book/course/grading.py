@@ -19,14 +19,16 @@ import html
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import psutil
@@ -60,9 +62,16 @@ def one_line(text: str) -> str:
 
 
 def grade(
-    submission: Path, assignment: Assignment, place: Sandbox, only: Iterable[str] = ()
+    submission: Path,
+    assignment: Assignment,
+    place: Sandbox,
+    only: Iterable[str] = (),
+    stopped: Event | None = None,
 ) -> dict[str, Any]:
-    """Grade one file: status, points, message, flags, what each check said, seconds."""
+    """Grade one file: status, points, message, flags, what each check said, seconds.
+
+    `stopped` ends it early, when it is set.
+    """
     start = time.monotonic()
     reading, writing = os.pipe()
     request = {
@@ -87,7 +96,7 @@ def grade(
     with ThreadPoolExecutor(1) as reader:
         said = reader.submit(Path(f"/dev/fd/{reading}").read_bytes)
         try:
-            broken = watch(process, place.limits)
+            broken = watch(process, place.limits, stopped or Event())
         finally:
             end(process)
         report = said.result()
@@ -96,7 +105,9 @@ def grade(
     return result | {"seconds": round(time.monotonic() - start, 1)}
 
 
-def watch(process: subprocess.Popen[bytes], limits: Limits) -> dict[str, Any] | None:
+def watch(
+    process: subprocess.Popen[bytes], limits: Limits, stopped: Event
+) -> dict[str, Any] | None:
     """Wait for the end; return None, or what to say of the limit that was passed."""
     end_of_time = time.monotonic() + limits.seconds
     while process.poll() is None:
@@ -109,7 +120,8 @@ def watch(process: subprocess.Popen[bytes], limits: Limits) -> dict[str, Any] | 
             return refusal(told.MANY, f"ended at {len(family)} processes; {most}")
         if memory_of(family) > limits.megabytes * MEGABYTE:
             return refusal(told.LARGE, f"ended when it took more than {limits.megabytes} MB")
-        time.sleep(PAUSE)
+        if stopped.wait(PAUSE):
+            return refusal(told.FAILED, "grading was interrupted")
     return None
 
 
@@ -259,13 +271,17 @@ def grade_folder(
         there = {name: rows.get(name) or old[name] for name in names}
         return [*(row for row in there.values() if row), *before.values()]
 
+    stopped = Event()
+
     def graded(name: str) -> tuple[str, dict[str, Any]]:
         complete = all(old[name].get(q) for q in assignment.points)
         only = [question] if question and complete else []
-        return name, grade(folder / name, assignment, place, only)
+        return name, grade(folder / name, assignment, place, only, stopped)
 
     write_table(table, header, all_rows())
-    with ThreadPoolExecutor(jobs) as pool:
+    with ThreadPoolExecutor(jobs) as pool, ExitStack() as interrupted:
+        interrupted.callback(pool.shutdown, wait=False, cancel_futures=True)
+        interrupted.callback(stopped.set)
         done = as_completed([pool.submit(graded, name) for name in waiting])
         for count, (name, result) in enumerate((task.result() for task in done), start=1):
             rows[name] = row_of(name, keys[name], result, assignment, old[name])
@@ -353,6 +369,7 @@ def grade_as_asked(options: argparse.Namespace) -> None:
     if sys.platform == "win32":
         raise UserError("expected Linux or macOS, got Windows; run it in WSL")
     assignment = Assignment.read(options.assignment)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended like by Ctrl-C
     try:
         submissions_in(options.submissions)
         place = sandbox.best(options.sandbox, Limits(options.seconds, options.megabytes))

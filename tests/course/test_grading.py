@@ -2,7 +2,10 @@
 
 import csv
 import json
+import subprocess
+import sys
 import threading
+import time
 import zipfile
 
 import nbformat
@@ -16,8 +19,8 @@ from book.course.leaks import leaks, secrets
 from book.course.masters import mistakes
 from book.course.sandbox import Limits, Sandbox
 from book.course.submission import RefusedError
-from book.tools.paths import MASTERS
-from tests.course.cheats import Listener, cheats, left_behind
+from book.tools.paths import MASTERS, ROOT
+from tests.course.cheats import Listener, cheats, left_behind, number_of_its_own
 from tests.course.submissions import blank, submission
 
 GENEROUS = Limits(seconds=3600, megabytes=2048)
@@ -25,6 +28,7 @@ MISTAKES = mistakes(MASTERS / "metrics.ipynb")["mistakes"]
 SAFE = pytest.mark.skipif(
     not sandbox.works("bubblewrap"), reason="needs bubblewrap, or it would harm this machine"
 )
+SLEEP = f"86400.{number_of_its_own()}"  # seconds that nobody else sleeps
 ORPHAN = """
 import os
 import subprocess
@@ -32,6 +36,7 @@ import subprocess
 if os.fork() == 0:
     subprocess.Popen(["sleep", "{time}"], env={}, start_new_session=True)
     os._exit(0)
+os.wait()
 """
 
 
@@ -91,7 +96,7 @@ def folder(metrics, tmp_path_factory):
     for name, notebook in files.items():
         nbformat.write(notebook, place / f"{name}.ipynb")
     (place / "not-a-notebook.ipynb").write_text("My answers are on the other sheet.")
-    orphan = orphan_of(metrics, f"86400.{place.parent.name}")
+    orphan = orphan_of(metrics, SLEEP)
     with zipfile.ZipFile(place / "orphan.zip", "w") as archive:
         archive.writestr("metrics.ipynb", nbformat.writes(orphan))
         archive.writestr("__MACOSX/._metrics.ipynb", b"\0\5\x16\7")
@@ -175,11 +180,11 @@ def test_who_leaves_something_behind_or_ends_it_is_flagged(table):
 
 
 def test_a_process_with_an_empty_environment_is_ended_with_its_submission(table, folder):
-    assert left_behind(f"86400.{folder.parent.name}") == []
+    assert left_behind(SLEEP) == []
 
 
 def test_an_orphan_of_a_plain_process_is_ended_as_well(metrics, tmp_path):
-    time = f"86400.{tmp_path.parent.name}"
+    time = f"86400.{number_of_its_own()}"
     nbformat.write(orphan_of(metrics, time), tmp_path / "orphan.ipynb")
     result = grading.grade(tmp_path / "orphan.ipynb", metrics, Sandbox("plain", GENEROUS), ["mse"])
     assert (result["status"], result["points"]) == ("graded", {"mse": 2.0})
@@ -212,6 +217,27 @@ def test_two_gradings_at_once_do_not_see_each_other(metrics, place, tmp_path):
         assert [(row["file"], row["total"]) for row in rows] == [(f"{name}.ipynb", "2")]
 
 
+@SAFE
+@pytest.mark.parametrize("how", ["terminate", "kill"])
+def test_who_ends_the_command_ends_what_it_grades(metrics, tmp_path, how):
+    token = f"86400.{number_of_its_own()}"
+    (tmp_path / "in").mkdir()
+    endless = f"import subprocess\nsubprocess.run(['sleep', '{token}'])"
+    nbformat.write(with_cells(only(metrics, "mse"), endless), tmp_path / "in" / "ada.ipynb")
+    command = [sys.executable, "-m", grading.__name__, "--assignment", "metrics"]
+    command += [str(tmp_path / "in"), "--out", str(tmp_path / "grades.csv")]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    while not [line for line in left_behind(token) if line.startswith("sleep")]:
+        time.sleep(0.2)
+    getattr(process, how)()
+    _, error = process.communicate()
+    while how == "kill" and left_behind(token):  # the kernel takes a moment
+        time.sleep(0.2)
+    assert left_behind(token) == []
+    assert process.returncode == (1 if how == "terminate" else -9)
+    assert b"call again" in error or how == "kill"
+
+
 # Cheats: `python -m tests.course.cheats` grades all of them; here are those of a kind of their own.
 
 QUICK = (
@@ -229,7 +255,7 @@ def test_there_are_cheats_enough():
 @SAFE
 @pytest.mark.parametrize("name", QUICK)
 def test_a_cheat_gets_what_its_work_is_worth_and_is_named(metrics, tmp_path, name):
-    cheat, token = cheats()[name], f"{name}.{tmp_path.parent.name}"
+    cheat, token = cheats()[name], number_of_its_own()
     file = tmp_path / f"{name}.ipynb"
     with Listener() as listener:
         nbformat.write(cheat.notebook(metrics, token=token, port=listener.port), file)
@@ -387,7 +413,7 @@ def study(assignments, tmp_path, monkeypatch):
         (tmp_path / "studies" / f"{name}.ipynb").write_text(name)
     points = assignments["study"].points
 
-    def quick(file, assignment, place, only=()):
+    def quick(file, assignment, place, only=(), stopped=None):
         got = {name: points[name] - (0.5 if only else 1) for name in only or points}
         status = {"status": "graded", "message": "", "flags": "", "seconds": 1, "checks": {}}
         return status | {"points": got}

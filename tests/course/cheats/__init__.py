@@ -7,6 +7,7 @@ without a look) its work is worth, and which flag a teacher sees.
 """
 
 import re
+import secrets
 import socket
 import threading
 from dataclasses import dataclass
@@ -49,6 +50,11 @@ def cheats() -> dict[str, Cheat]:
             tries, earns, flag, code = heading.groups()
             found[path.stem] = Cheat(path.stem, tries, float(earns), flag, code)
     return found
+
+
+def number_of_its_own() -> str:
+    """Digits that no other process of this machine has in its command line."""
+    return str(secrets.randbelow(9 * 10**14) + 10**14)
 
 
 def left_behind(token: str) -> list[str]:

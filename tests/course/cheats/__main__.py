@@ -1,6 +1,5 @@
 """Grade every cheat in a sandbox, and print what each tried, got and left behind."""
 
-import secrets
 import tempfile
 from pathlib import Path
 
@@ -8,12 +7,12 @@ import nbformat
 
 from book.course import grading, sandbox
 from book.course.submission import Assignment
-from tests.course.cheats import Listener, cheats, left_behind
+from tests.course.cheats import Listener, cheats, left_behind, number_of_its_own
 
 LIMITS = sandbox.Limits(seconds=240)
 
 if __name__ == "__main__":
-    metrics, token = Assignment.read("metrics"), secrets.token_hex(8)
+    metrics, token = Assignment.read("metrics"), number_of_its_own()
     place = sandbox.best("bubblewrap", LIMITS)
     print("| cheat | tries | status | mse | psnr | flags | left behind |")
     print("|---|---|---|---|---|---|---|")
