@@ -72,9 +72,8 @@ book: $(INSTALLED) ## run the chapters that changed and build the book into _bui
 	$(PY) -m book.course.assignments
 	$(PY) -m book.tools.site
 
-course: book ## make student versions, solutions, autograders and slides in _build/course
+course: book ## make student versions, solutions and autograders in _build/course
 	$(PY) -m book.course.assignments check
-	$(PY) -m book.tools.slides
 
 test: override PROFILE = smoke
 test: lint book course experiments ## run every check: style, types, code, chapters, pages, experiments

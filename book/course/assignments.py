@@ -2,9 +2,11 @@
 
     python -m book.course.assignments          make what has changed
     python -m book.course.assignments check    grade every solution as well
+    python -m book.course.assignments keep     copy what students get to book/assignments/student
 
 For each master in book/assignments it leaves in _build/course a folder with
-    NAME.zip          for students: the notebook without solutions, and the visible tests;
+    NAME.ipynb        for students: the notebook without solutions, which carries its checks;
+    NAME.zip          the same, with the visible checks beside it to read;
     solution.ipynb    the notebook with its solutions and rubrics, for the teacher;
     autograder.zip    all tests, as `otter run`, `book.course.grading` and Gradescope want them;
     assignment.json   points and version, for `book.course.grading`,
@@ -12,14 +14,17 @@ and in pages/ what the book shows of them. Otter Assign does the cutting; nothin
 line of a solution or of a hidden test is found again.
 """
 
+import base64
 import hashlib
 import importlib.metadata
+import io
 import shutil
 import subprocess
 import sys
 import tempfile
 import tomllib
 import zipfile
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,27 +34,60 @@ import yaml
 from nbformat import NotebookNode
 
 from book.command import UserError, exit_status
-from book.course import grading
+from book.course import checks, grading, sandbox
 from book.course.leaks import LEADERBOARD, leaks, secrets
 from book.course.masters import masters, mistakes, questions, title_of
-from book.course.submission import GRADED, STATUSES, Assignment, Limits
+from book.course.submission import GRADED, STATUSES, Assignment
 from book.tools import paths
 from book.tools.records import CACHES, digest, remember, remembered
 
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # equal files make equal archives
+FOLDED = {"jupyter": {"source_hidden": True}, "cellView": "form"}  # in Jupyter, and on Colab
+BEGINNING = """The next cell carries the checks. Run it first: it installs the package where it is \
+missing, and there is nothing in it to read or to change."""
+PREPARE = """# @title Prepares this notebook: assignment {name}, version {version}
+import base64
+import importlib.util
+import io
+import sys
+import tempfile
+import zipfile
+
+if importlib.util.find_spec("mrdcae_lite") is None:
+    %pip install --quiet "{wanted}"
+sys.path.insert(0, tempfile.mkdtemp())
+with zipfile.ZipFile(io.BytesIO(base64.b64decode("{carried}"))) as carried:
+    carried.extractall(sys.path[0])
+from checks import Grader
+
+grader = Grader(get_ipython(), sys.path[0], beside=[{beside}])"""
+ENDING = """## Hand in
+
+Save this notebook and hand in its file, under whatever name it has. The next cell looks whether \
+what you ran is saved."""
 
 
 def key_of(master: Path) -> str:
     """Hash all that an assignment is made from."""
-    inputs = digest([master, LEADERBOARD, Path(__file__).resolve()])
+    here = Path(__file__).resolve()
+    inputs = digest([master, LEADERBOARD, here, here.with_name("checks.py")])
     return f"{inputs}-{importlib.metadata.version('otter-grader')}"
 
 
+def project() -> dict[str, Any]:
+    """What pyproject.toml says of this project."""
+    facts: dict[str, Any] = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]
+    return facts
+
+
+def requirement() -> str:
+    """What to install where the package is missing: it, from its repository."""
+    return f"{project()['name']}[notebooks] @ git+{project()['urls']['Repository']}"
+
+
 def with_requirements(notebook: NotebookNode) -> NotebookNode:
-    """Tell Gradescope's machine what to install: this package, from its repository."""
-    project = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]
-    wanted = f"{project['name']}[notebooks] @ git+{project['urls']['Repository']}"
-    more = {"requirements": [wanted], "python_version": "3.11"}
+    """Tell Gradescope's machine what to install."""
+    more = {"requirements": [requirement()], "python_version": "3.11"}
     head = next(cell for cell in notebook.cells if "# ASSIGNMENT CONFIG" in cell.source)
     head.source = f"{head.source}\n{yaml.safe_dump(more)}"
     return notebook
@@ -78,25 +116,59 @@ def tests_version(autograder: Path) -> str:
     return total.hexdigest()[:8]
 
 
-def archive(student: Path, master: Path, version: str, target: Path) -> None:
-    """Pack what students get; the same assignment gives the same bytes.
+def preparation(student: Path, master: Path, version: str) -> str:
+    """The first code cell of a student's notebook, which carries all that the notebook needs.
 
-    The notebook carries a mark by which grading knows its assignment and version. Otter imports
-    itself in the first cell, before the master's own has installed it where it is missing: that
-    one goes first.
+    The checks go to a folder of their own, so that two assignments in one folder do not meet; what
+    students work with goes beside the notebook, unless it is there.
     """
-    files = {p.relative_to(student).as_posix(): p for p in student.rglob("*") if p.is_file()}
-    notebook = nbformat.read(student / master.name, as_version=4)
+    files = {p.relative_to(student).as_posix(): p.read_bytes() for p in carried(student, master)}
+    files["checks.py"] = Path(checks.__file__).read_bytes()
+    packed = io.BytesIO()
+    pack(files, packed)
+    beside = sorted(name for name in files if name != "checks.py" and "/" not in name)
+    return PREPARE.format(
+        name=master.stem,
+        version=version,
+        wanted=requirement(),
+        beside=", ".join(map(repr, beside)),
+        carried=base64.b64encode(packed.getvalue()).decode(),
+    )
+
+
+def carried(student: Path, master: Path) -> list[Path]:
+    """What students get beside the notebook."""
+    found = (path for path in student.rglob("*") if path.is_file() and path.name != master.name)
+    return sorted(found)
+
+
+def pack(files: dict[str, bytes], target: Any) -> None:
+    """Write an archive; the same files give the same bytes."""
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as packed:
+        for name, content in sorted(files.items()):
+            about = zipfile.ZipInfo(name, FIXED_TIME)
+            about.compress_type = zipfile.ZIP_DEFLATED
+            packed.writestr(about, content)
+
+
+def finish(student: Path, master: Path, version: str) -> Path:
+    """Make of what Otter cut a notebook that stands alone; return its file.
+
+    It carries its checks, says at its end what to hand in, and has a mark by which grading knows
+    its assignment and version.
+    """
+    new, place = nbformat.v4, student / master.name
+    notebook = nbformat.read(place, as_version=4)
     notebook.metadata["course"] = {"assignment": master.stem, "version": version}
-    loading = notebook.cells.pop(0)
-    installs = next(n for n, cell in enumerate(notebook.cells) if "find_spec" in cell.source)
-    notebook.cells.insert(installs + 1, loading)
+    notebook.metadata.pop("otter", None)
+    first = new.new_code_cell(preparation(student, master, version), metadata=FOLDED)
+    kept = [cell for cell in notebook.cells if "# Initialize Otter" not in cell.source]
+    ends = [new.new_markdown_cell(ENDING), new.new_code_cell("grader.hand_in()")]
+    notebook.cells = [kept[0], new.new_markdown_cell(BEGINNING), first, *kept[1:], *ends]
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"{master.stem}-{number:02d}"
-    nbformat.write(notebook, student / master.name)
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as packed:
-        for name in sorted(files):
-            packed.writestr(zipfile.ZipInfo(name, FIXED_TIME), files[name].read_bytes())
+    nbformat.write(notebook, place)
+    return place
 
 
 def make(master: Path) -> Path:
@@ -113,7 +185,11 @@ def make(master: Path) -> Path:
         shutil.copy(autograder, target / "autograder.zip")
         shutil.copy(made / "autograder" / master.name, target / "solution.ipynb")
         version = tests_version(autograder)
-        archive(made / "student", master, version, target / f"{master.stem}.zip")
+        notebook = finish(made / "student", master, version)
+        files = [notebook, *carried(made / "student", master)]
+        names = {path.relative_to(made / "student").as_posix(): path.read_bytes() for path in files}
+        pack(names, target / f"{master.stem}.zip")
+        shutil.copy(notebook, target)
         refuse_leaks(target, master)
         description = described(master, made / "autograder" / "tests", version)
     remember(about, key, **description)
@@ -146,7 +222,7 @@ def check_solution(folder: Path) -> None:
     assignment, record = Assignment.read(folder.name, folder.parent), folder / "checked.json"
     if remembered(record, assignment.version) is not None:
         return
-    result = grading.grade(folder / "solution.ipynb", assignment, Limits())
+    result = grading.grade(folder / "solution.ipynb", assignment, sandbox.best())
     if result["status"] != GRADED or result["points"] != assignment.points:
         raise UserError(
             f"{folder.name}: its own solution must get all points; "
@@ -158,8 +234,23 @@ def check_solution(folder: Path) -> None:
 def offered(about: Assignment, master: Path) -> str:
     """A line of the table for students."""
     total = sum(about.points.values()) + sum(about.by_hand.values())
-    link = f"{{download}}`{about.name}.zip </assignments/{about.name}.zip>`"
-    return f"| {title_of(master)} | {mistakes(master)['minutes']} | {total:g} | {link} |"
+    links = f"{{download}}`{about.name}.zip </assignments/{about.name}.zip>`"
+    at = f"{paths.STUDENT.relative_to(paths.ROOT).as_posix()}/{about.name}.ipynb"
+    repository = project()["urls"]["Repository"].removeprefix("https://github.com/")
+    links += f", [Colab](https://colab.research.google.com/github/{repository}/blob/main/{at})"
+    links += f", [Binder](https://mybinder.org/v2/gh/{repository}/main?urlpath=lab/tree/{at})"
+    return f"| {title_of(master)} | {mistakes(master)['minutes']} | {total:g} | {links} |"
+
+
+def marked(about: Assignment, master: Path) -> str:
+    """A line of the table of questions: how many points, and how hard."""
+    marks = mistakes(master)["difficulty"]
+    every = about.points | about.by_hand
+    if marks.keys() != every.keys():
+        wanted, got = ", ".join(every), ", ".join(marks)
+        raise UserError(f"{about.name}: expected a difficulty for {wanted}; got {got}")
+    named = (f"`{name}` {'★' * marks[name]} {points:g}" for name, points in every.items())
+    return f"| `{about.name}` | {', '.join(named)} |"
 
 
 def table_of_mistakes(master: Path) -> list[str]:
@@ -173,26 +264,39 @@ def table_of_mistakes(master: Path) -> list[str]:
 
 
 def pages(made: dict[Path, Path]) -> dict[str, bytes]:
-    """What the book shows of the course, by file name: archives for students, and three tables."""
+    """What the book shows of the course, by file name: archives for students, and four tables."""
     about = {master: Assignment.read(folder.name, folder.parent) for master, folder in made.items()}
     offers = ["| assignment | minutes | points | |", "|---|---|---|---|"]
     offers += [offered(assignment, master) for master, assignment in about.items()]
     wrong = [line for master in made for line in table_of_mistakes(master)]
+    hard = ["| assignment | questions, how hard (★ to ★★★), and points |", "|---|---|"]
+    hard += [marked(assignment, master) for master, assignment in about.items()]
     words = ["| status | what it means |", "|---|---|"]
     words += [f"| {status} | {meaning} |" for status, meaning in STATUSES.items()]
-    tables = {"table": offers, "mistakes": wrong, "statuses": words}
+    tables = {"table": offers, "questions": hard, "mistakes": wrong, "statuses": words}
     files = {f"{name}.md": "\n".join(lines).encode() for name, lines in tables.items()}
     return files | {f"{a.name}.zip": a.student.read_bytes() for a in about.values()}
 
 
-def make_all(*, check: bool) -> None:
+def keep(notebooks: Iterable[Path]) -> None:
+    """Copy what students open on Colab and on Binder to where the repository holds it."""
+    paths.STUDENT.mkdir(exist_ok=True)
+    for old in paths.STUDENT.glob("*.ipynb"):
+        old.unlink()
+    for notebook in notebooks:
+        shutil.copy(notebook, paths.STUDENT)
+
+
+def make_all(task: str) -> None:
     """Make the course, and write its pages."""
     made: dict[Path, Path] = {}
     for number, master in enumerate(masters(), start=1):
         print(f"[{number}/{len(masters())}] assignment {master.stem}", flush=True)
         made[master] = make(master)
-        if check:
+        if task == "check":
             check_solution(made[master])
+    if task == "keep":
+        keep(folder / f"{folder.name}.ipynb" for folder in made.values())
     shutil.rmtree(paths.COURSE / "pages", ignore_errors=True)
     (paths.COURSE / "pages").mkdir()
     for name, content in pages(made).items():
@@ -201,4 +305,4 @@ def make_all(*, check: bool) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status("course", partial(make_all, check=sys.argv[1:] == ["check"])))
+    sys.exit(exit_status("course", partial(make_all, "".join(sys.argv[1:]))))

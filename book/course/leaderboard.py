@@ -367,6 +367,14 @@ def _middle(image: RGB, side: int | None) -> RGB:
     return image[top : top + side, left : left + side].copy()
 
 
+def pictures_for(given: Sequence[str] | None) -> dict[Path, RGB]:
+    """The pictures that a command line asks for, by their files."""
+    arguments = _arguments(given)
+    sources = [arguments.pictures] if arguments.pictures else bundled()
+    paths, _ = pictures(sources, arguments.limit)
+    return {path: _middle(mr.read_image(path), arguments.side) for path in paths}
+
+
 def _closed(paths: Sequence[Path]) -> list[str]:
     """Folders that a codec may not read: pictures, trained weights, other processes."""
     package = Path(mr.__file__).resolve().parent
@@ -380,12 +388,12 @@ def main(given: Sequence[str] | None = None) -> int:
     if sys.platform == "win32":
         print("expected Linux or macOS: limits do not exist on Windows. Use Colab or WSL.")
         return 2
-    sources = [arguments.pictures] if arguments.pictures else bundled()
     try:
-        paths, _ = pictures(sources, arguments.limit)
-        images = [_middle(mr.read_image(path), arguments.side) for path in paths]
+        images = pictures_for(given)
         limits = Limits(seconds=arguments.seconds, mebibytes=arguments.memory)
-        scores, failures = rank(arguments.submissions, images, _closed(paths), limits)
+        scores, failures = rank(
+            arguments.submissions, list(images.values()), _closed(list(images)), limits
+        )
     except (OSError, ValueError) as error:
         print(f"leaderboard: {error}", file=sys.stderr)
         return 2

@@ -25,7 +25,7 @@ def masters() -> list[Path]:
 
 
 def mistakes(master: Path) -> dict[str, Any]:
-    """The typical mistakes of an assignment, and its minutes."""
+    """The typical mistakes of an assignment, its minutes, and how hard each question is."""
     return yaml.safe_load(master.with_suffix(".mistakes.yml").read_text(encoding="utf-8"))
 
 

@@ -1,35 +1,42 @@
-"""What happens in the process of one submission: refuse it or let Otter run it, and say the result.
+"""A submission: what is read of it, why it is refused, and its examination by the grader.
 
-    python -m book.course.submission NAME COURSE SUBMISSION SECONDS MEGABYTES PIPE
+The grader holds the checks, and asks the submission's own process (`player`) to run the cells, one
+after the other. Where a question is checked, the checks run *here*; the student's functions stay
+there, and each call of one is a message with its arguments and another with what came out. So a
+submission decides what its functions return, and nothing else.
 
-`book.course.grading` starts one such process for each file, watches it, and reads the result, as
-JSON, from the pipe. Here stand also the words that both use: assignments, limits, statuses.
+A cell or a function that ends its process costs what it is worth: the process is started again, and
+what came before runs anew without it.
 """
 
 import json
-import os
 import re
-import sys
-import tempfile
 import zipfile
-from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Any
 
-import psutil
+import nbformat
 
 from book.command import UserError
+from book.course import checks
+from book.course.checks import Check
+from book.course.exports import is_stray
+from book.course.sandbox import Sandbox
+from book.course.wire import EndedError, Wire, WireError
 from book.tools.paths import COURSE
 
 MEGABYTE = 2**20
 LARGEST_NOTEBOOK = 30 * MEGABYTE
-LARGEST_FILE = 256 * MEGABYTE  # that a submission may write
-RESERVED = 4096 * MEGABYTE  # libraries reserve addresses that they never use
-MOST_PROCESSES = 40
+MOST_STARTS = 10
 NOTEBOOKS = {".ipynb", ".zip"}
-CHECK = re.compile(r"""grader\.check\(["']([\w-]+)["']""")
-LONGEST_MESSAGE, LONGEST_FEEDBACK = 300, 10_000
+CHECK = re.compile(r"""^[^#\n]*\bgrader\.check\(["']([\w-]+)["']""", re.MULTILINE)
+MARK = re.compile(r"^# @title Prepares .*: assignment (\w+), version (\w+)$", re.MULTILINE)
+PREPARES = re.compile(rf"{MARK.pattern}|^grader = otter\.Notebook\(", re.MULTILINE)
+LONGEST_MESSAGE = 300
 
 GRADED, ERRORS, EMPTY = "graded", "graded, with errors", "empty"
 CRASHED, SLOW, LARGE, MANY = "crashed", "too slow", "too much memory", "too many processes"
@@ -39,7 +46,8 @@ STATUSES = {
     GRADED: "Every cell ran. The points are final.",
     ERRORS: "Some cells failed; the message names the first. What did run has its points.",
     EMPTY: "Nothing was filled in: no points.",
-    CRASHED: "The notebook ended its own process. No points yet: look at the file.",
+    CRASHED: "The notebook ended its own process again and again, or answered what no notebook "
+    "answers. No points yet: look at the file.",
     SLOW: "It did not come to an end in time. No points yet: look for an endless loop.",
     LARGE: "It took more memory than allowed. No points yet: look at the file.",
     MANY: "It started too many processes. No points yet: look at the file.",
@@ -57,14 +65,6 @@ class RefusedError(Exception):
     def __init__(self, status: str, message: str) -> None:
         super().__init__(message)
         self.status = status
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one submission may take."""
-
-    seconds: float = 300
-    megabytes: int = 2048
 
 
 @dataclass(frozen=True)
@@ -95,50 +95,42 @@ class Assignment:
 
     @property
     def student(self) -> Path:
-        """What students got."""
+        """What students got, packed."""
         return self.folder / f"{self.name}.zip"
+
+    @property
+    def notebook(self) -> Path:
+        """What students got."""
+        return self.folder / f"{self.name}.ipynb"
+
+    def questions(self) -> dict[str, dict[str, Check]]:
+        """The checks of each question, visible and hidden, and their points."""
+        with zipfile.ZipFile(self.autograder) as archive:
+            sources = {name: archive.read(f"tests/{name}.py").decode() for name in self.points}
+        return {name: checks.read(source, name) for name, source in sources.items()}
 
     def header(self) -> list[str]:
         """The columns of the table."""
         hand = [f"{name} (by hand, of {points:g})" for name, points in self.by_hand.items()]
-        ends = ["total", "possible", "seconds", "message", "key"]
+        ends = ["total", "possible", "seconds", "flags", "message", "key"]
         return ["file", "status", *self.points, *hand, *ends]
 
 
 def refusal(status: str, message: str) -> dict[str, Any]:
     """The result of a submission that got no points."""
-    return {"status": status, "points": None, "message": message, "feedback": message}
+    return {"status": status, "points": None, "message": message, "flags": "", "checks": {}}
 
 
-def limit_resources(limits: Limits) -> None:
-    """Set what the system itself watches; the kernel of the notebook inherits it."""
-    import resource
-
-    mine = os.getuid()
-    running = 0
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            running += process.num_threads() if process.uids().real == mine else 0
-    wanted = {
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_FSIZE: LARGEST_FILE,
-        resource.RLIMIT_CPU: 4 * int(limits.seconds) + 4,  # threads count each
-        resource.RLIMIT_AS: limits.megabytes * MEGABYTE + RESERVED,
-        resource.RLIMIT_NPROC: running + 10 * MOST_PROCESSES,
-    }
-    for what, most in wanted.items():
-        with suppress(ValueError, OSError):  # macOS does not know all of them
-            resource.setrlimit(what, (most, most))
+# --- reading ------------------------------------------------------------------------------------
 
 
 def read_submission(submission: Path) -> Any:
     """Read the notebook in a file, of any format version, as one of version 4."""
-    import nbformat
-
-    if submission.suffix not in NOTEBOOKS:
+    kind = submission.suffix.lower()
+    if kind not in NOTEBOOKS:
         raise RefusedError(NO_NOTEBOOK, f"expected .ipynb or .zip, got {submission.name}")
     try:
-        text = notebook_in_zip(submission) if submission.suffix == ".zip" else limited(submission)
+        text = notebook_in_zip(submission) if kind == ".zip" else limited(submission)
         notebook = nbformat.reads(text.decode("utf-8-sig"), as_version=4)
         nbformat.validate(notebook, relax_add_props=True)
     except RefusedError:
@@ -163,7 +155,9 @@ def limited(submission: Path) -> bytes:
 def notebook_in_zip(submission: Path) -> bytes:
     """Read the one notebook of a zip; nothing is unpacked to the disk."""
     with zipfile.ZipFile(submission) as archive:
-        names = [info for info in archive.infolist() if info.filename.endswith(".ipynb")]
+        files = [info for info in archive.infolist() if not info.is_dir()]
+        kept = [info for info in files if not is_stray(PurePosixPath(info.filename))]
+        names = [info for info in kept if info.filename.lower().endswith(".ipynb")]
         if len(names) != 1:
             message = f"expected one .ipynb in the zip, found {len(names)}"
             raise RefusedError(NO_NOTEBOOK, message)
@@ -177,10 +171,18 @@ def filled_in(notebook: Any) -> list[str]:
     return [cell.source.strip() for cell in notebook.cells if cell.source.strip()]
 
 
+def mark_of(notebook: Any) -> tuple[str | None, str | None]:
+    """Assignment and version, from the first code cell or, without it, from the metadata."""
+    for source in filled_in(notebook):
+        if found := MARK.search(source):
+            return found[1], found[2]
+    about = notebook.metadata.get("course", {})
+    return about.get("assignment"), about.get("version")
+
+
 def refuse_strangers(notebook: Any, assignment: Assignment, blank: Any) -> None:
     """Refuse what is not a filled-in copy of this version of the assignment."""
-    about = notebook.metadata.get("course", {})
-    name, version = about.get("assignment"), about.get("version")
+    name, version = mark_of(notebook)
     checked = set(CHECK.findall("\n".join(filled_in(notebook))))
     if name not in (None, assignment.name):
         raise RefusedError(OTHER, f"expected {assignment.name}, got {name}")
@@ -195,70 +197,157 @@ def refuse_strangers(notebook: Any, assignment: Assignment, blank: Any) -> None:
         raise RefusedError(EMPTY, "the same as what students got")
 
 
-def first_error(notebook: Any) -> str:
-    """Name the first cell that failed, or nothing."""
-    for number, cell in enumerate(notebook.cells, start=1):
-        for output in cell.get("outputs", []):
-            if output.output_type == "error":
-                start = cell.source.strip().partition("\n")[0]
-                return f"cell {number} ({start[:60]}): {output.ename}: {output.evalue}"
-    return ""
+# --- examining ----------------------------------------------------------------------------------
+
+UNUSUAL = {
+    "starts other programs": r"\b(subprocess|multiprocessing)\b|\bos\.(system|fork|popen|spawn)",
+    "uses the network": r"\b(socket|urllib|requests|curl|wget)\b|\bhttp\.client\b",
+    "looks for the grader": r"\b(otter|autograder|call_func|hidden)\b|\bbook\.course\b",
+    "looks into other processes": r"/proc\b|\b(psutil|ctypes|gc|_getframe)\b|inspect\.stack",
+    "replaces parts of a library": r"^\s*(np|numpy|mr|mrdcae_lite|builtins|sys)\.\w[\w.]*\s*=[^=]",
+    "ends its process": r"\bos\.(_exit|abort|kill)\b|\b(exit|quit)\(",
+    "looks for solutions": r"solution\.ipynb|assignments/\w+\.ipynb",
+}
 
 
-def grade_one(submission: Path, assignment: Assignment) -> dict[str, Any]:
-    """Let Otter grade one submission, in this process."""
-    import nbformat
-    from nbclient.exceptions import DeadKernelError
-    from otter.api import grade_submission
+def flags(notebook: Any, blank: Any) -> str:
+    """What a teacher should look at: unusual words in lines that are not the assignment's own."""
+    given = {line.strip() for source in filled_in(blank) for line in source.splitlines()}
+    own = [
+        line
+        for cell in notebook.cells
+        if cell.cell_type == "code" and not PREPARES.search(cell.source)
+        for line in cell.source.splitlines()
+        if line.strip() not in given and not line.lstrip().startswith("#")
+    ]
+    text = "\n".join(own)
+    found = [what for what, words in UNUSUAL.items() if re.search(words, text, re.MULTILINE)]
+    return "; ".join(found)
 
-    notebook = read_submission(submission)
-    blank = nbformat.reads(notebook_in_zip(assignment.student).decode(), as_version=4)
-    refuse_strangers(notebook, assignment, blank)
-    notebook.metadata["kernelspec"] = blank.metadata["kernelspec"]
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / f"{assignment.name}.ipynb"
-        nbformat.write(notebook, copy)
+
+@dataclass
+class Examination:
+    """The run of one notebook, and what its checks found."""
+
+    sandbox: Sandbox
+    sources: list[str]
+    questions: Mapping[str, Mapping[str, Check]]
+    hooks: Mapping[str, Callable[["Examination"], Any]] = field(default_factory=dict)
+    errors: dict[int, str] = field(default_factory=dict)
+    found: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    left_out: set[int] = field(default_factory=set)
+    starts: int = 0
+
+    def run(self) -> None:
+        """Run all cells, and check each question where the notebook checks it last."""
+        last = {name: n for n, source in enumerate(self.sources) for name in CHECK.findall(source)}
+        with ExitStack() as self.stack:
+            self.line = self.start(0)
+            for number in range(len(self.sources)):
+                self.run_cell(number)
+                for name in (name for name in self.questions if last.get(name) == number):
+                    self.check(name, number + 1)
+            for name in self.questions.keys() - self.found.keys():
+                self.check(name, len(self.sources))
+
+    def start(self, done: int) -> Wire:
+        """Start the process of the submission, and run the first `done` cells in it."""
+        while True:
+            self.starts += 1
+            if self.starts > MOST_STARTS:
+                raise RefusedError(CRASHED, f"its process ended {MOST_STARTS} times")
+            self.stack.close()
+            line = self.stack.enter_context(self.sandbox.started())
+            try:
+                for number in range(done):
+                    if number not in self.left_out:
+                        place = number
+                        line.ask("run", source=self.sources[number])
+            except EndedError:
+                self.left_out.add(place)
+                continue
+            return line
+
+    def run_cell(self, number: int) -> None:
+        """Run a cell; if it ends the process, go on without it."""
+        if number in self.left_out:
+            return
         try:
-            results = grade_submission(str(copy), str(assignment.autograder), quiet=True)
-        except DeadKernelError as error:
-            raise RefusedError(CRASHED, "a cell ended the process of the notebook") from error
-    if results.has_catastrophic_failure():
-        raise RefusedError(CRASHED, f"no results were left: {results.catastrophic_error}")
-    failed_cell = first_error(results.notebook)
-    points = {name: round(result.score, 4) for name, result in results.results.items()}
-    failed = {
-        name: [result.passed for result in file.test_case_results].count(False)
-        for name, file in results.results.items()
-    }
-    lost = ", ".join(f"{name} ({count})" for name, count in failed.items() if count)
-    return {
-        "status": ERRORS if failed_cell else GRADED,
-        "points": points,
-        "message": failed_cell or (f"failed checks: {lost}" if lost else ""),
-        "feedback": results.summary(public_only=True),
-    }
+            error = self.line.ask("run", source=self.sources[number]).get("error")
+        except EndedError:
+            error = "it ended its own process"
+            self.left_out.add(number)
+            self.line = self.start(number)
+        if error is not None:
+            self.errors[number] = str(error)
+
+    def check(self, name: str, done: int) -> None:
+        """Run the checks of a question on what the notebook has by now."""
+        self.found[name] = []
+        for check in self.questions[name].values():
+            try:
+                message = check.run(self.names(check.wanted()))
+            except EndedError:
+                message = "Your code ended its own process."
+                self.line = self.start(done)
+            said = {"points": check.points, "hidden": check.hidden, "message": message}
+            self.found[name].append(said)
+
+    def names(self, wanted: Iterable[str]) -> dict[str, Any]:
+        """What the notebook has under these names; functions ask its process when called."""
+        asked = [name for name in wanted if name not in self.hooks]
+        values = self.line.ask("names", wanted=asked).get("values")
+        if not isinstance(values, dict):
+            raise WireError("expected the names of a notebook, got something else")
+        return {n: self.line.decode(v) for n, v in values.items()} | {
+            name: hook(self) for name, hook in self.hooks.items() if name in wanted
+        }
+
+    def points(self) -> dict[str, float]:
+        """What each question is worth."""
+        return {
+            name: round(sum(s["points"] for s in said if s["message"] is None), 4)
+            for name, said in self.found.items()
+        }
 
 
-def one(arguments: list[str]) -> None:
-    """Grade one submission and write the result, as JSON, where the command reads it."""
-    name, course, submission, seconds, megabytes, answer = arguments
-    limit_resources(Limits(float(seconds), int(megabytes)))
+def examined(
+    notebook: Any,
+    assignment: Assignment,
+    sandbox: Sandbox,
+    only: Iterable[str] = (),
+    hooks: Mapping[str, Callable[[Examination], Any]] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """Examine a notebook: its status, points, message, flags and what every check said.
+
+    A check that asks for a name of `hooks` gets what the grader makes, not the notebook's own.
+    """
+    blank = nbformat.read(assignment.notebook, as_version=4)
+    refuse_strangers(notebook, assignment, blank)
+    cells = [(n, c) for n, c in enumerate(notebook.cells, start=1) if c.cell_type == "code"]
+    cells = [(number, cell) for number, cell in cells if not PREPARES.search(cell.source)]
+    wanted = list(only) or list(assignment.points)
+    every = assignment.questions()
+    exam = Examination(sandbox, [c.source for _, c in cells], {n: every[n] for n in wanted}, hooks)
     try:
-        assignment = Assignment.read(name, Path(course))
-        result = grade_one(Path(submission), assignment)
-    except RefusedError as error:
-        result = refusal(error.status, str(error))
-        if error.status == EMPTY:
-            result["points"] = dict.fromkeys(assignment.points, 0)
-    except MemoryError:
-        result = refusal(LARGE, f"grading ran out of {megabytes} MB")
-    except Exception as error:
-        result = refusal(FAILED, f"{type(error).__name__}: {error}")
-    for field, most in (("message", LONGEST_MESSAGE), ("feedback", LONGEST_FEEDBACK)):
-        result[field] = result[field][:most]  # what a pipe holds before somebody reads
-    with os.fdopen(int(answer), "w", encoding="utf-8", errors="replace") as parent:
-        json.dump(result, parent, ensure_ascii=False)
-
-
-if __name__ == "__main__":
-    one(sys.argv[1:])
+        exam.run()
+    except WireError as error:
+        raise RefusedError(CRASHED, f"its process answered nonsense: {error}") from error
+    points = {name: exam.points()[name] for name in wanted}
+    message = ""
+    if exam.errors:
+        place = min(exam.errors)
+        number, cell = cells[place]
+        start = cell.source.strip().partition("\n")[0]
+        message = f"cell {number} ({start[:60]}): {exam.errors[place]}"
+    else:
+        lost = {n: sum(s["message"] is not None for s in said) for n, said in exam.found.items()}
+        named = ", ".join(f"{name} ({lost[name]})" for name in wanted if lost[name])
+        message = f"failed checks: {named}" if named else ""
+    return {
+        "status": ERRORS if exam.errors else GRADED,
+        "points": points,
+        "message": message,
+        "flags": flags(notebook, blank),
+        "checks": {name: exam.found[name] for name in wanted},
+    }

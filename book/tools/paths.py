@@ -9,6 +9,7 @@ CHAPTERS = BOOK / "chapters"
 SOLUTIONS = BOOK / "solutions"
 RESULTS = BOOK / "results"
 MASTERS = BOOK / "assignments"
+STUDENT = MASTERS / "student"  # what Colab and Binder open: made from the masters, committed
 
 BUILD = ROOT / "_build"
 ANSWERED = BUILD / "answered"

@@ -7,7 +7,8 @@
    Markdown files) in package/, MathJax from its installed package, the ledger of claims, the
    drawings of the model, the list of modules, the codec for the browser, what `make course`
    offers to students, and the executed chapters, each with a line that says what it took.
-3. Jupyter Book turns the stage into _build/html. A warning is an error.
+3. Jupyter Book turns the stage into _build/html. A warning is an error. Slides of every chapter
+   (`slides`) go beside its pages.
 4. The pages go into _build/mrdcae-lite-book.zip as well, to be unpacked and read from disk.
 """
 
@@ -23,7 +24,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from book.command import UserError, exit_status
-from book.tools import browser, chapters, diagrams, ledger, modules, paths
+from book.tools import browser, chapters, diagrams, ledger, modules, paths, slides
 from book.tools.chapters import Run
 from book.tools.records import digest, files_under, remember, remembered
 from mrdcae_lite.notebook.widgets import LIVE
@@ -99,6 +100,7 @@ def stage(book: Path, target: Path, made: dict[str, bytes]) -> None:
 def pages_key() -> str:
     """Hash all that the pages are made from; the package is, for its docstrings."""
     others = [paths.ROOT / "_config.yml", paths.ROOT / "requirements.lock", Path(__file__)]
+    others.append(Path(slides.__file__))
     return digest([*files_under(paths.STAGE), *files_under(paths.PACKAGE), *others])
 
 
@@ -117,6 +119,7 @@ def make_pages(key: str) -> None:
         raise UserError("the pages have warnings, named above; mend them and run again")
     for page in paths.HTML.rglob("*.html"):
         page.write_text(mended(page.read_text(encoding="utf-8")), encoding="utf-8")
+    slides.make(paths.HTML / "_static" / "slides", chapters.sources())
     pack(paths.HTML, paths.ARCHIVE)
     remember(record, key)
 

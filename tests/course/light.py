@@ -2,8 +2,8 @@
 
     python light.py AUTOGRADER NOTEBOOK...
 
-The same tests as in Otter's grading, by Otter's own classes; only the kernel for each notebook and
-its start are saved. Every variant has a folder of its own, with the files of the autograder.
+The same checks as in grading; only the process for each notebook and its start are saved.
+Every variant has a folder of its own, with the files of the autograder.
 """
 
 import contextlib
@@ -19,8 +19,8 @@ from pathlib import Path
 
 import nbformat
 from IPython.core.inputtransformer2 import TransformerManager
-from otter.nbmeta_config import NBMetadataConfig
-from otter.test_files import create_test_file
+
+from book.course.checks import read
 
 NUMBERS = itertools.count()
 CHECK = re.compile(r"""^grader\.check\(["']([\w-]+)["']\)""")
@@ -37,14 +37,16 @@ def run(notebook, tests):
     names, results = {"__name__": "__main__"}, {}
 
     def check(path):
-        test = create_test_file(str(path), NBMetadataConfig())
-        test.run(names)
-        results[path.stem] = {"points": test.score, "says": test.summary(public_only=True)}
+        found = read(path.read_text(encoding="utf-8"), path.stem).values()
+        said = [(check, check.run(names)) for check in found]
+        points = sum(check.points for check, message in said if message is None)
+        wrong = [message for check, message in said if message is not None and not check.hidden]
+        results[path.stem] = {"points": points, "says": "\n".join(wrong)}
 
     for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
         if found := CHECK.match(cell.source):
             check(tests / f"{found[1]}.py")
-        elif "grader." not in cell.source and "otter.Notebook" not in cell.source:
+        elif "grader." not in cell.source and "Grader(" not in cell.source:
             with contextlib.suppress(Exception):
                 execute(TransformerManager().transform_cell(cell.source), names)
     for path in sorted(tests.glob("*.py")):

@@ -1,7 +1,5 @@
 """Submissions made from the master of an assignment."""
 
-import zipfile
-
 import nbformat
 from nbformat import NotebookNode
 
@@ -14,8 +12,7 @@ NAMES = [path.stem for path in masters()]
 
 def blank(assignment: Assignment) -> NotebookNode:
     """The notebook that students get."""
-    with zipfile.ZipFile(assignment.student) as archive:
-        return nbformat.reads(archive.read(f"{assignment.name}.ipynb").decode(), as_version=4)
+    return nbformat.read(assignment.notebook, as_version=4)
 
 
 def submission(assignment: Assignment, replace: dict[str, str]) -> NotebookNode:
@@ -36,7 +33,16 @@ def submission(assignment: Assignment, replace: dict[str, str]) -> NotebookNode:
         else:
             cells.append(new.new_code_cell(cell.source) if cell.cell_type == "code" else cell)
     assert left == {}, f"no question with a solution of its own: {', '.join(left)}"
-    start = new.new_code_cell("import otter\n\ngrader = otter.Notebook()")
-    made = new.new_notebook(cells=[start, *cells])
+    made = new.new_notebook(cells=cells)
     made.metadata = blank(assignment).metadata
     return made
+
+
+def filled_in(assignment: Assignment) -> NotebookNode:
+    """The solution with the cells that every student's notebook begins and ends with."""
+    notebook, code = submission(assignment, {}), blank(assignment).cells
+    prepare = next(cell for cell in code if "Grader(get_ipython()" in cell.source)
+    notebook.cells = [notebook.cells[0], prepare, *notebook.cells[1:], code[-1]]
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"solved-{number}"
+    return notebook

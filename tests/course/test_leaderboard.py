@@ -2,12 +2,14 @@
 
 import csv
 import json
+import zipfile
 
+import nbformat
 import numpy as np
 import pytest
 
 import mrdcae_lite as mr
-from book.course import leaderboard
+from book.course import entries, leaderboard
 from mrdcae_lite.evaluation.baselines import BASELINES
 
 HONEST = """
@@ -189,6 +191,29 @@ def test_a_folder_may_bring_tables_but_not_too_many(tmp_path, pictures, capsys):
     np.save(folder / "memory.npy", np.zeros(100_000))
     assert leaderboard.main([str(folder), "--pictures", str(pictures)]) == 1
     assert "its tables included; 200,000 may be" in capsys.readouterr().out
+
+
+def test_entries_are_collected_from_archives_folders_and_notebooks(tmp_path, capsys):
+    cell = nbformat.v4.new_code_cell
+    writes = nbformat.v4.new_notebook(cells=[cell("open('codec.py', 'w').write('# of ada')")])
+    silent = nbformat.v4.new_notebook(cells=[cell("1")])
+    folder = tmp_path / "in"
+    (folder / "bob").mkdir(parents=True)
+    nbformat.write(writes, folder / "ada.ipynb")
+    nbformat.write(writes, folder / "bob" / "study.ipynb")
+    (folder / "bob" / "codec.py").write_text("# of bob")
+    nbformat.write(silent, folder / "eve.ipynb")
+    (folder / "codec.py").write_text("# of nobody")
+    with zipfile.ZipFile(folder / "Max Doe_31_assignsubmission_file_work.zip", "w") as archive:
+        archive.writestr("study.ipynb", nbformat.writes(silent))
+        archive.writestr("codec.py", "# of max")
+        archive.writestr("__MACOSX/codec.py", "no")
+    assert entries.main([str(folder), "--to", str(tmp_path / "out")]) == 0
+    found = {p.parent.name: p.read_text() for p in (tmp_path / "out").rglob("codec.py")}
+    assert found == {"ada": "# of ada", "bob": "# of bob", "31": "# of max"}
+    said = capsys.readouterr().out
+    assert "no entry: eve.ipynb: its notebook writes no codec.py" in said
+    assert "no entry: codec.py: expected .ipynb or .zip" in said
 
 
 def test_a_missing_file_and_a_folder_without_pictures_are_said_in_a_line(

@@ -37,8 +37,7 @@ def test_students_get_the_notebook_and_visible_tests_without_outputs(assignments
         tests = [archive.read(n).decode() for n in archive.namelist() if n.startswith("tests/")]
     assert tests
     assert not any("hidden=True" in test or "'hidden': True" in test for test in tests)
-    assert set(notebook.metadata) <= {"course", "kernelspec", "language_info", "otter"}
-    assert set(notebook.metadata.get("otter", {})) <= {"assignment_name"}
+    assert set(notebook.metadata) <= {"course", "kernelspec", "language_info"}
     assert not any(cell.get("outputs") for cell in notebook.cells)
 
 
@@ -84,6 +83,7 @@ def test_an_assignment_that_leaks_is_not_made(tmp_path, monkeypatch, assignments
         for part in ("autograder", "student"):
             (folder / part).mkdir()
             shutil.copy(good.folder / "solution.ipynb", folder / part / master.name)
+        (folder / "autograder" / "tests").mkdir()
         shutil.copy(good.autograder, folder / "autograder" / "metrics-autograder_1.zip")
         return folder
 

@@ -1,0 +1,67 @@
+"""The grader's own process for one submission: it examines the notebook and writes the report.
+
+    python -m book.course.examiner REQUEST PIPE
+
+`book.course.grading` starts one for each file, with a request in JSON, and reads the report, JSON
+as well, from the pipe. The student's code does not run here (`submission`, `sandbox`).
+"""
+
+import ctypes
+import json
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from book.course.entries import score_entry
+from book.course.sandbox import Limits, Sandbox
+from book.course.submission import (
+    EMPTY,
+    FAILED,
+    LONGEST_MESSAGE,
+    Assignment,
+    RefusedError,
+    examined,
+    read_submission,
+    refusal,
+)
+
+SET_DEATH_SIGNAL, SET_CHILD_SUBREAPER = 1, 36  # of prctl, in Linux
+
+
+def keep_orphans() -> None:
+    """Become the parent of all below whose own parent ends, so that none is lost sight of.
+
+    And end with the command that grades.
+    """
+    if sys.platform == "linux":
+        prctl = ctypes.CDLL(None).prctl
+        prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        prctl(SET_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+
+
+def report(request: dict[str, Any]) -> dict[str, Any]:
+    """Examine one submission; whatever happens becomes its report."""
+    sandbox = Sandbox(request["sandbox"], Limits(request["seconds"], request["megabytes"]))
+    try:
+        assignment = Assignment.read(request["name"], Path(request["course"]))
+        notebook = read_submission(Path(request["submission"]))
+        hooks = {"score_entry": score_entry}
+        return examined(notebook, assignment, sandbox, request["only"], hooks)
+    except RefusedError as error:
+        result = refusal(error.status, str(error))
+        if error.status == EMPTY:
+            result["points"] = dict.fromkeys(request["only"] or assignment.points, 0)
+        return result
+    except Exception as error:
+        return refusal(FAILED, f"{type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    keep_orphans()
+    said = report(json.loads(sys.argv[1]))
+    said["message"] = said["message"][:LONGEST_MESSAGE]
+    with suppress(BrokenPipeError), os.fdopen(int(sys.argv[2]), "w", encoding="utf-8") as parent:
+        json.dump(said, parent)
