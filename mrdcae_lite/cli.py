@@ -32,6 +32,10 @@ EXIT = (
     "Exit code: 0 done, 1 some of several files failed, 2 bad input, 130 interrupted, 141 the "
     "reader closed the pipe, 143 terminated."
 )
+ENGINE = (
+    "dask://HOST:PORT: share the work among the workers of a Dask scheduler; "
+    "dask: among --jobs workers here"
+)
 LARGEST_SQUARE = 10_000  # pixels a side: 100 megapixels
 
 
@@ -208,6 +212,7 @@ def _add_files(command: argparse.ArgumentParser, what: str, ending: str) -> None
     add("--recursive", action="store_true", help="(with --to) include sub-folders, but no links")
     add("--dry-run", action="store_true", help="(with --to) only say what would be done")
     add("--jobs", type=jobs, default=1, metavar="N", help="(with --to) files at a time (1)")
+    add("--engine", metavar="ENGINE", help=f"(with --to) {ENGINE}")
     workers = partial(_whole, most=threads)
     text = "parts of a picture to compute at a time (default: one per processor)"
     add("--threads", type=workers, metavar="N", help=text)
@@ -270,6 +275,7 @@ def _add_evaluate(command: argparse.ArgumentParser) -> None:
     add("--limit", type=_whole, metavar="N", help="use only N pictures, evenly spaced")
     jobs = partial(_whole, most=256)
     add("--jobs", type=jobs, default=1, metavar="N", help="processes to share the work among (1)")
+    add("--engine", metavar="ENGINE", help=ENGINE)
     add("--out", type=Path, metavar="FILE.json", help="write the report to this file")
     add(
         "--reuse",

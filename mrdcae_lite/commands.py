@@ -32,6 +32,7 @@ from mrdcae_lite.io.batch import (
     plan,
     would_become,
 )
+from mrdcae_lite.io.cluster import check_engine
 from mrdcae_lite.io.images import WRITE_OPTIONS, pictures_in
 from mrdcae_lite.io.sizes import bits_per_pixel
 from mrdcae_lite.models import load, registry
@@ -132,6 +133,7 @@ def _content(path: Path, start: bytes = b"") -> bytes:
 
 def compress(options: Namespace) -> None:
     """Write pictures as `.mrdc` files."""
+    _prepare_engine(options, "paths", "to")
     if options.quality is not None:
         check_quality(options.quality)
     load(options.model)  # a wrong name shows here, not once a picture
@@ -150,6 +152,7 @@ def compress(options: Namespace) -> None:
 
 def decompress(options: Namespace) -> None:
     """Write `.mrdc` files as pictures."""
+    _prepare_engine(options, "paths", "to")
     if options.model:
         load(options.model)
     task = Decompression(model=options.model, level=options.level, threads=_threads(options))
@@ -158,8 +161,24 @@ def decompress(options: Namespace) -> None:
 
 def _threads(options: Namespace) -> int:
     """Threads for each picture; several pictures at a time share the processors."""
-    threads: int = options.threads or max(1, thread_count() // options.jobs)
+    shared = 1 if options.engine else max(1, thread_count() // options.jobs)
+    threads: int = options.threads or shared
     return threads
+
+
+def _prepare_engine(options: Namespace, *names: str) -> None:
+    """Check the engine, and make the paths in these options absolute: workers stand elsewhere."""
+    if options.engine is None:
+        return
+    check_engine(options.engine)
+    for name in names:
+        value = getattr(options, name)
+        if isinstance(value, list):
+            setattr(options, name, [path if path == STREAM else path.absolute() for path in value])
+        elif value is not None:
+            setattr(options, name, value.absolute())
+    if options.model and options.model not in registry():
+        options.model = str(Path(options.model).absolute())
 
 
 def _convert(options: Namespace, task: Compression | Decompression) -> None:
@@ -182,8 +201,10 @@ def _convert_one(options: Namespace, task: Compression | Decompression) -> None:
             f"expected one input and one output. Received: {len(options.paths)} names. Say where "
             "the results of several go with --to FOLDER."
         )
-    if options.dry_run or options.recursive:
-        raise ValueError("--dry-run and --recursive go with --to FOLDER. Say where results go.")
+    if options.dry_run or options.recursive or options.engine:
+        raise ValueError(
+            "--dry-run, --recursive and --engine go with --to FOLDER. Say where results go."
+        )
     default = STREAM if source == STREAM else source.with_suffix(task.ending)
     output = rest[0] if rest else default
     if output.is_dir():
@@ -252,7 +273,7 @@ def _convert_all(options: Namespace, task: Task) -> None:
         raise ValueError(f"expected a folder after --to. Received the file {options.to}.")
     pairs, left_out, unreadable = plan(task, options.paths, options.to, recursive=options.recursive)
     report = Reporter(options)
-    results = convert(task, pairs, jobs=options.jobs, force=options.force)
+    results = convert(task, pairs, jobs=options.jobs, force=options.force, engine=options.engine)
     if options.dry_run:
         results = (would_become(task, *pair, force=options.force) for pair in pairs)
     states: Counter[str] = Counter()
@@ -396,6 +417,7 @@ def export(options: Namespace) -> None:
 
 def evaluate(options: Namespace) -> None:
     """Compare codecs on pictures, in real bytes."""
+    _prepare_engine(options, "images")
     if options.out:
         _free(options.out, options.force)
     earlier = None
@@ -420,8 +442,8 @@ def evaluate(options: Namespace) -> None:
             print(f"{number}/{len(paths)} {line}", file=sys.stderr, flush=True)
         progress.show(number)
 
-    more = {"jobs": options.jobs, "earlier": earlier, "announce": announce}
-    found = benchmark.evaluate(paths, settings, **more)
+    more = {"jobs": options.jobs, "engine": options.engine, "earlier": earlier}
+    found = benchmark.evaluate(paths, settings, announce=announce, **more)
     text = table(found) + _in_words(left_out).replace("; ", "\n", 1)
     if options.out:
         # What of a name is no text becomes an escape of JSON.

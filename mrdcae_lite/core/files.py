@@ -4,10 +4,14 @@ import hashlib
 import os
 import re
 import tempfile
+import threading
 import uuid
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import IO
+
+_STANDARD_ERROR = threading.Lock()
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
@@ -68,20 +72,21 @@ def one_line(error: BaseException, about: str | os.PathLike[str] | None = None) 
 def standard_error_kept() -> Iterator[list[str]]:
     """Keep what libraries write on the standard error of the process: a list, filled at the end.
 
-    Libraries in C, such as libtiff, complain there, without the name of the file they read.
+    Libraries in C, such as libtiff, complain there, without the name of the file they read. All
+    threads share it, so they wait for one another.
     """
     lines: list[str] = []
-    try:
-        ours = os.dup(2)
-    except OSError:  # there is none
+    with _STANDARD_ERROR, ExitStack() as stack:
+        with suppress(OSError):  # there may be none
+            ours = os.dup(2)
+            stack.callback(os.close, ours)
+            kept = stack.enter_context(tempfile.TemporaryFile())
+            os.dup2(kept.fileno(), 2)
+            stack.callback(_read_back, kept, lines)
+            stack.callback(os.dup2, ours, 2)
         yield lines
-        return
-    with tempfile.TemporaryFile() as kept:
-        os.dup2(kept.fileno(), 2)
-        try:
-            yield lines
-        finally:
-            os.dup2(ours, 2)
-            os.close(ours)
-            kept.seek(0)
-            lines += kept.read().decode(errors="backslashreplace").splitlines()
+
+
+def _read_back(kept: IO[bytes], lines: list[str]) -> None:
+    kept.seek(0)
+    lines += kept.read().decode(errors="backslashreplace").splitlines()

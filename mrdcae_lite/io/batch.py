@@ -18,7 +18,13 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 from mrdcae_lite.coding import bitstream
 from mrdcae_lite.coding.bitstream import BitstreamError
 from mrdcae_lite.coding.metadata import read_metadata
-from mrdcae_lite.core.files import one_line, part_prefix, standard_error_kept, write_atomically
+from mrdcae_lite.core.files import (
+    one_line,
+    part_prefix,
+    shown,
+    standard_error_kept,
+    write_atomically,
+)
 from mrdcae_lite.io.images import (
     image_content,
     is_picture,
@@ -312,7 +318,12 @@ def _files(
 
 
 def convert(
-    task: Task, pairs: Sequence[Pair], *, jobs: int = 1, force: bool = False
+    task: Task,
+    pairs: Sequence[Pair],
+    *,
+    jobs: int = 1,
+    force: bool = False,
+    engine: str | None = None,
 ) -> Iterator[Outcome]:
     """Do a task for each pair of files; outcomes come as they are ready.
 
@@ -321,16 +332,20 @@ def convert(
     only.
 
     The task is a `Compression` or `Decompression`; `pairs` come from `plan`; 1 or more `jobs` are
-    processes to share them among; `force` makes everything, whatever is there. Raises `ValueError`
-    for other jobs, and `ImportError` and `MemoryError` as `map_unordered` does.
+    processes to share them among; `force` makes everything, whatever is there. The workers of an
+    `engine` (see `cluster.map_on_cluster`) see the same folders, under the same absolute names.
+    Raises `ValueError` for other jobs, and what `map_unordered` raises.
     """
     if not 1 <= jobs <= MOST_JOBS:
         raise ValueError(
             f"jobs must be from 1 to {MOST_JOBS}. Received: {jobs}. Give the number of processes."
         )
     try:
-        yield from map_unordered(partial(_attempt, task, force), pairs, jobs)
+        call = partial(_attempt, task, force)
+        yield from map_unordered(call, pairs, jobs, engine=engine, given_up=_given_up)
     except BaseException:
+        if engine is not None:  # its workers may write on; the next run removes what they leave
+            raise
         ours = {part_prefix(output) for _, output in pairs}
         for folder in {output.parent for _, output in pairs}:
             for part in folder.glob(".*.part"):  # of a process that was ended while it wrote
@@ -382,6 +397,12 @@ def _attempt(task: Task, force: bool, pair: Pair) -> Outcome:
         return Outcome("written", source, output, made.line, replace(made, content=b""))
     except (OSError, ValueError, MemoryError) as error:
         return Outcome("failed", source, output, one_line(error, source))
+
+
+def _given_up(pair: Pair, why: str) -> Outcome:
+    source, output = pair
+    said = f"{shown(source)}: expected a file that a worker survives. Received: {why} Take it out."
+    return Outcome("failed", source, output, said)
 
 
 def check_own_input(source: Path, output: Path) -> None:
