@@ -208,11 +208,13 @@ def _add_files(command: argparse.ArgumentParser, what: str, ending: str) -> None
     text = f"{what}. OUT: {endings}, or - for standard output; IN{ending} by default"
     paths: Any = add("paths", type=_path, metavar="IN", nargs="+", help=text)
     paths.complete = FILES
-    add("--to", type=_path, metavar="FOLDER", help="folder for all results")
+    add("--to", type=_path, metavar="FOLDER", help="folder or address for all results")
     add("--recursive", action="store_true", help="(with --to) include sub-folders, but no links")
     add("--dry-run", action="store_true", help="(with --to) only say what would be done")
     add("--jobs", type=jobs, default=1, metavar="N", help="(with --to) files at a time (1)")
     add("--engine", metavar="ENGINE", help=f"(with --to) {ENGINE}")
+    text = "(with --to) add a line of JSON about each file to this one; takes a decoding each"
+    add("--manifest", type=Path, metavar="FILE.jsonl", help=text)
     workers = partial(_whole, most=threads)
     text = "parts of a picture to compute at a time (default: one per processor)"
     add("--threads", type=workers, metavar="N", help=text)
@@ -307,9 +309,16 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _path(text: str) -> Path:
-    """A path; "-" alone is a stream, and `./-` a file of that name."""
+    """A path or address; "-" alone is a stream, and `./-` a file of that name."""
     if not text:
         raise argparse.ArgumentTypeError("expected a name. Received: an empty one")
+    if "://" in text:
+        from mrdcae_lite.io.addresses import address
+
+        try:
+            return address(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text}: {error}") from error
     return Path.cwd() / "-" if text != "-" and Path(text) == Path("-") else Path(text)
 
 

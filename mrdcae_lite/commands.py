@@ -20,6 +20,7 @@ from mrdcae_lite.core.files import one_line, shown, write_atomically
 from mrdcae_lite.core.quality import check_quality
 from mrdcae_lite.evaluation import inspection
 from mrdcae_lite.extras import extra
+from mrdcae_lite.io.addresses import is_address, is_folder, is_there
 from mrdcae_lite.io.batch import (
     EXTENSION,
     Compression,
@@ -34,6 +35,7 @@ from mrdcae_lite.io.batch import (
 )
 from mrdcae_lite.io.cluster import check_engine
 from mrdcae_lite.io.images import WRITE_OPTIONS, pictures_in
+from mrdcae_lite.io.manifest import Manifest
 from mrdcae_lite.io.sizes import bits_per_pixel
 from mrdcae_lite.models import load, registry
 from mrdcae_lite.runtime.parallel import thread_count
@@ -85,12 +87,22 @@ class Progress:
         if self.shown:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return round(time.monotonic() - self.started, 1)
+
+    def rate(self, done: int) -> str:
+        """How fast it is, if so many things are done."""
+        return f"{done / max(time.monotonic() - self.started, 0.001):.1f} a second"
+
     def show(self, done: int) -> None:
         """Show that so many things are done."""
         if self.shown and done < self.total:
             left = (time.monotonic() - self.started) / max(done, 1) * (self.total - done)
             minutes, seconds = divmod(round(left), 60)
-            text = f"{done}/{self.total}, {minutes}:{seconds:02d} left" if done else "0 done"
+            text = f"{done}/{self.total}, {self.rate(done)}, {minutes}:{seconds:02d} left"
+            text = text if done else "0 done"
             print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
@@ -183,9 +195,10 @@ def _prepare_engine(options: Namespace, *names: str) -> None:
 
 def _convert(options: Namespace, task: Compression | Decompression) -> None:
     for path in options.paths if options.to else options.paths[:1]:
-        if path.is_dir() and not options.to:
-            raise ValueError(f"{path} is a folder. Say where results go with --to FOLDER.")
-        if path != STREAM and not path.exists():
+        if not options.to and (is_address(path) or path.is_dir()):
+            kind = "an address" if is_address(path) else "a folder"
+            raise ValueError(f"{path} is {kind}. Say where results go with --to FOLDER.")
+        if path != STREAM and not is_there(path):
             raise ValueError(f"{path}: no such file or folder. Check the path.")
     if options.to:
         _convert_all(options, task)
@@ -201,12 +214,15 @@ def _convert_one(options: Namespace, task: Compression | Decompression) -> None:
             f"expected one input and one output. Received: {len(options.paths)} names. Say where "
             "the results of several go with --to FOLDER."
         )
-    if options.dry_run or options.recursive or options.engine:
+    if options.dry_run or options.recursive or options.engine or options.manifest:
         raise ValueError(
-            "--dry-run, --recursive and --engine go with --to FOLDER. Say where results go."
+            "--dry-run, --recursive, --engine and --manifest go with --to FOLDER. Say where "
+            "results go."
         )
     default = STREAM if source == STREAM else source.with_suffix(task.ending)
     output = rest[0] if rest else default
+    if is_address(output):
+        raise ValueError(f"{output} is an address. Say where results go with --to ADDRESS.")
     if output.is_dir():
         raise ValueError(f"expected a file name. Received the folder {output}. Add a name to it.")
     if isinstance(task, Decompression):
@@ -269,11 +285,19 @@ def _convert_all(options: Namespace, task: Task) -> None:
     """Files, and those of folders, into a folder."""
     if STREAM in options.paths:
         raise ValueError("standard input goes to one file or -. Received: --to as well.")
-    if options.to.exists() and not options.to.is_dir():
+    if is_there(options.to) and not is_folder(options.to):
         raise ValueError(f"expected a folder after --to. Received the file {options.to}.")
+    manifest = Manifest(options.manifest) if options.manifest and not options.dry_run else None
     pairs, left_out, unreadable = plan(task, options.paths, options.to, recursive=options.recursive)
     report = Reporter(options)
-    results = convert(task, pairs, jobs=options.jobs, force=options.force, engine=options.engine)
+    results = convert(
+        task,
+        pairs,
+        jobs=options.jobs,
+        force=options.force,
+        engine=options.engine,
+        recorded=manifest,
+    )
     if options.dry_run:
         results = (would_become(task, *pair, force=options.force) for pair in pairs)
     states: Counter[str] = Counter()
@@ -282,13 +306,22 @@ def _convert_all(options: Namespace, task: Task) -> None:
         report.complain(one_line(error), source=str(error.filename), state="failed")
     progress = Progress(len(pairs), shown=not options.quiet)
     progress.show(0)
-    for number, outcome in enumerate(results, 1):
-        states[outcome.state] += 1
-        progress.clear()
-        _say_outcome(report, f"{number}/{len(pairs)}", outcome)
-        progress.show(number)
-    counts = ", ".join(f"{count} {state}" for state, count in states.items())
-    report.say(counts + _in_words(left_out), **states, left_out=[str(path) for path in left_out])
+    failed = []
+    with manifest.open() if manifest else nullcontext():
+        for number, outcome in enumerate(results, 1):
+            states[outcome.state] += 1
+            if manifest and outcome.record is not None:
+                manifest.add(outcome.source, outcome.output, outcome.state, **outcome.record)
+            if outcome.state == "failed":
+                failed.append(shown(outcome.source))
+            progress.clear()
+            _say_outcome(report, f"{number}/{len(pairs)}", outcome)
+            progress.show(number)
+    text = ", ".join(f"{count} {state}" for state, count in states.items()) + _in_words(left_out)
+    if options.engine:  # its lines come from everywhere, and fast
+        text += f"; {progress.rate(len(pairs))}"
+        text += f"\nfailed: {', '.join(failed)}" if failed else ""
+    report.say(text, **states, left_out=[str(path) for path in left_out], seconds=progress.seconds)
     if states["failed"] or states["in the way"]:
         sys.exit(1)
 

@@ -50,9 +50,7 @@ def list_files(folder: Path, endings: Collection[str]) -> list[Path]:
 
 def shown(path: str | os.PathLike[str]) -> str:
     """The name of a file as one line of text: what cannot be printed is escaped."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode() for c in os.fspath(path)
-    )
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(path))
 
 
 def one_line(error: BaseException, about: str | os.PathLike[str] | None = None) -> str:
@@ -64,7 +62,7 @@ def one_line(error: BaseException, about: str | os.PathLike[str] | None = None) 
         )
     if about is None:
         return re.sub(r"\s*[\r\n\v\f]\s*", " ", line).strip()
-    line = one_line(ValueError(line.replace(os.fspath(about), shown(about))))
+    line = one_line(ValueError(line.replace(str(about), shown(about))))
     return line if shown(about) in line else f"{shown(about)}: {line}"
 
 

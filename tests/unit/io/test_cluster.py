@@ -1,10 +1,12 @@
 """A Dask scheduler and two workers, started and ended here, share the work."""
 
+import json
 import operator
 import os
 import socket
 import subprocess
 import sys
+from collections import Counter
 from contextlib import ExitStack
 from itertools import count, islice
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 
 import mrdcae_lite as mr
 from mrdcae_lite.cli import main
-from mrdcae_lite.io import cluster
+from mrdcae_lite.io import addresses, cluster
 
 OPTIONS = ["--quality", "20", "--fast"]
 
@@ -50,7 +52,7 @@ class Cluster:
             env=os.environ | {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"},
         )
         self.running.callback(process.wait)
-        self.running.callback(process.terminate)
+        self.running.callback(process.kill)  # without its scheduler a worker ends late
         return process
 
 
@@ -156,6 +158,50 @@ def test_another_engine_is_one_line(album, capsys, engine):
     assert "expected an engine of dask, for processes of this" in capsys.readouterr().err
 
 
+def test_what_workers_and_schedulers_leave_undone_is_done_by_repeating_it(album, s3, tmp_path):
+    """One worker is killed, then the scheduler; no picture is lost, and none is made twice."""
+    for number in range(50):
+        top, left = divmod(number * 61, 500)
+        mr.write_image(
+            f"album/{number}.png", mr.sample("flowers")[top : top + 64, left : left + 64]
+        )
+    assert main(["compress", "album", "--to", "one", *OPTIONS, "--quiet"]) == 0
+    command = [sys.executable, "-m", "mrdcae_lite", "compress", "album", "--to", f"{s3}/out"]
+    command += [*OPTIONS, "--manifest", "m.jsonl", "--engine"]
+    first, second = Cluster(tmp_path), Cluster(tmp_path)
+    with first.running:
+        first.start()
+        with subprocess.Popen(
+            [*command, first.engine], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            for _ in range(10):
+                process.stdout.readline()
+            first.workers[0].kill()
+            for _ in range(10):
+                process.stdout.readline()
+            first.scheduler.kill()
+            _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert errors.startswith(f"mrdcae: the scheduler {first.engine} went away. Start it and")
+    assert errors.count("\n") == 1
+    store = addresses.address(f"{s3}/out")
+    made = {entry["name"]: entry["LastModified"] for entry in store.fs.ls(store.path, detail=True)}
+    assert 20 <= len(made) < 53
+    with second.running:
+        second.start()
+        done = subprocess.run(
+            [*command, second.engine], capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 0, done.stderr
+    assert {name: addresses.read(store / name) for name in os.listdir("one")} == contents("one")
+    assert len(store.fs.ls(store.path)) == 53
+    for entry in store.fs.ls(store.path, detail=True):
+        assert entry["LastModified"] == made.get(entry["name"], entry["LastModified"])
+    rows = [json.loads(line) for line in Path("m.jsonl").read_text().splitlines()]
+    assert len({row["source"] for row in rows}) == 53
+    assert max(Counter(row["source"] for row in rows if row["state"] == "written").values()) == 1
+
+
 def test_an_engine_needs_a_folder_for_its_results(album, capsys):
     assert main(["compress", "album/dog.png", "--engine", "dask"]) == 2
-    assert "--engine go with --to FOLDER" in capsys.readouterr().err
+    assert "--engine and --manifest go with --to FOLDER" in capsys.readouterr().err
