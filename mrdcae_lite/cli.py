@@ -252,6 +252,8 @@ def _add_train(command: argparse.ArgumentParser) -> None:
         add(f"--{name}", type=kind, default=value, help=f"{text} ({value})")
     add("--learning-rate", type=_positive, default=3e-3, help="peak of the learning rate (0.003)")
     add("--start", metavar="CODEC", help="bundled model or codec file whose weights to start from")
+    whole, text = partial(_whole, most=256), "share each batch among N devices, with JAX (1)"
+    add("--devices", type=whole, default=1, metavar="N", help=text)
     hold = "share of the run during which the rate stays at its peak, 0 to below 1 (0)"
     add("--hold", type=float, default=0.0, metavar="SHARE", help=hold)
     ideas = ("resolutions", "attention", "switching", "augmentation")

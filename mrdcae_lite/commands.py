@@ -426,7 +426,14 @@ def train(options: Namespace) -> None:
     run = TrainingRun(**chosen)
     silent = options.json or options.quiet
     announce = (lambda row: report.say("", **row)) if options.json else None
-    run.train(options.photographs, options.validation, options.to, silent=silent, announce=announce)
+    run.train(
+        options.photographs,
+        options.validation,
+        options.to,
+        devices=options.devices,
+        silent=silent,
+        announce=announce,
+    )
     for folder in (options.photographs, options.validation):
         pictures, left_out = pictures_in(folder)
         facts = {"folder": str(folder), "photographs": len(pictures)}
