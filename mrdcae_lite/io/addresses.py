@@ -37,7 +37,7 @@ def is_address(place: Path) -> bool:
 
 def identity(place: Path) -> str:
     """A text that is the same for two names of one file; a folder's links are followed."""
-    return str(place) if is_address(place) else str(place.resolve())
+    return str(place) if is_address(place) else os.path.realpath(place)
 
 
 def read(place: Path) -> bytes:

@@ -296,13 +296,14 @@ def plan(task: Task, sources: Sequence[Path], to: Path, *, recursive: bool = Fal
             case are not told apart.
     """
     pairs, places = Pairs(task.ending), dict[int, int]()  # by a hash of the output's name
+    folders: dict[Path | None, Path] = {}  # one object for all files of a folder
     left_out: list[Path] = []
     unreadable: list[OSError] = []
     for folder, within, name in _files(sources, to, recursive, left_out, unreadable):
         if within is not None and not task.takes(folder / name):
             left_out.append(folder / name)
             continue
-        into = to.joinpath(*(within or Path()).parts)
+        into = folders.setdefault(within, to.joinpath(*(within or Path()).parts))
         output = f"{into}/{Path(name).stem}{task.ending}"
         key = hash(unicodedata.normalize("NFC", output).casefold())
         at = places.setdefault(key, len(pairs))

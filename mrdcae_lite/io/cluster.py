@@ -21,7 +21,7 @@ PATIENCE = 60
 
 CONNECTING = 10  # seconds to wait for a scheduler
 LOOKING = 2  # seconds between two looks at the workers
-AHEAD = 2  # calls that are handed out for each thread of a worker
+AHEAD = 4  # calls that are handed out for each thread of a worker
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -45,7 +45,7 @@ def map_on_cluster(
 ) -> Iterator[Result]:
     """The results of a call, which can be pickled, for each item, as they are ready.
 
-    Items are taken as they are needed: two are handed out for each thread of a worker.
+    Items are taken as they are needed: four are handed out for each thread of a worker.
 
     Args:
         call: made once for each item, and again if its worker ends before it does.
