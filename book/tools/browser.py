@@ -8,6 +8,7 @@ takes long, the graphs and the pair, is kept in _build/browser until the package
 import base64
 import json
 import re
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -18,15 +19,14 @@ import mrdcae_lite as mr
 from book.tools import paths
 from book.tools.records import digest, files_under, remember, remembered
 from mrdcae_lite.core.files import write_atomically
-from mrdcae_lite.core.pixels import RGB
+from mrdcae_lite.evaluation.baselines import BASELINES, encode_alike
 from mrdcae_lite.notebook.widgets import compare
 
 WEB = paths.ROOT / "web"
 SERVED = ("page/*", "src/*.js", "src/kernel.wasm", "vendor/*/*")
 MADE = paths.BUILD / "browser"
 THUMBNAIL = 128  # pixels a side; shown at half of that
-FRONT, FRONT_BPP, EQUAL = "flowers", 0.4, 0.01
-"""Sample of the landing page, its bits a pixel, and the share by which two files may differ."""
+FRONT, FRONT_BPP = "flowers", 0.4  # sample of the landing page, and about its bits per pixel
 FRONT_ROWS = slice(80, 464)  # of the sample: with all, it would not fit on the first screen
 
 Files = dict[str, bytes]
@@ -77,7 +77,9 @@ def _front() -> Files:
     """The divider of the landing page: JPEG and this codec in the same number of bytes."""
     picture = mr.sample(FRONT)[FRONT_ROWS]
     codec = mr.load()
-    ours, jpeg = _equal_pair(picture)
+    jpegs = partial(BASELINES["jpeg"].encode, picture), BASELINES["jpeg"].grid
+    files = partial(codec.compress, picture), range(101)
+    ours, jpeg = encode_alike(files, jpegs, round(FRONT_BPP * picture[..., 0].size / 8))
     restored, other = codec.decompress(ours), np.asarray(Image.open(BytesIO(jpeg)))
     words = [
         f"{name}, {len(data):,} bytes: {mr.psnr(picture, pixels, data_range=255):.1f} dB"
@@ -98,20 +100,3 @@ def _front() -> Files:
 
     html = re.sub(r"data:image/webp;base64,([A-Za-z0-9+/=]+)", as_file, html)
     return pictures | {"front.md": f"```{{raw}} html\n{html}\n```\n".encode()}
-
-
-def _equal_pair(picture: RGB) -> tuple[bytes, bytes]:
-    """A file of ours and a JPEG file of the same size, as near to `FRONT_BPP` as there are two."""
-    codec, found = mr.load(), []
-    jpegs = []
-    for quality in range(1, 96):
-        buffer = BytesIO()
-        Image.fromarray(picture).save(buffer, "JPEG", quality=quality, optimize=True)
-        jpegs.append(buffer.getvalue())
-    for quality in range(20, 50):
-        ours = codec.compress(picture, quality)
-        jpeg = min(jpegs, key=lambda data: abs(len(data) - len(ours)))
-        if abs(len(jpeg) - len(ours)) <= EQUAL * len(ours):
-            distance = abs(mr.bits_per_pixel(ours, picture.shape) - FRONT_BPP)
-            found.append((distance, ours, jpeg))
-    return min(found)[1:]

@@ -1,6 +1,7 @@
 import re
 
 import nbformat
+import pytest
 
 from book.tools import identity, paths
 
@@ -102,6 +103,9 @@ def test_the_landing_page_compares_two_files_of_one_size(pages, html):
         for side in figure.select(".mr-words span")
     )
     assert abs(jpeg - ours) <= 0.01 * ours
-    assert 0.35 <= 8 * ours / 576**2 <= 0.45
+    size = float(re.search(r"at ([\d.]+) bits per pixel", figure.text)[1])
+    height, width = (int(figure.select_one("img")[side]) for side in ("height", "width"))
+    assert size == pytest.approx(8 * ours / height / width, abs=0.005)
+    assert 0.32 <= size <= 0.48
     for picture in figure.select("img"):
         assert (html / picture["src"]).stat().st_size > 100_000
