@@ -174,6 +174,7 @@ def try_out(options: argparse.Namespace) -> None:
         (copy if source.is_dir() else shutil.copyfile)(source, target)
     pytest: list[str | Path] = [own, "-m", "pytest", "--quiet", "--numprocesses", str(options.jobs)]
     pytest += ["-m", "not slow", "-p", "no:cacheprovider", "--override-ini", "pythonpath="]
+    pytest += ["--override-ini", "filterwarnings=default"]  # other versions warn of other things
     call([*pytest, *setting.tests], folder / "tested")
     print(json.dumps({"setting": options.setting, "python": options.python, "file": package.name}))
 
