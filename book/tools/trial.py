@@ -51,7 +51,7 @@ PLAIN = (
 ALL = ("tests/golden", "tests/properties", "tests/unit")
 TRAINING = tuple(
     f"tests/unit/training/test_{name}.py"
-    for name in ("augmentation", "backend", "context_prior", "data", "losses", "run")
+    for name in ("augmentation", "backend", "context_prior", "data", "run")
 )
 EVERYTHING = "all,completion"
 
