@@ -15,6 +15,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -48,7 +49,10 @@ PLAIN = (
     "tests/unit/io/test_results.py",
 )  # fmt: skip
 ALL = ("tests/golden", "tests/properties", "tests/unit")
-TRAINING = ("tests/unit/training/test_model.py", "tests/unit/training/test_layers.py")
+TRAINING = tuple(
+    f"tests/unit/training/test_{name}.py"
+    for name in ("augmentation", "backend", "context_prior", "data", "run")
+)
 EVERYTHING = "all,completion"
 
 
@@ -109,11 +113,27 @@ def install(environment: Path, python: str, package: Path, setting: Setting) -> 
     call([*uv, "venv", "--quiet", "--clear", "--python", python, environment], paths.ROOT)
     own = program(environment, "python")
     wanted = f"{package}[{setting.extras}]" if setting.extras else str(package)
+    named = direct(setting.extras)  # so that uv takes their bounds, too, for direct ones
     put: list[str | Path] = [*uv, "pip", "install", "--quiet", "--python", own]
-    call([*put, "--resolution", setting.resolution, wanted, *setting.pins], paths.ROOT)
+    call([*put, "--resolution", setting.resolution, wanted, *named, *setting.pins], paths.ROOT)
     print(subprocess.check_output([*uv, "pip", "list", "--python", own], text=True))
     call([*put, *TOOLS], paths.ROOT)
     return own
+
+
+def direct(extras: str) -> list[str]:
+    """Return what the package asks for with these extras, and with those that they name."""
+    text = (paths.ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    project, found = tomllib.loads(text)["project"], []
+    names = [name for name in extras.split(",") if name]
+    for name in names:
+        for line in project["optional-dependencies"][name]:
+            ours = re.fullmatch(r"mrdcae-lite\[(.+)\]", line)
+            if ours:
+                names += [one for one in ours[1].split(",") if one not in names]
+            else:
+                found.append(line)
+    return [*project["dependencies"], *found]
 
 
 def blocks(language: str) -> list[str]:
@@ -154,6 +174,7 @@ def try_out(options: argparse.Namespace) -> None:
         (copy if source.is_dir() else shutil.copyfile)(source, target)
     pytest: list[str | Path] = [own, "-m", "pytest", "--quiet", "--numprocesses", str(options.jobs)]
     pytest += ["-m", "not slow", "-p", "no:cacheprovider", "--override-ini", "pythonpath="]
+    pytest += ["--override-ini", "filterwarnings=default"]  # other versions warn of other things
     call([*pytest, *setting.tests], folder / "tested")
     print(json.dumps({"setting": options.setting, "python": options.python, "file": package.name}))
 
