@@ -11,9 +11,12 @@ import json
 import os
 import signal
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from book.course.entries import score_entry
 from book.course.sandbox import Limits, Sandbox
@@ -42,6 +45,23 @@ def keep_orphans() -> None:
         prctl(SET_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
 
 
+def end_below(parent: psutil.Process) -> None:
+    """End all below a process until nothing is left."""
+    with suppress(psutil.Error):
+        while family := [p for p in parent.children(recursive=True) if alive(p)]:
+            for process in family:
+                with suppress(psutil.Error):
+                    process.kill()
+            time.sleep(0.02)
+
+
+def alive(process: psutil.Process) -> bool:
+    """Whether a process is more than an entry that nobody has read yet."""
+    with suppress(psutil.Error):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
 def report(request: dict[str, Any]) -> dict[str, Any]:
     """Examine one submission; whatever happens becomes its report."""
     sandbox = Sandbox(request["sandbox"], Limits(request["seconds"], request["megabytes"]))
@@ -62,6 +82,7 @@ def report(request: dict[str, Any]) -> dict[str, Any]:
 if __name__ == "__main__":
     keep_orphans()
     said = report(json.loads(sys.argv[1]))
+    end_below(psutil.Process())
     said["message"] = said["message"][:LONGEST_MESSAGE]
     with suppress(BrokenPipeError), os.fdopen(int(sys.argv[2]), "w", encoding="utf-8") as parent:
         json.dump(said, parent)

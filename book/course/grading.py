@@ -144,12 +144,9 @@ def memory_of(family: Iterable[psutil.Process]) -> int:
 def end(process: subprocess.Popen[bytes]) -> None:
     """End all below an examiner until nothing is left, then the examiner itself."""
     with suppress(psutil.Error):
-        psutil.Process(process.pid).suspend()  # it starts nothing new meanwhile
-        while family := [one for one in started_by(process) if one.status() != "zombie"]:
-            for one in family:
-                with suppress(psutil.Error):
-                    one.kill()
-            time.sleep(0.02)
+        parent = psutil.Process(process.pid)
+        parent.suspend()  # it starts nothing new meanwhile
+        examiner.end_below(parent)
     process.kill()
     process.wait()
 
