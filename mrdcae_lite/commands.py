@@ -20,6 +20,7 @@ from mrdcae_lite.core.files import one_line, shown, write_atomically
 from mrdcae_lite.core.quality import check_quality
 from mrdcae_lite.evaluation import inspection
 from mrdcae_lite.extras import extra
+from mrdcae_lite.io.addresses import is_address, is_folder, is_there
 from mrdcae_lite.io.batch import (
     EXTENSION,
     Compression,
@@ -32,7 +33,9 @@ from mrdcae_lite.io.batch import (
     plan,
     would_become,
 )
+from mrdcae_lite.io.cluster import check_engine
 from mrdcae_lite.io.images import WRITE_OPTIONS, pictures_in
+from mrdcae_lite.io.manifest import Manifest
 from mrdcae_lite.io.sizes import bits_per_pixel
 from mrdcae_lite.models import load, registry
 from mrdcae_lite.runtime.parallel import thread_count
@@ -84,12 +87,22 @@ class Progress:
         if self.shown:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return round(time.monotonic() - self.started, 1)
+
+    def rate(self, done: int) -> str:
+        """How fast it is, if so many things are done."""
+        return f"{done / max(time.monotonic() - self.started, 0.001):.1f} a second"
+
     def show(self, done: int) -> None:
         """Show that so many things are done."""
         if self.shown and done < self.total:
             left = (time.monotonic() - self.started) / max(done, 1) * (self.total - done)
             minutes, seconds = divmod(round(left), 60)
-            text = f"{done}/{self.total}, {minutes}:{seconds:02d} left" if done else "0 done"
+            text = f"{done}/{self.total}, {self.rate(done)}, {minutes}:{seconds:02d} left"
+            text = text if done else "0 done"
             print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
@@ -132,6 +145,7 @@ def _content(path: Path, start: bytes = b"") -> bytes:
 
 def compress(options: Namespace) -> None:
     """Write pictures as `.mrdc` files."""
+    _prepare_engine(options, "paths", "to")
     if options.quality is not None:
         check_quality(options.quality)
     load(options.model)  # a wrong name shows here, not once a picture
@@ -150,6 +164,7 @@ def compress(options: Namespace) -> None:
 
 def decompress(options: Namespace) -> None:
     """Write `.mrdc` files as pictures."""
+    _prepare_engine(options, "paths", "to")
     if options.model:
         load(options.model)
     task = Decompression(model=options.model, level=options.level, threads=_threads(options))
@@ -158,15 +173,32 @@ def decompress(options: Namespace) -> None:
 
 def _threads(options: Namespace) -> int:
     """Threads for each picture; several pictures at a time share the processors."""
-    threads: int = options.threads or max(1, thread_count() // options.jobs)
+    shared = 1 if options.engine else max(1, thread_count() // options.jobs)
+    threads: int = options.threads or shared
     return threads
+
+
+def _prepare_engine(options: Namespace, *names: str) -> None:
+    """Check the engine, and make the paths in these options absolute: workers stand elsewhere."""
+    if options.engine is None:
+        return
+    check_engine(options.engine)
+    for name in names:
+        value = getattr(options, name)
+        if isinstance(value, list):
+            setattr(options, name, [path if path == STREAM else path.absolute() for path in value])
+        elif value is not None:
+            setattr(options, name, value.absolute())
+    if options.model and options.model not in registry():
+        options.model = str(Path(options.model).absolute())
 
 
 def _convert(options: Namespace, task: Compression | Decompression) -> None:
     for path in options.paths if options.to else options.paths[:1]:
-        if path.is_dir() and not options.to:
-            raise ValueError(f"{path} is a folder. Say where results go with --to FOLDER.")
-        if path != STREAM and not path.exists():
+        if not options.to and (is_address(path) or path.is_dir()):
+            kind = "an address" if is_address(path) else "a folder"
+            raise ValueError(f"{path} is {kind}. Say where results go with --to FOLDER.")
+        if path != STREAM and not is_there(path):
             raise ValueError(f"{path}: no such file or folder. Check the path.")
     if options.to:
         _convert_all(options, task)
@@ -182,10 +214,15 @@ def _convert_one(options: Namespace, task: Compression | Decompression) -> None:
             f"expected one input and one output. Received: {len(options.paths)} names. Say where "
             "the results of several go with --to FOLDER."
         )
-    if options.dry_run or options.recursive:
-        raise ValueError("--dry-run and --recursive go with --to FOLDER. Say where results go.")
+    if options.dry_run or options.recursive or options.engine or options.manifest:
+        raise ValueError(
+            "--dry-run, --recursive, --engine and --manifest go with --to FOLDER. Say where "
+            "results go."
+        )
     default = STREAM if source == STREAM else source.with_suffix(task.ending)
     output = rest[0] if rest else default
+    if is_address(output):
+        raise ValueError(f"{output} is an address. Say where results go with --to ADDRESS.")
     if output.is_dir():
         raise ValueError(f"expected a file name. Received the folder {output}. Add a name to it.")
     if isinstance(task, Decompression):
@@ -248,11 +285,19 @@ def _convert_all(options: Namespace, task: Task) -> None:
     """Files, and those of folders, into a folder."""
     if STREAM in options.paths:
         raise ValueError("standard input goes to one file or -. Received: --to as well.")
-    if options.to.exists() and not options.to.is_dir():
+    if is_there(options.to) and not is_folder(options.to):
         raise ValueError(f"expected a folder after --to. Received the file {options.to}.")
+    manifest = Manifest(options.manifest) if options.manifest and not options.dry_run else None
     pairs, left_out, unreadable = plan(task, options.paths, options.to, recursive=options.recursive)
     report = Reporter(options)
-    results = convert(task, pairs, jobs=options.jobs, force=options.force)
+    results = convert(
+        task,
+        pairs,
+        jobs=options.jobs,
+        force=options.force,
+        engine=options.engine,
+        recorded=manifest,
+    )
     if options.dry_run:
         results = (would_become(task, *pair, force=options.force) for pair in pairs)
     states: Counter[str] = Counter()
@@ -261,13 +306,22 @@ def _convert_all(options: Namespace, task: Task) -> None:
         report.complain(one_line(error), source=str(error.filename), state="failed")
     progress = Progress(len(pairs), shown=not options.quiet)
     progress.show(0)
-    for number, outcome in enumerate(results, 1):
-        states[outcome.state] += 1
-        progress.clear()
-        _say_outcome(report, f"{number}/{len(pairs)}", outcome)
-        progress.show(number)
-    counts = ", ".join(f"{count} {state}" for state, count in states.items())
-    report.say(counts + _in_words(left_out), **states, left_out=[str(path) for path in left_out])
+    failed = []
+    with manifest.open() if manifest else nullcontext():
+        for number, outcome in enumerate(results, 1):
+            states[outcome.state] += 1
+            if manifest and outcome.record is not None:
+                manifest.add(outcome.source, outcome.output, outcome.state, **outcome.record)
+            if outcome.state == "failed":
+                failed.append(shown(outcome.source))
+            progress.clear()
+            _say_outcome(report, f"{number}/{len(pairs)}", outcome)
+            progress.show(number)
+    text = ", ".join(f"{count} {state}" for state, count in states.items()) + _in_words(left_out)
+    if options.engine:  # its lines come from everywhere, and fast
+        text += f"; {progress.rate(len(pairs))}"
+        text += f"\nfailed: {', '.join(failed)}" if failed else ""
+    report.say(text, **states, left_out=[str(path) for path in left_out], seconds=progress.seconds)
     if states["failed"] or states["in the way"]:
         sys.exit(1)
 
@@ -375,7 +429,14 @@ def train(options: Namespace) -> None:
     run = TrainingRun(**chosen)
     silent = options.json or options.quiet
     announce = (lambda row: report.say("", **row)) if options.json else None
-    run.train(options.photographs, options.validation, options.to, silent=silent, announce=announce)
+    run.train(
+        options.photographs,
+        options.validation,
+        options.to,
+        devices=options.devices,
+        silent=silent,
+        announce=announce,
+    )
     for folder in (options.photographs, options.validation):
         pictures, left_out = pictures_in(folder)
         facts = {"folder": str(folder), "photographs": len(pictures)}
@@ -399,6 +460,7 @@ def export(options: Namespace) -> None:
 
 def evaluate(options: Namespace) -> None:
     """Compare codecs on pictures, in real bytes."""
+    _prepare_engine(options, "images")
     if options.out:
         _free(options.out, options.force)
     earlier = None
@@ -423,8 +485,8 @@ def evaluate(options: Namespace) -> None:
             print(f"{number}/{len(paths)} {line}", file=sys.stderr, flush=True)
         progress.show(number)
 
-    more = {"jobs": options.jobs, "earlier": earlier, "announce": announce}
-    found = benchmark.evaluate(paths, settings, **more)
+    more = {"jobs": options.jobs, "engine": options.engine, "earlier": earlier}
+    found = benchmark.evaluate(paths, settings, announce=announce, **more)
     text = table(found) + _in_words(left_out).replace("; ", "\n", 1)
     if options.out:
         # What of a name is no text becomes an escape of JSON.

@@ -20,6 +20,10 @@ EXIT = (
     "Exit code: 0 done, 1 some of several files failed, 2 bad input, 130 interrupted, 141 the "
     "reader closed the pipe, 143 terminated."
 )
+ENGINE = (
+    "dask://HOST:PORT: share the work among the workers of a Dask scheduler; "
+    "dask: among --jobs workers here"
+)
 LARGEST_SQUARE = 10_000  # pixels a side: 100 megapixels
 
 
@@ -123,10 +127,13 @@ def _add_files(command: argparse.ArgumentParser, what: str, ending: str) -> None
     text = f"{what}. OUT: {endings}, or - for standard output; IN{ending} by default"
     paths: Any = add("paths", type=_path, metavar="IN", nargs="+", help=text)
     paths.complete = FILES
-    add("--to", type=_path, metavar="FOLDER", help="folder for all results")
+    add("--to", type=_path, metavar="FOLDER", help="folder or address for all results")
     add("--recursive", action="store_true", help="(with --to) include sub-folders, but no links")
     add("--dry-run", action="store_true", help="(with --to) only say what would be done")
     add("--jobs", type=jobs, default=1, metavar="N", help="(with --to) files at a time (1)")
+    add("--engine", metavar="ENGINE", help=f"(with --to) {ENGINE}")
+    text = "(with --to) add a line of JSON about each file to this one; takes a decoding each"
+    add("--manifest", type=Path, metavar="FILE.jsonl", help=text)
     workers = partial(_whole, most=threads)
     text = "parts of a picture to compute at a time (default: one per processor)"
     add("--threads", type=workers, metavar="N", help=text)
@@ -164,6 +171,8 @@ def _add_train(command: argparse.ArgumentParser) -> None:
         add(f"--{name}", type=kind, default=value, help=f"{text} ({value})")
     add("--learning-rate", type=_positive, default=3e-3, help="peak of the learning rate (0.003)")
     add("--start", metavar="CODEC", help="bundled model or codec file whose weights to start from")
+    whole, text = partial(_whole, most=256), "share each batch among N devices, with JAX (1)"
+    add("--devices", type=whole, default=1, metavar="N", help=text)
     hold = "share of the run during which the rate stays at its peak, 0 to below 1 (0)"
     add("--hold", type=float, default=0.0, metavar="SHARE", help=hold)
     ideas = ("resolutions", "attention", "switching", "augmentation")
@@ -189,6 +198,7 @@ def _add_evaluate(command: argparse.ArgumentParser) -> None:
     add("--limit", type=_whole, metavar="N", help="use only N pictures, evenly spaced")
     jobs = partial(_whole, most=256)
     add("--jobs", type=jobs, default=1, metavar="N", help="processes to share the work among (1)")
+    add("--engine", metavar="ENGINE", help=ENGINE)
     add("--out", type=Path, metavar="FILE.json", help="write the report to this file")
     add(
         "--reuse",
@@ -220,9 +230,16 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _path(text: str) -> Path:
-    """A path; "-" alone is a stream, and `./-` a file of that name."""
+    """A path or address; "-" alone is a stream, and `./-` a file of that name."""
     if not text:
         raise argparse.ArgumentTypeError("expected a name. Received: an empty one")
+    if "://" in text:
+        from mrdcae_lite.io.addresses import address
+
+        try:
+            return address(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text}: {error}") from error
     return Path.cwd() / "-" if text != "-" and Path(text) == Path("-") else Path(text)
 
 

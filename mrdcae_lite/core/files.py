@@ -4,10 +4,14 @@ import hashlib
 import os
 import re
 import tempfile
+import threading
 import uuid
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import IO
+
+_STANDARD_ERROR = threading.Lock()
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
@@ -46,9 +50,7 @@ def list_files(folder: Path, endings: Collection[str]) -> list[Path]:
 
 def shown(path: str | os.PathLike[str]) -> str:
     """The name of a file as one line of text: what cannot be printed is escaped."""
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode() for c in os.fspath(path)
-    )
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(path))
 
 
 def one_line(error: BaseException, about: str | os.PathLike[str] | None = None) -> str:
@@ -60,7 +62,7 @@ def one_line(error: BaseException, about: str | os.PathLike[str] | None = None) 
         )
     if about is None:
         return re.sub(r"\s*[\r\n\v\f]\s*", " ", line).strip()
-    line = one_line(ValueError(line.replace(os.fspath(about), shown(about))))
+    line = one_line(ValueError(line.replace(str(about), shown(about))))
     return line if shown(about) in line else f"{shown(about)}: {line}"
 
 
@@ -68,20 +70,21 @@ def one_line(error: BaseException, about: str | os.PathLike[str] | None = None) 
 def standard_error_kept() -> Iterator[list[str]]:
     """Keep what libraries write on the standard error of the process: a list, filled at the end.
 
-    Libraries in C, such as libtiff, complain there, without the name of the file they read.
+    Libraries in C, such as libtiff, complain there, without the name of the file they read. All
+    threads share it, so they wait for one another.
     """
     lines: list[str] = []
-    try:
-        ours = os.dup(2)
-    except OSError:  # there is none
+    with _STANDARD_ERROR, ExitStack() as stack:
+        with suppress(OSError):  # there may be none
+            ours = os.dup(2)
+            stack.callback(os.close, ours)
+            kept = stack.enter_context(tempfile.TemporaryFile())
+            os.dup2(kept.fileno(), 2)
+            stack.callback(_read_back, kept, lines)
+            stack.callback(os.dup2, ours, 2)
         yield lines
-        return
-    with tempfile.TemporaryFile() as kept:
-        os.dup2(kept.fileno(), 2)
-        try:
-            yield lines
-        finally:
-            os.dup2(ours, 2)
-            os.close(ours)
-            kept.seek(0)
-            lines += kept.read().decode(errors="backslashreplace").splitlines()
+
+
+def _read_back(kept: IO[bytes], lines: list[str]) -> None:
+    kept.seek(0)
+    lines += kept.read().decode(errors="backslashreplace").splitlines()

@@ -218,21 +218,24 @@ def evaluate(
     settings: Settings,
     *,
     jobs: int = 1,
+    engine: str | None = None,
     earlier: Mapping[str, Any] | None = None,
     announce: Callable[[int, Path, str | None], None] = lambda *_: None,
 ) -> dict[str, Any]:
     """The report on all pictures, ready for `report.to_json` and `report.table`.
 
-    Pictures are shared among `jobs` processes. From `earlier`, a report on the same pictures, come
-    the points of the codecs that are not ours. `announce` is called after each picture with its
-    number, its path, and what was wrong or None. Raises `ValueError` if no picture can be measured,
-    a codec is unknown, or `earlier` does not fit.
+    Pictures are shared among `jobs` processes, or the workers of an `engine` (see
+    `cluster.map_on_cluster`), which see them under the same absolute names. From `earlier`, a
+    report on the same pictures, come the points of the codecs that are not ours. `announce` is
+    called after each picture with its number, its path, and what was wrong or None. Raises
+    `ValueError` if no picture can be measured, a codec is unknown, or `earlier` does not fit.
     """
     codecs, now = codecs_under_test(settings), conditions(settings)  # wrong names show here
     known = {} if earlier is None else load_previous(earlier, now)
     task = partial(_measure_numbered, settings=settings, earlier=known)
     found: dict[int, Photograph] = {}
-    for count, (number, result) in enumerate(map_unordered(task, enumerate(paths), jobs), 1):
+    results = map_unordered(task, enumerate(paths), jobs, engine=engine, given_up=_given_up)
+    for count, (number, result) in enumerate(results, 1):
         if isinstance(result, Photograph):
             found[number] = result
         announce(count, paths[number], result if isinstance(result, str) else None)
@@ -247,6 +250,14 @@ def evaluate(
 
 def _measure_numbered(item: tuple[int, Path], **known: Any) -> tuple[int, Photograph | str]:
     return item[0], measure(item[1], **known)
+
+
+def _given_up(item: tuple[int, Path], why: str) -> tuple[int, str]:
+    number, path = item
+    return (
+        number,
+        f"{path}: expected a picture that a worker survives. Received: {why} Take it out.",
+    )
 
 
 def conditions(settings: Settings) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Pictures to `.mrdc` files and back: one, or all of several folders.
+"""Pictures to `.mrdc` files and back: one, or all of several folders or addresses.
 
 Each file is written in one step. Among several, a bad file does not stop the others. What was made
 already from the same source with the same options is not made again, so that a run that was
@@ -7,9 +7,11 @@ interrupted can simply be repeated; anything else that is in the way is left alo
 
 import hashlib
 import json
+import math
 import os
+import time
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +20,14 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 from mrdcae_lite.coding import bitstream
 from mrdcae_lite.coding.bitstream import BitstreamError
 from mrdcae_lite.coding.metadata import read_metadata
-from mrdcae_lite.core.files import one_line, part_prefix, standard_error_kept, write_atomically
+from mrdcae_lite.core.distortion import psnr
+from mrdcae_lite.core.files import (
+    one_line,
+    part_prefix,
+    shown,
+    standard_error_kept,
+)
+from mrdcae_lite.io.addresses import identity, is_address, is_folder, read, walk, write
 from mrdcae_lite.io.images import (
     image_content,
     is_picture,
@@ -34,6 +43,7 @@ EXTENSION = ".mrdc"
 ORIGIN_BYTES = 12
 
 Pair = tuple[Path, Path]  # a source and its output
+_Item = tuple[Path, Path, bool, bool]  # the same; whether records are kept, and it has one already
 
 
 @dataclass(frozen=True)
@@ -81,6 +91,9 @@ class Task(Protocol):
 
     def is_whole(self, output: bytes) -> bool:
         """Whether an output is neither cut off nor changed."""
+
+    def psnr(self, source: bytes, output: bytes) -> float | None:
+        """In dB, infinite if it is exact; None if one of them is no original."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +156,11 @@ class Compression:
             return False
         return True
 
+    def psnr(self, source: bytes, output: bytes) -> float | None:
+        image = read_content(source, frame=self.frame).pixels
+        restored = load(self.model).decompress(output, threads=self.threads)
+        return psnr(image, restored, data_range=255)
+
 
 @dataclass(frozen=True)
 class Decompression:
@@ -185,6 +203,9 @@ class Decompression:
     def is_whole(self, output: bytes) -> bool:
         return is_whole_png(output)
 
+    def psnr(self, source: bytes, output: bytes) -> float | None:
+        return None
+
 
 def _origin(options: Any, model: bytes, source: bytes) -> bytes:
     """A hash of all that decides a file; the number of threads does not."""
@@ -213,10 +234,35 @@ def make(task: Task, content: bytes, origin: bytes = b"") -> Made:
 # --- many files
 
 
+class Pairs(Sequence[Pair]):
+    """Pairs of files, made as they are asked for: a million take some 200 MB."""
+
+    def __init__(self, ending: str) -> None:
+        self._ending = ending
+        self._rows: list[tuple[Path, Path, str]] = []  # two folders, and the name of the source
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        folder, into, name = self._rows[index]
+        return folder / name, into / f"{Path(name).stem}{self._ending}"
+
+    def put(self, folder: Path, into: Path, name: str, at: int | None = None) -> None:
+        """Add a file that becomes another one in the folder `into`, or put it in a place."""
+        row = folder, into, name
+        if at is None:
+            self._rows.append(row)
+        else:
+            self._rows[at] = row
+
+
 class Plan(NamedTuple):
     """What a run over folders is to do: pairs of files, what it leaves out, what it cannot read."""
 
-    pairs: list[Pair]
+    pairs: Pairs
     left_out: list[Path]
     unreadable: list[OSError]
 
@@ -224,7 +270,8 @@ class Plan(NamedTuple):
 class Outcome(NamedTuple):
     """What became of a source of many.
 
-    `state` is "written", "there already" or "failed"; `said` tells a person how, or what was wrong.
+    `state` is "written", "there already" or "failed"; `said` tells a person how, or what was wrong;
+    `record` is for the manifest, if it is to have one.
     """
 
     state: str
@@ -232,6 +279,7 @@ class Outcome(NamedTuple):
     output: Path
     said: str
     made: Made | None = None
+    record: dict[str, Any] | None = None
 
 
 def plan(task: Task, sources: Sequence[Path], to: Path, *, recursive: bool = False) -> Plan:
@@ -247,24 +295,26 @@ def plan(task: Task, sources: Sequence[Path], to: Path, *, recursive: bool = Fal
         ValueError: if there is none, or two would become the same file, also where upper and lower
             case are not told apart.
     """
-    found: dict[str, Pair] = {}
+    pairs, places = Pairs(task.ending), dict[int, int]()  # by a hash of the output's name
+    folders: dict[Path | None, Path] = {}  # one object for all files of a folder
     left_out: list[Path] = []
     unreadable: list[OSError] = []
-    for source, within in _files(sources, to, recursive, left_out, unreadable):
-        if within is not None and not task.takes(source):
-            left_out.append(source)
+    for folder, within, name in _files(sources, to, recursive, left_out, unreadable):
+        if within is not None and not task.takes(folder / name):
+            left_out.append(folder / name)
             continue
-        output = to / (within or Path()) / f"{source.stem}{task.ending}"
-        name = unicodedata.normalize("NFC", str(output)).casefold()
-        other = found[name][0] if name in found else source
-        if not other.samefile(source):
+        into = folders.setdefault(within, to.joinpath(*(within or Path()).parts))
+        output = f"{into}/{Path(name).stem}{task.ending}"
+        key = hash(unicodedata.normalize("NFC", output).casefold())
+        at = places.setdefault(key, len(pairs))
+        if at < len(pairs) and not _same(other := pairs[at][0], folder / name):
             raise ValueError(
-                f"expected different names. Received: {other} and {source}, both of which would "
-                f"become {output}. Rename one of them."
+                f"expected different names. Received: {other} and {folder / name}, both of which "
+                f"would become {output}. Rename one of them."
             )
-        found[name] = source, output
-    _check_sources(found.values())
-    if not found:
+        pairs.put(folder, into, name, at if at < len(pairs) else None)
+    _check_sources(pairs)
+    if not pairs:
         if unreadable:
             raise unreadable[0]
         named = ", ".join(map(str, sources))
@@ -272,19 +322,25 @@ def plan(task: Task, sources: Sequence[Path], to: Path, *, recursive: bool = Fal
             f"no file in {named} can be taken; {len(left_out)} were looked at. Give another folder"
             f"{'' if recursive else ', or --recursive for the folders within'}."
         )
-    return Plan(list(found.values()), left_out, unreadable)
+    return Plan(pairs, left_out, unreadable)
 
 
-def _check_sources(pairs: Iterable[Pair]) -> None:
+def _same(one: Path, other: Path) -> bool:
+    """Whether two names are of one file."""
+    if is_address(one) or is_address(other):
+        return str(one) == str(other)
+    return one.samefile(other)
+
+
+def _check_sources(pairs: Pairs) -> None:
     """Raise `ValueError` if an output would take the place of a source of the same run."""
-    pairs = list(pairs)
-    sources = {os.path.realpath(source) for source, _ in pairs}
+    sources = {identity(source) for source, _ in pairs}
     for source, output in pairs:
-        if output.exists() and os.path.realpath(output) in sources:
+        if (is_address(output) or output.exists()) and identity(output) in sources:
             raise ValueError(
                 f"{output}, which is to be compressed as well, would be replaced by what is made "
                 f"from {source}. Choose another folder."
-                if not output.samefile(source)
+                if not _same(output, source)
                 else f"{source} would be replaced by what is made from it. Choose another folder."
             )
 
@@ -295,24 +351,36 @@ def _files(
     recursive: bool,
     left_out: list[Path],
     unreadable: list[OSError],
-) -> Iterator[tuple[Path, Path | None]]:
-    """All files, in order, with their folder within the source; None for what was named itself."""
+) -> Iterator[tuple[Path, Path | None, str]]:
+    """All files, in order: a folder, its place within the source, and a name.
+
+    The place is None for what was named itself.
+    """
     for source in sources:
-        if not source.is_dir():
-            yield source, None
+        if not is_folder(source):
+            yield source.parent, None, source.name
             continue
-        target = to.resolve()
-        for top, folders, names in os.walk(source, onerror=unreadable.append):
-            here = Path(top)
-            folders[:] = sorted(name for name in folders if (here / name).resolve() != target)
-            skipped = [name for name in folders if not recursive or (here / name).is_symlink()]
+        target = identity(to)
+        for here, within, folders, names in walk(source, recursive, unreadable.append):
+            folders[:] = sorted(name for name in folders if identity(here / name) != target)
+            skipped = [name for name in folders if not recursive or _is_link(here / name)]
             left_out += [here / name for name in skipped]
             folders[:] = [name for name in folders if name not in skipped]
-            yield from ((here / name, here.relative_to(source)) for name in sorted(names))
+            yield from ((here, within, name) for name in sorted(names))
+
+
+def _is_link(folder: Path) -> bool:
+    return not is_address(folder) and folder.is_symlink()
 
 
 def convert(
-    task: Task, pairs: Sequence[Pair], *, jobs: int = 1, force: bool = False
+    task: Task,
+    pairs: Sequence[Pair],
+    *,
+    jobs: int = 1,
+    force: bool = False,
+    engine: str | None = None,
+    recorded: Container[Path] | None = None,
 ) -> Iterator[Outcome]:
     """Do a task for each pair of files; outcomes come as they are ready.
 
@@ -321,18 +389,25 @@ def convert(
     only.
 
     The task is a `Compression` or `Decompression`; `pairs` come from `plan`; 1 or more `jobs` are
-    processes to share them among; `force` makes everything, whatever is there. Raises `ValueError`
-    for other jobs, and `ImportError` and `MemoryError` as `map_unordered` does.
+    processes to share them among; `force` makes everything, whatever is there. The workers of an
+    `engine` (see `cluster.map_on_cluster`) see the same folders, under the same absolute names.
+    With the sources that are `recorded` already, outcomes of others, and of what is made now, have
+    a `record`. Raises `ValueError` for other jobs, and what `map_unordered` raises.
     """
     if not 1 <= jobs <= MOST_JOBS:
         raise ValueError(
             f"jobs must be from 1 to {MOST_JOBS}. Received: {jobs}. Give the number of processes."
         )
     try:
-        yield from map_unordered(partial(_attempt, task, force), pairs, jobs)
+        call = partial(_attempt, task, force)
+        wanted = ((*pair, recorded is not None, pair[0] in (recorded or ())) for pair in pairs)
+        yield from map_unordered(call, wanted, jobs, engine=engine, given_up=_given_up)
     except BaseException:
-        ours = {part_prefix(output) for _, output in pairs}
-        for folder in {output.parent for _, output in pairs}:
+        if engine is not None:  # its workers may write on; the next run removes what they leave
+            raise
+        written = [output for _, output in pairs if not is_address(output)]
+        ours = {part_prefix(output) for output in written}
+        for folder in {output.parent for output in written}:
             for part in folder.glob(".*.part"):  # of a process that was ended while it wrote
                 if part.name.partition("-")[0] + "-" in ours:
                     part.unlink(missing_ok=True)
@@ -341,15 +416,23 @@ def convert(
 
 def state_of(task: Task, source: Path, output: Path) -> str:
     """What would become of a source: "to write", "there already" or "in the way"."""
-    with source.open("rb"):  # what cannot be read is no less a failure when nothing is done
-        pass
-    if not os.path.lexists(output):
+    if not is_address(source):
+        with source.open("rb"):  # what cannot be read is no less a failure when nothing is done
+            pass
+    if is_address(output):
+        try:
+            content = read(output)
+        except FileNotFoundError:
+            return "to write"
+    elif not os.path.lexists(output):
         return "to write"
-    if output.is_file():
+    elif not output.is_file():
+        return "in the way"
+    else:
         content = output.read_bytes()
-        made = task.origin_of(content)
-        if made and made == task.origin(source.read_bytes()):
-            return "there already" if task.is_whole(content) else "to write"
+    made = task.origin_of(content)
+    if made and made == task.origin(read(source)):
+        return "there already" if task.is_whole(content) else "to write"
     return "in the way"
 
 
@@ -362,31 +445,71 @@ def would_become(task: Task, source: Path, output: Path, *, force: bool = False)
     return Outcome("to write" if force else state, source, output, "")
 
 
-def _attempt(task: Task, force: bool, pair: Pair) -> Outcome:
+def _attempt(task: Task, force: bool, item: _Item) -> Outcome:
     """Do a task unless it is done already; what is wrong with its files becomes an outcome."""
-    source, output = pair
+    source, output, record, recorded = item
+    started = time.monotonic()
     try:
         check_own_input(source, output)
         state = "to write" if force else state_of(task, source, output)
         if state == "there already":
-            return Outcome(state, source, output, "there already (--force makes it again)")
+            facts = None
+            if record and not recorded:
+                facts = _record(task, read(source), read(output))
+            said = "there already (--force makes it again)"
+            return Outcome(state, source, output, said, record=facts)
         if state == "in the way":
             raise FileExistsError(
                 f"{output} exists, and was not made from this file with these options. Choose "
                 "another folder, or overwrite everything with --force."
             )
-        content = source.read_bytes()
+        content = read(source)
         made = make(task, content, task.origin(content))
-        output.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(output, made.content)
-        return Outcome("written", source, output, made.line, replace(made, content=b""))
+        write(output, made.content)
+        spent = round(time.monotonic() - started, 3)
+        facts = _record(task, content, made.content, spent) if record else None
+        return Outcome("written", source, output, made.line, replace(made, content=b""), facts)
     except (OSError, ValueError, MemoryError) as error:
-        return Outcome("failed", source, output, one_line(error, source))
+        said = one_line(error, source)
+        facts = {"options": _options(task), "error": said} if record else None
+        return Outcome("failed", source, output, said, record=facts)
+
+
+def _record(
+    task: Task, source: bytes, output: bytes, seconds: float | None = None
+) -> dict[str, Any]:
+    """The line of a manifest about a file that is there, but for its name (see `manifest`)."""
+    decibels = task.psnr(source, output)
+    exact = decibels == math.inf
+    return {
+        "sha256": hashlib.sha256(source).hexdigest(),
+        "options": _options(task),
+        "bytes": len(output),
+        "psnr": None if exact or decibels is None else round(decibels, 3),
+        "exact": exact,
+        "seconds": seconds,
+        "error": None,
+    }
+
+
+def _options(task: Any) -> dict[str, Any]:
+    """What was asked for; the number of threads changes nothing."""
+    return {name: value for name, value in asdict(task).items() if name != "threads"}
+
+
+def _given_up(item: _Item, why: str) -> Outcome:
+    source, output, record, _ = item
+    said = f"{shown(source)}: expected a file that a worker survives. Received: {why} Take it out."
+    return Outcome("failed", source, output, said, record={"error": said} if record else None)
 
 
 def check_own_input(source: Path, output: Path) -> None:
     """Raise `ValueError` if a file would be replaced by what is made from it."""
-    if output.exists() and source.exists() and output.samefile(source):
+    if is_address(output) or is_address(source):
+        same = str(output) == str(source)
+    else:
+        same = output.exists() and source.exists() and output.samefile(source)
+    if same:
         raise ValueError(
             f"{source} would be replaced by what is made from it. Choose another name."
         )

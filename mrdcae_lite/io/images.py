@@ -160,12 +160,16 @@ def read_content(content: bytes, *, keep_exif: bool = False, frame: int = 1) -> 
 
 def is_picture(path: Path) -> bool:
     """Whether a file is meant as a picture, by its ending or its first bytes; no `.mrdc` file."""
-    if not path.is_file():
+    if isinstance(path, Path) and not path.is_file():  # at an address, only files have names
         return False
     if path.suffix.lower() in PICTURES:
         return True
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=_formats()) as file:
+        with (
+            warnings.catch_warnings(action="ignore"),
+            path.open("rb") as opened,
+            Image.open(opened, formats=_formats()) as file,
+        ):
             return file.format != "MRDC"
     except UnidentifiedImageError:
         return False

@@ -1,4 +1,4 @@
-"""Work shared among processes of this machine."""
+"""Work shared among processes: those of this machine, or those of a cluster."""
 
 import os
 import signal
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mrdcae_lite.extras import extra
+from mrdcae_lite.io.cluster import map_on_cluster
 
 MOST_JOBS = 256
 """Processes that may be asked for: each takes a hundred megabytes."""
@@ -22,7 +23,12 @@ Result = TypeVar("Result")
 
 
 def map_unordered(
-    call: Callable[[Item], Result], items: Iterable[Item], jobs: int
+    call: Callable[[Item], Result],
+    items: Iterable[Item],
+    jobs: int,
+    *,
+    engine: str | None = None,
+    given_up: Callable[[Item, str], Result] | None = None,
 ) -> Iterator[Result]:
     """The results of a call, which can be pickled, for each item, as they are ready.
 
@@ -30,8 +36,11 @@ def map_unordered(
     out at a time. Each process multiplies matrices with one thread: libraries start as many threads
     as there are cores in every process, and would wait for one another. Raises `ImportError` if
     there are several and joblib, which runs them, is not installed, `MemoryError` if the system
-    ended one.
+    ended one. With an `engine` and what to do with items that it gave up, see `map_on_cluster`.
     """
+    if engine is not None and given_up is not None:
+        yield from map_on_cluster(call, items, engine, jobs, given_up)
+        return
     if jobs == 1:
         yield from map(call, items)
         return

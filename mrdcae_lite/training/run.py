@@ -10,7 +10,8 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -204,6 +205,7 @@ class TrainingRun:
         validation: Path,
         folder: Path,
         *,
+        devices: int = 1,
         silent: bool = False,
         announce: Announce | None = None,
     ) -> Codec:
@@ -212,6 +214,8 @@ class TrainingRun:
         Args:
             photographs, validation: folders of pictures to learn from and to choose the best by.
             folder: of the run, made if it is not there; it may hold this run, cut off anywhere.
+            devices: to share each batch among. They change the outcome by rounding only, and a run
+                may go on with another number of them.
             silent: print nothing.
             announce: called with each row of the log.
 
@@ -219,6 +223,17 @@ class TrainingRun:
             ValueError: if the folder holds another run, or the options or pictures do not fit. Then
                 nothing is written.
         """
+        with distributed(devices, self.batch):
+            return self._train(photographs, validation, folder, silent, announce)
+
+    def _train(
+        self,
+        photographs: Path,
+        validation: Path,
+        folder: Path,
+        silent: bool,
+        announce: Announce | None,
+    ) -> Codec:
         model = self.new_model()
         learn, judge = photographs_in(photographs), photographs_in(validation)
         made_of = asdict(self)
@@ -296,6 +311,38 @@ class TrainingRun:
             verbose=0 if silent else 1 if sys.stdout.isatty() else 2,
         )
         model.load_weights(folder / "best.weights.h5")
+
+
+@contextmanager
+def distributed(devices: int, batch: int) -> Iterator[None]:
+    """Share each batch that a model made here is trained on among devices of this machine.
+
+    Each device has all weights and a part of the batch; gradients are summed (data parallelism).
+
+    Raises `ValueError` if there are not so many, if they cannot have equal parts, or if Keras's
+    backend cannot do it.
+    """
+    if devices == 1:
+        yield
+        return
+    if keras.backend.backend() != "jax":
+        raise ValueError(
+            f"expected the backend jax for {devices} devices. Received: "
+            f"{keras.backend.backend()}. Set KERAS_BACKEND=jax."
+        )
+    found = keras.distribution.list_devices()
+    if not 1 <= devices <= len(found):
+        raise ValueError(
+            f"devices must be from 1 to {len(found)}, as many as JAX has. Received: {devices}. "
+            "XLA_FLAGS=--xla_force_host_platform_device_count=N simulates N on a processor."
+        )
+    if batch % devices or JUDGED[1] % devices:
+        raise ValueError(
+            f"devices must divide the batch, {batch}, and the {JUDGED[1]} crops of an evaluation. "
+            f"Received: {devices}. Take another number of devices or another batch."
+        )
+    with keras.distribution.DataParallel(devices=found[:devices]).scope():
+        yield
 
 
 def check_same_run(folder: Path, made_of: dict[str, Any]) -> None:

@@ -101,7 +101,7 @@ def test_pictures_of_a_folder_are_planned_in_order(tmp_path, compress):
     assert names == expected
     assert [path.name for path in found.left_out] == ["inner", "c.mrdc", "c.txt", "png"]
     deep = plan(compress, [tmp_path], Path("out"), recursive=True)
-    assert deep.pairs == [*found.pairs, (tmp_path / "inner/d.png", Path("out/inner/d.mrdc"))]
+    assert [*deep.pairs] == [*found.pairs, (tmp_path / "inner/d.png", Path("out/inner/d.mrdc"))]
 
 
 # --- all files

@@ -19,7 +19,7 @@ from mrdcae_lite.codec import Codec
 from mrdcae_lite.io.images import sample, write_image
 from mrdcae_lite.training import run as training
 from mrdcae_lite.training.data import Photographs
-from mrdcae_lite.training.run import TrainingRun
+from mrdcae_lite.training.run import TrainingRun, distributed
 
 
 class MeanColour(keras.Model):
@@ -348,6 +348,75 @@ def test_the_compiled_model_is_trained_and_resumed_exactly(backend, without, tmp
     assert resumed == whole
     assert [row["epoch"] for row in whole] == ["1", "2"]
     assert float(whole[0]["val_lagrangian"]) != float(whole[1]["val_lagrangian"])
+
+
+SHARE = """
+import json, shutil, sys
+from functools import partial
+from pathlib import Path
+import mrdcae_lite.training.run as training
+folder = Path(sys.argv[1])
+begin = training.KeepBest.on_epoch_begin
+
+def copy_after_one_epoch(self, epoch, logs=None):
+    if epoch == 1 and not (folder / "shared").exists():
+        shutil.copytree(folder / "alone", folder / "shared")
+    begin(self, epoch, logs)
+
+training.KeepBest.on_epoch_begin = copy_after_one_epoch
+training.MRDCAE = partial(training.MRDCAE, prior_width=8)
+training.JUDGED = 1, 2
+small = {"epochs": 3, "steps": 2, "batch": 2, "size": 64, "deblocking": 0, "refinement": 0}
+run = training.TrainingRun(**small, without=["resolutions"])
+run.train(folder, folder, folder / "alone")
+run.train(folder, folder, folder / "shared", devices=2)
+"""
+
+
+@pytest.mark.slow
+def test_devices_that_share_each_batch_learn_what_one_does_and_go_on_with_its_checkpoint(tmp_path):
+    write_image(tmp_path / "flowers.png", sample("flowers")[:100, :120])
+    quick = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    done = subprocess.run(
+        [sys.executable, "-c", SHARE, str(tmp_path)],
+        env={
+            **os.environ,
+            "KERAS_BACKEND": "jax",
+            "JAX_PLATFORMS": "cpu",
+            "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"),
+            "XLA_FLAGS": f"{quick} --xla_force_host_platform_device_count=2",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    alone, shared = (read_log(tmp_path / name) for name in ("alone", "shared"))
+    assert len(alone) == 3
+    assert alone[0] == shared[0]
+    for one, two in zip(alone, shared, strict=True):
+        for name in one:
+            assert float(two[name]) == pytest.approx(float(one[name]), rel=1e-3, abs=1e-3)
+
+
+def test_only_jax_shares_batches_among_devices(folders):
+    with pytest.raises(ValueError, match="expected the backend jax for 2 devices. Received: tens"):
+        TrainingRun(steps=1).train(*folders, devices=2)
+    assert not folders[2].exists()
+
+
+@pytest.mark.parametrize(
+    ("devices", "batch", "message"),
+    [
+        (3, 6, "devices must be from 1 to 2, as many as JAX has. Received: 3"),
+        (2, 3, "devices must divide the batch, 3, and the 16 crops of an evaluation. Received: 2"),
+    ],
+)
+def test_devices_must_be_there_and_have_equal_parts(monkeypatch, devices, batch, message):
+    monkeypatch.setattr("keras.backend.backend", lambda: "jax")
+    monkeypatch.setattr("keras.distribution.list_devices", lambda: ["cpu:0", "cpu:1"])
+    with pytest.raises(ValueError, match=message), distributed(devices, batch):
+        pytest.fail("it began")
 
 
 # --- what a run is made of

@@ -1,0 +1,207 @@
+"""A Dask scheduler and two workers, started and ended here, share the work."""
+
+import json
+import operator
+import os
+import socket
+import subprocess
+import sys
+from collections import Counter
+from contextlib import ExitStack
+from itertools import count, islice
+from pathlib import Path
+
+import dask
+import distributed  # noqa: F401 - its settings, which dask has then
+import pytest
+
+import mrdcae_lite as mr
+from mrdcae_lite.cli import main
+from mrdcae_lite.io import addresses, cluster
+
+OPTIONS = ["--quality", "20", "--fast"]
+
+
+class Cluster:
+    """A scheduler that gives a call up when it ended two workers, and its workers."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.address, self.folder = f"127.0.0.1:{self.port}", folder
+        self.running = ExitStack()
+
+    @property
+    def engine(self) -> str:
+        return f"dask://{self.address}"
+
+    def start(self) -> None:
+        self.scheduler = self._run("dask_scheduler", "--port", self.port, "--no-show")
+        self.workers = [
+            self._run("dask_worker", self.address, "--nthreads", 1, "--no-nanny"),
+            self._run("dask_worker", self.address, "--nthreads", 1),
+        ]
+
+    def _run(self, program: str, *options: object) -> subprocess.Popen:
+        command = [sys.executable, "-m", f"distributed.cli.{program}", *map(str, options)]
+        process = subprocess.Popen(
+            [*command, "--host", "127.0.0.1", "--no-dashboard"],
+            stderr=subprocess.DEVNULL,
+            cwd=self.folder,
+            env=os.environ | {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"},
+        )
+        self.running.callback(process.wait)
+        self.running.callback(process.kill)  # without its scheduler a worker ends late
+        return process
+
+
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory):
+    found = Cluster(tmp_path_factory.mktemp("cluster"))
+    with found.running:
+        found.start()
+        yield found
+
+
+@pytest.fixture
+def album(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("album").mkdir()
+    for number, name in enumerate(("bulb", "dog", "waves")):
+        mr.write_image(f"album/{name}.png", mr.sample(name)[: 20 + number, :30])
+    return Path("album")
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+def no_result(item, why):
+    raise AssertionError(f"{item}: {why}")
+
+
+def end_at_three(number):
+    if number == 3:
+        os._exit(1)
+    return number
+
+
+def test_workers_elsewhere_write_the_same_files_as_one_process(album, workers, capsys):
+    Path("album/broken.png").write_bytes(b"no picture")
+    assert main(["compress", "album", "--to", "one", *OPTIONS]) == 1
+    assert main(["compress", "album", "--to", "two", *OPTIONS, "--engine", workers.engine]) == 1
+    assert contents("one") == contents("two")
+    capsys.readouterr()
+    assert main(["compress", "album", "--to", "two", *OPTIONS, "--engine", workers.engine]) == 1
+    out, err = capsys.readouterr()
+    assert "3 there already" in out
+    assert "broken.png: expected a picture." in err
+    assert main(["decompress", "two", "--to", "back", "--engine", workers.engine]) == 0
+    assert main(["decompress", "one", "--to", "same"]) == 0
+    assert contents("back") == contents("same")
+
+
+def test_workers_compare_codecs_as_one_process_does(album, workers, capsys):
+    command = ["evaluate", "album", "--codecs", "mrdcae", "--qualities", "5,35,65,95", "--quiet"]
+    assert main([*command, "--out", "one.json"]) == 0
+    assert main([*command, "--out", "two.json", "--engine", workers.engine]) == 0
+    one, two = (Path(name).read_text().splitlines() for name in ("one.json", "two.json"))
+    assert [x for x in one if '_s"' not in x] == [x for x in two if '_s"' not in x]
+
+
+def test_a_call_that_ends_workers_is_given_up_and_the_others_are_done():
+    with dask.config.set({"distributed.scheduler.allowed-failures": 1}):
+        results = cluster.map_on_cluster(
+            end_at_three, range(6), "dask", 2, lambda number, why: f"{number}: {why}"
+        )
+        found = {*results}
+    assert found == {0, 1, 2, 4, 5, "3: it ended one worker after the other."}
+
+
+def test_items_are_taken_as_they_are_needed(workers):
+    taken = []
+
+    def items():
+        for number in count():
+            taken.append(number)
+            yield number
+
+    results = cluster.map_on_cluster(operator.neg, items(), workers.engine, 1, no_result)
+    assert {*islice(results, 3)} <= set(range(-60, 1))
+    results.close()
+    assert len(taken) < 100
+
+
+def test_an_error_of_a_call_is_raised_here(workers):
+    results = cluster.map_on_cluster(operator.inv, ["a"], workers.engine, 1, no_result)
+    with pytest.raises(TypeError, match="bad operand"):
+        list(results)
+
+
+def test_no_scheduler_is_one_line(album, capsys, monkeypatch):
+    monkeypatch.setattr(cluster, "CONNECTING", 0.5)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        engine = f"dask://127.0.0.1:{nobody.getsockname()[1]}"
+        assert main(["compress", "album", "--to", "out", "--engine", engine]) == 2
+    assert capsys.readouterr().err == (
+        f"mrdcae: expected a scheduler at {engine}. Received: no answer in 0.5 seconds. Start it "
+        "with `dask scheduler`, or check the address.\n"
+    )
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("engine", ["ray", "dask://", "dask://host", "spark://host:1"])
+def test_another_engine_is_one_line(album, capsys, engine):
+    assert main(["compress", "album", "--to", "out", "--engine", engine]) == 2
+    assert "expected an engine of dask, for processes of this" in capsys.readouterr().err
+
+
+def test_what_workers_and_schedulers_leave_undone_is_done_by_repeating_it(album, s3, tmp_path):
+    """One worker is killed, then the scheduler; no picture is lost, and none is made twice."""
+    for number in range(50):
+        top, left = divmod(number * 61, 500)
+        mr.write_image(
+            f"album/{number}.png", mr.sample("flowers")[top : top + 64, left : left + 64]
+        )
+    assert main(["compress", "album", "--to", "one", *OPTIONS, "--quiet"]) == 0
+    command = [sys.executable, "-m", "mrdcae_lite", "compress", "album", "--to", f"{s3}/out"]
+    command += [*OPTIONS, "--manifest", "m.jsonl", "--engine"]
+    first, second = Cluster(tmp_path), Cluster(tmp_path)
+    with first.running:
+        first.start()
+        with subprocess.Popen(
+            [*command, first.engine], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            for _ in range(10):
+                process.stdout.readline()
+            first.workers[0].kill()
+            for _ in range(10):
+                process.stdout.readline()
+            first.scheduler.kill()
+            _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert errors.startswith(f"mrdcae: the scheduler {first.engine} went away. Start it and")
+    assert errors.count("\n") == 1
+    store = addresses.address(f"{s3}/out")
+    made = {entry["name"]: entry["LastModified"] for entry in store.fs.ls(store.path, detail=True)}
+    assert 20 <= len(made) < 53
+    with second.running:
+        second.start()
+        done = subprocess.run(
+            [*command, second.engine], capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 0, done.stderr
+    assert {name: addresses.read(store / name) for name in os.listdir("one")} == contents("one")
+    assert len(store.fs.ls(store.path)) == 53
+    for entry in store.fs.ls(store.path, detail=True):
+        assert entry["LastModified"] == made.get(entry["name"], entry["LastModified"])
+    rows = [json.loads(line) for line in Path("m.jsonl").read_text().splitlines()]
+    assert len({row["source"] for row in rows}) == 53
+    assert max(Counter(row["source"] for row in rows if row["state"] == "written").values()) == 1
+
+
+def test_an_engine_needs_a_folder_for_its_results(album, capsys):
+    assert main(["compress", "album/dog.png", "--engine", "dask"]) == 2
+    assert "--engine and --manifest go with --to FOLDER" in capsys.readouterr().err
