@@ -79,8 +79,9 @@ experiments: $(INSTALLED) ## run all experiments that changed, PROFILE=smoke or 
 results: $(INSTALLED) ## keep the results of the full profile in book/results, to be committed
 	$(PY) -m book.experiments.run keep --to _build/experiments/full
 
-bench: $(INSTALLED) ## time all codecs side by side on one thread into book/results/bench.json
+bench: $(INSTALLED) ## time all codecs on one thread, and workers of a cluster, into book/results
 	$(PY) -m book.experiments.bench_codecs --out book/results/bench.json
+	$(PY) -m book.experiments.bench_scale --out book/results/scale.json
 
 lock: $(INSTALLED) ## resolve pyproject.toml again into requirements.lock and environment.yml
 	$(UV) compile pyproject.toml --universal --python-version 3.11 --all-extras \

@@ -11,6 +11,7 @@ fingerprint of its behaviour, so that a later change of any of them shows.
 
 import argparse
 import json
+import math
 import os
 import shutil
 import sys
@@ -39,6 +40,10 @@ ROOT = BOOK.parent
 RESULTS = BOOK / "results" / "experiments"
 PROFILES = ("smoke", "full")
 GIVEN = ("data", "folder", "seed")  # parameters that a notebook gets if it declares them
+MEMORY_MB = 4000
+"""What a run asks a cluster for: twice the 1,879 MB that the largest try-out took (a twin)."""
+
+UNMEASURED = 60  # minutes of a run that has no result yet
 PACKAGES = ("keras", "numpy", "pillow", "scikit-image", "scipy", "constriction")
 
 
@@ -112,6 +117,14 @@ def _check_declared(run: Run) -> None:
             f"It declares {', '.join(sorted(declared(run.notebook)))}: mend grid.yml or the cell "
             "tagged parameters."
         )
+
+
+def minutes(name: str, results: Path = RESULTS) -> int:
+    """What a run asks a cluster for: thrice the time of its committed result, and at least ten."""
+    path = results / f"{name}.json"
+    if not path.is_file():
+        return UNMEASURED
+    return max(10, math.ceil(3 * json.loads(path.read_text())["seconds"] / 60))
 
 
 # --- what has changed -----------------------------------------------------------------------

@@ -4,9 +4,9 @@
 
 1. `chapters` runs the chapters.
 2. _build/stage gets what `PUBLISHED` lists and nothing else of book/; the package's cards (its
-   Markdown files) in package/, MathJax from its installed package, the ledger of claims, the
-   drawings of the model, the codec for the browser, what `make course` offers to students, and the
-   executed chapters, each with a line that says what it took.
+   Markdown files) in package/, MathJax from its installed package, the ledger of claims, the page
+   about scale with its numbers, the drawings of the model, the codec for the browser, what `make
+   course` offers to students, and the executed chapters, each with a line that says what it took.
 3. Jupyter Book turns the stage into _build/html. A warning is an error.
 4. The pages go into _build/mrdcae-lite-book.zip as well, to be unpacked and read from disk.
 """
@@ -23,7 +23,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from book.command import UserError, exit_status
-from book.tools import browser, chapters, diagrams, ledger, paths
+from book.tools import browser, chapters, diagrams, ledger, paths, scale
 from book.tools.chapters import Run
 from book.tools.records import digest, files_under, remember, remembered
 from mrdcae_lite.notebook.widgets import LIVE
@@ -140,7 +140,7 @@ def build() -> None:
     cards = [path for path in files_under(paths.PACKAGE) if path.suffix == ".md"]
     made = chapter_pages(chapters.run_all()) | {f"assets/{MATHJAX}": mathjax()}
     made |= {f"package/{c.relative_to(paths.PACKAGE)}": c.read_bytes() for c in cards}
-    made |= ledger.pages() | diagrams.pages() | browser.pages() | course_pages()
+    made |= ledger.pages() | diagrams.pages() | browser.pages() | scale.pages() | course_pages()
     stage(paths.BOOK, paths.STAGE, made)
     make_pages(pages_key())
     index, archive = (path.relative_to(paths.ROOT) for path in (paths.HTML, paths.ARCHIVE))

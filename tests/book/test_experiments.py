@@ -233,6 +233,41 @@ def snakemake(folder):
     )
 
 
+PROFILES = sorted(path.name for path in (experiments.HERE / "profiles").iterdir())
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_profiles_of_snakemake_are_understood_and_every_run_says_what_it_needs(profile, tmp_path):
+    command = [sys.executable, "-m", "snakemake", "--snakefile", "book/experiments/Snakefile"]
+    command += ["--profile", f"book/experiments/profiles/{profile}", "--directory", tmp_path]
+    done = subprocess.run(
+        [*command, "--dry-run", "--quiet", "host", "--config", "profile=smoke"],
+        cwd=experiments.ROOT,
+        env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("    resources: ")]
+    asked = [line for line in lines if "mem_mb=" in line and "runtime=" in line]
+    assert len(asked) == len(experiments.grid("smoke")) + 1  # the stand-ins are made, too
+
+
+def test_a_cluster_has_its_own_profile_and_executor():
+    assert PROFILES == ["cluster-generic", "kubernetes", "local", "slurm"]
+    for profile in PROFILES:
+        file = experiments.HERE / "profiles" / profile / "config.yaml"
+        settings = yaml.safe_load(file.read_text())
+        assert settings.get("executor", "local") == profile
+
+
+def test_a_run_asks_for_thrice_the_time_that_it_took(tmp_path):
+    (tmp_path / "long.json").write_text('{"seconds": 1000}')
+    (tmp_path / "short.json").write_text('{"seconds": 1}')
+    names = ("long", "short", "new")
+    assert [experiments.minutes(name, tmp_path) for name in names] == [50, 10, 60]
+
+
 def test_snakemake_goes_on_after_a_failure_and_repeats_only_what_failed(tmp_path):
     folder = tmp_path / "book" / "experiments"
     folder.mkdir(parents=True)
