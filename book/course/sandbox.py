@@ -32,7 +32,7 @@ from book.tools import paths
 
 IMAGE = "mrdcae-lite-grading"
 IMAGE_PACKAGE = "/usr/local/lib/python3.11/site-packages/mrdcae_lite"
-HOME = "/home/student"
+HOME = "/student"
 SYSTEM = ("/usr", "/bin", "/lib", "/lib64", "/sbin", "/etc/alternatives", "/etc/ld.so.cache")
 MOST_PROCESSES = 40
 DISK = 256 * player.MEGABYTE
