@@ -22,7 +22,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import tomllib
 import zipfile
 from collections.abc import Iterable
 from functools import partial
@@ -38,7 +37,7 @@ from book.course import checks, grading, sandbox
 from book.course.leaks import LEADERBOARD, leaks, secrets
 from book.course.masters import masters, mistakes, questions, title_of
 from book.course.submission import GRADED, STATUSES, Assignment
-from book.tools import paths
+from book.tools import identity, paths
 from book.tools.records import CACHES, digest, remember, remembered
 
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # equal files make equal archives
@@ -70,19 +69,15 @@ what you ran is saved."""
 def key_of(master: Path) -> str:
     """Hash all that an assignment is made from."""
     here = Path(__file__).resolve()
-    inputs = digest([master, LEADERBOARD, here, here.with_name("checks.py")])
+    others = [here, here.with_name("checks.py"), paths.ROOT / "pyproject.toml"]
+    inputs = digest([master, LEADERBOARD, *others])
     return f"{inputs}-{importlib.metadata.version('otter-grader')}"
 
 
-def project() -> dict[str, Any]:
-    """What pyproject.toml says of this project."""
-    facts: dict[str, Any] = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]
-    return facts
-
-
 def requirement() -> str:
-    """What to install where the package is missing: it, from its repository."""
-    return f"{project()['name']}[notebooks] @ git+{project()['urls']['Repository']}"
+    """What to install where the package is missing: it, from its repository, in this version."""
+    project = identity.stated()
+    return f"mrdcae-lite[notebooks] @ git+{project.address}@{project.ref}"
 
 
 def with_requirements(notebook: NotebookNode) -> NotebookNode:
@@ -236,9 +231,10 @@ def offered(about: Assignment, master: Path) -> str:
     total = sum(about.points.values()) + sum(about.by_hand.values())
     links = f"{{download}}`{about.name}.zip </assignments/{about.name}.zip>`"
     at = f"{paths.STUDENT.relative_to(paths.ROOT).as_posix()}/{about.name}.ipynb"
-    repository = project()["urls"]["Repository"].removeprefix("https://github.com/")
-    links += f", [Colab](https://colab.research.google.com/github/{repository}/blob/main/{at})"
-    links += f", [Binder](https://mybinder.org/v2/gh/{repository}/main?urlpath=lab/tree/{at})"
+    project = identity.stated()
+    colab = f"colab.research.google.com/github/{project.slug}/blob/{project.ref}/{at}"
+    binder = f"{identity.BINDER}/{project.slug}/{project.ref}?urlpath=lab/tree/{at}"
+    links += f", [Colab](https://{colab}), [Binder](https://{binder})"
     return f"| {title_of(master)} | {mistakes(master)['minutes']} | {total:g} | {links} |"
 
 

@@ -9,7 +9,7 @@ from book.course import assignments as course
 from book.course import grading
 from book.course.leaks import squeezed
 from book.course.masters import mistakes
-from book.tools import paths
+from book.tools import identity, paths
 from book.tools.paths import BOOK, MASTERS
 from tests.course.submissions import NAMES, blank
 
@@ -44,8 +44,9 @@ def test_the_pages_offer_every_assignment_and_give_no_code_away(assignments):
     for name in NAMES:
         known = mistakes(MASTERS / f"{name}.ipynb")
         assert f"| {known['minutes']} |" in table
-        assert f"/blob/main/book/assignments/student/{name}.ipynb)" in table
-        assert f"/main?urlpath=lab/tree/book/assignments/student/{name}.ipynb)" in table
+        place, ref = f"book/assignments/student/{name}.ipynb)", identity.stated().ref
+        assert f"/blob/{ref}/{place}" in table
+        assert f"/{ref}?urlpath=lab/tree/{place}" in table
         assert pages[f"{name}.zip"] == assignments[name].student.read_bytes()
         for mistake in known["mistakes"]:
             assert squeezed(mistake["why"]) in wrong
