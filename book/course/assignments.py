@@ -155,7 +155,6 @@ def finish(student: Path, master: Path, version: str) -> Path:
     new, place = nbformat.v4, student / master.name
     notebook = nbformat.read(place, as_version=4)
     notebook.metadata["course"] = {"assignment": master.stem, "version": version}
-    notebook.metadata.pop("otter", None)
     first = new.new_code_cell(preparation(student, master, version), metadata=FOLDED)
     kept = [cell for cell in notebook.cells if "# Initialize Otter" not in cell.source]
     ends = [new.new_markdown_cell(ENDING), new.new_code_cell("grader.hand_in()")]

@@ -28,6 +28,7 @@ def test_a_notebook_has_its_mark_where_it_cannot_be_lost(assignments):
         assert first.startswith(
             f"# @title Prepares this notebook: assignment {name}, version {assignment.version}\n"
         )
+        assert made.metadata["otter"] == {"assignment_name": name}  # Gradescope's runner asks
         assert made.metadata["course"] == {"assignment": name, "version": assignment.version}
 
 

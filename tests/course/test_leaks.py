@@ -37,7 +37,7 @@ def test_students_get_the_notebook_and_visible_tests_without_outputs(assignments
         tests = [archive.read(n).decode() for n in archive.namelist() if n.startswith("tests/")]
     assert tests
     assert not any("hidden=True" in test or "'hidden': True" in test for test in tests)
-    assert set(notebook.metadata) <= {"course", "kernelspec", "language_info"}
+    assert set(notebook.metadata) <= {"course", "kernelspec", "language_info", "otter"}
     assert not any(cell.get("outputs") for cell in notebook.cells)
 
 
