@@ -129,7 +129,12 @@ def execute(source: Path, key: str) -> Run:
         process = subprocess.Popen(
             command, cwd=paths.ROOT, env=os.environ | quiet_kernel(), stdout=output, stderr=output
         )
-        _, status, usage = os.wait4(process.pid, 0)
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            process.terminate()  # its kernel looks after its parent, and ends, too
+            process.wait()
+            raise
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         raise UserError(f"chapter {source.stem} failed; nbval says:\n{log.read_text()}")

@@ -1,5 +1,11 @@
 """A chapter runs once: for its page, its solutions, and the outputs that it promises."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
+
 import nbformat
 import pytest
 
@@ -110,3 +116,38 @@ def test_a_chapter_depends_on_package_lock_programs_and_its_solutions(write):
     assert not any("__pycache__" in name for name in inputs)
     measuring = paths.CHAPTERS / "measuring.ipynb"
     assert chapters.key_of(measuring, "") == f"-{digest([measuring])}"
+
+
+TERMINATED = """
+import sys
+from pathlib import Path
+from book.command import exit_status
+from book.tools import chapters, paths
+
+paths.SOLUTIONS, paths.ANSWERED, paths.EXECUTED = map(Path, sys.argv[2:])
+sys.exit(exit_status("book", lambda: chapters.execute(Path(sys.argv[1]), "key")))
+"""
+
+
+def test_nothing_of_a_chapter_runs_on_when_the_book_is_terminated(write, tmp_path):
+    pid = tmp_path / "pid"
+    lines = f"import os, time, pathlib; pathlib.Path({str(pid)!r}).write_text(str(os.getpid()))"
+    source = write(code(f"{lines}; time.sleep(3600)"))
+    folders = [paths.SOLUTIONS, paths.ANSWERED, paths.EXECUTED]
+    command = [sys.executable, "-c", TERMINATED, source, *folders]
+    process = subprocess.Popen(command, cwd=paths.ROOT)
+    while not (pid.exists() and pid.read_text()):
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 128 + signal.SIGTERM
+    while is_alive(int(pid.read_text())):
+        time.sleep(0.1)
+
+
+def is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
