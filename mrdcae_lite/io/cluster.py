@@ -61,6 +61,7 @@ def map_on_cluster(
     check_engine(engine)
     with extra("cluster"):
         from distributed import KilledWorker
+        from distributed.comm import CommClosedError
     suspects: list[Item] = []  # what a worker was doing, or was to do next, when it ended
     with _quiet(), _client(engine, jobs) as client:
         workers = _Workers(client, engine)
@@ -80,7 +81,8 @@ def map_on_cluster(
                         result = given_up(item, "it ended one worker after the other.")
                     yield result
         except (CancelledError, OSError) as error:
-            if client.status == "running" and not isinstance(error, CancelledError):
+            lost = isinstance(error, CancelledError | CommClosedError)
+            if client.status == "running" and not lost:  # it is the call's own
                 raise
             raise ConnectionError(
                 f"the scheduler {engine} went away. Start it and its workers, and run this again: "
