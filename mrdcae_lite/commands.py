@@ -90,20 +90,20 @@ class Progress:
     @property
     def seconds(self) -> float:
         """Since it began."""
-        return round(time.monotonic() - self.started, 1)
-
-    def rate(self, done: int) -> str:
-        """How fast it is, if so many things are done."""
-        return f"{done / max(time.monotonic() - self.started, 0.001):.1f} a second"
+        return time.monotonic() - self.started
 
     def show(self, done: int) -> None:
         """Show that so many things are done."""
         if self.shown and done < self.total:
-            left = (time.monotonic() - self.started) / max(done, 1) * (self.total - done)
-            minutes, seconds = divmod(round(left), 60)
-            text = f"{done}/{self.total}, {self.rate(done)}, {minutes}:{seconds:02d} left"
+            spent = self.seconds
+            minutes, seconds = divmod(round(spent / max(done, 1) * (self.total - done)), 60)
+            text = f"{done}/{self.total}, {_rate(done, spent)}, {minutes}:{seconds:02d} left"
             text = text if done else "0 done"
             print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def _rate(done: int, seconds: float) -> str:
+    return f"{done / max(seconds, 0.001):.1f} a second"
 
 
 @contextmanager
@@ -319,9 +319,10 @@ def _convert_all(options: Namespace, task: Task) -> None:
             progress.show(number)
     text = ", ".join(f"{count} {state}" for state, count in states.items()) + _in_words(left_out)
     if options.engine:  # its lines come from everywhere, and fast
-        text += f"; {progress.rate(len(pairs))}"
+        text += f"; {_rate(len(pairs), progress.seconds)}"
         text += f"\nfailed: {', '.join(failed)}" if failed else ""
-    report.say(text, **states, left_out=[str(path) for path in left_out], seconds=progress.seconds)
+    spent = round(progress.seconds, 1)
+    report.say(text, **states, left_out=[str(path) for path in left_out], seconds=spent)
     if states["failed"] or states["in the way"]:
         sys.exit(1)
 

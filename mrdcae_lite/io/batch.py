@@ -448,7 +448,7 @@ def would_become(task: Task, source: Path, output: Path, *, force: bool = False)
 def _attempt(task: Task, force: bool, item: _Item) -> Outcome:
     """Do a task unless it is done already; what is wrong with its files becomes an outcome."""
     source, output, record, recorded = item
-    started = time.monotonic()
+    started = time.perf_counter()
     try:
         check_own_input(source, output)
         state = "to write" if force else state_of(task, source, output)
@@ -466,7 +466,7 @@ def _attempt(task: Task, force: bool, item: _Item) -> Outcome:
         content = read(source)
         made = make(task, content, task.origin(content))
         write(output, made.content)
-        spent = round(time.monotonic() - started, 3)
+        spent = round(time.perf_counter() - started, 3)
         facts = _record(task, content, made.content, spent) if record else None
         return Outcome("written", source, output, made.line, replace(made, content=b""), facts)
     except (OSError, ValueError, MemoryError) as error:
