@@ -98,7 +98,7 @@ def test_the_data_card_states_the_committed_figures():
     files, again = COMMITTED["flowers17"], COMMITTED["encoded_again"]
     split, at_42 = COMMITTED["splits"], COMMITTED["jpeg_at_42"]
     expected = [
-        f"{files['mean_bytes']:,.0f} bytes in the mean",
+        f"{files['mean_bytes']:,.0f} bytes on average",
         f"{files['bpp']:.3f} bits per pixel, a ratio of {files['ratio']:.1f}:1",
         f"the files is {files['mean_bpp']:.3f} bits per pixel; single files go from "
         f"{files['least_bpp']:.2f} to {files['most_bpp']:.2f}",

@@ -273,7 +273,7 @@ def test_processes_end_when_their_parent_is_killed(album, model, number, seconds
         time.sleep(seconds) if seconds else process.stdout.readline()
         process.send_signal(number)
         process.stdout.read()  # returns when nobody is left that could write
-    assert process.returncode in (143, -signal.SIGKILL)
+    assert process.returncode in (143, -signal.SIGKILL, 1)  # 1: it was done before
     done = subprocess.run(command, capture_output=True, check=False)
     assert done.returncode == 1  # the broken picture of the album
     assert not list(Path("out").glob(".*"))
