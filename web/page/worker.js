@@ -6,7 +6,8 @@
  * kept here but the codec. Whoever wants to stop it ends the worker.
  */
 
-import { compress, decode, loadCodec, Networks, RefusedError, restore, Webp } from "../src/index.js";
+import { compress, decode, isMrdc, loadCodec, Networks } from "../src/index.js";
+import { parse, RefusedError, restore, Webp } from "../src/index.js";
 import * as ort from "../vendor/onnxruntime/ort.wasm.bundle.min.mjs";
 import webpDecoder from "../vendor/jsquash-webp/webp_dec.js";
 import webpEncoder from "../vendor/jsquash-webp/webp_enc.js";
@@ -14,7 +15,6 @@ import { psnr, ssim } from "./measures.js";
 import { avifOf, jpegOf, webpOf } from "./rivals.js";
 
 const MOST_PIXELS = 12_000_000;
-const MAGIC = [0x89, 0x4d, 0x52, 0x44];
 const RUNTIME = "../vendor/onnxruntime/ort-wasm-simd-threaded.wasm.gz";
 
 let engine = null; // a promise of codec, networks and WebP
@@ -38,11 +38,11 @@ self.onmessage = async ({ data: { id, task, ...what } }) => {
  * What is in a file: `picture`, {width, height, data}, and the size it was `scaledFrom`, if it was;
  * or `file`, the bytes of a .mrdc file, and the highest `level` that is whole in it.
  */
-async function open({ blob }, say) {
+async function open({ blob }) {
   const start = new Uint8Array(await blob.slice(0, 4).arrayBuffer());
-  if (MAGIC.every((byte, at) => start[at] === byte)) {
+  if (isMrdc(start)) {
     const file = new Uint8Array(await blob.arrayBuffer());
-    return { file, level: await levelsIn(file, say) };
+    return { file, level: levelsIn(file) };
   }
   const bitmap = await createImageBitmap(blob, { imageOrientation: "from-image" }).catch(() => {
     throw new Error(
@@ -112,9 +112,6 @@ async function shown({ file, level, picture }, say) {
   const { codec, networks, webp } = await ready(say);
   const started = performance.now();
   const found = await decode(codec, file, { level });
-  if (found.width * found.height > MOST_PIXELS) {
-    throw new Error(`Expected at most 12 megapixels. Received: ${found.width} x ${found.height}.`);
-  }
   const data = await restore(codec, networks, found, { webp, progress: say("Decoding") });
   const decoding = (performance.now() - started) / 1000;
   const { width, height, quality, routing, patches, sizes, metadata } = found;
@@ -126,19 +123,13 @@ async function shown({ file, level, picture }, say) {
 
 // --- what they are made of
 
-/** The highest level that is whole in a file; a RefusedError if not even the lowest is. */
-async function levelsIn(file, say) {
-  const { codec } = await ready(say);
-  for (const level of [3, 2]) {
-    try {
-      await decode(codec, file, { level });
-      return level;
-    } catch (error) {
-      if (!(error instanceof RefusedError) || error.message !== "the file is cut off") throw error;
-    }
+/** The highest level that is whole in a file; throws if not even the lowest is, or it is too large. */
+function levelsIn(file) {
+  const { width, height, sizes } = parse(file, 1);
+  if (width * height > MOST_PIXELS) {
+    throw new Error(`Expected at most 12 megapixels. Received: ${width} x ${height}.`);
   }
-  await decode(codec, file, { level: 1 });
-  return 1;
+  return sizes.filter((size) => size <= file.length).length;
 }
 
 const measured = (picture, restored) => ({

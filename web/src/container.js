@@ -6,6 +6,9 @@ const MOST_PIXELS = 100_000_000;
 /** The bytes are not a readable `.mrdc` file; the message says why. */
 export class RefusedError extends Error {}
 
+/** Whether a file that begins so is a .mrdc file. */
+export const isMrdc = (bytes) => MAGIC.every((byte, at) => bytes[at] === byte);
+
 /** Throw a RefusedError unless the condition holds. */
 export function need(condition, message) {
   if (!condition) throw new RefusedError(message);
@@ -36,12 +39,12 @@ export function varint(bytes, at) {
 }
 
 /**
- * Header and sections of a file, all checksums verified.
+ * Header and sections of a file, all checksums verified, and `sizes`, its bytes up to each level.
  * @param {Uint8Array} bytes of the file.
  * @param {number} level 1 to 3: the sections of higher levels may be missing or cut off.
  */
 export function parse(bytes, level) {
-  need(MAGIC.every((byte, at) => bytes[at] === byte), "expected a .mrdc file");
+  need(isMrdc(bytes), "expected a .mrdc file");
   need(bytes.length >= 11, "the header is cut off");
   need(bytes[4] === 2, `expected format version 2, received ${bytes[4]}`);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

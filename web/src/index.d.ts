@@ -1,6 +1,15 @@
 /** The bytes are not a readable `.mrdc` file; the message says why. */
 export class RefusedError extends Error {}
 
+/** Whether a file that begins so is a `.mrdc` file. */
+export function isMrdc(bytes: Uint8Array): boolean;
+
+/** The header of a file whose sections are whole up to a level, 1 to 3; throws a RefusedError. */
+export function parse(
+  bytes: Uint8Array,
+  level: 1 | 2 | 3,
+): Pick<Decoded, "width" | "height" | "quality" | "grey" | "model" | "sizes">;
+
 /** A codec without its networks; see `loadCodec`. */
 export interface Codec {
   readonly resolutions: number;

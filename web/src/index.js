@@ -5,7 +5,7 @@ import { Machine, readMaps } from "./machine.js";
 import { readMetadata } from "./metadata.js";
 import { readArchive } from "./npz.js";
 
-export { RefusedError } from "./container.js";
+export { isMrdc, parse, RefusedError } from "./container.js";
 export { compress } from "./encoder.js";
 export { Networks, restore } from "./pixels.js";
 export { Webp } from "./webp.js";

@@ -1,4 +1,7 @@
-"""An S3-like server in this process, for the tests of addresses and of clusters."""
+"""What several tests of this folder need: an S3-like server, and items without end."""
+
+from collections.abc import Iterator
+from itertools import count
 
 import pytest
 from moto.server import ThreadedMotoServer
@@ -24,3 +27,20 @@ def s3(server, monkeypatch):
     bucket.fs.call_s3("create_bucket", Bucket="bucket")
     yield "s3://bucket"
     bucket.fs.rm("bucket", recursive=True)
+
+
+class Numbers:
+    """Whole numbers from 0 on, and which of them were taken."""
+
+    def __init__(self) -> None:
+        self.taken: list[int] = []
+
+    def __iter__(self) -> Iterator[int]:
+        for number in count():
+            self.taken.append(number)
+            yield number
+
+
+@pytest.fixture
+def numbers():
+    return Numbers()

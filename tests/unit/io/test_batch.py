@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -175,18 +175,11 @@ def test_an_error_of_a_call_in_another_process_is_raised_here():
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_items_are_taken_as_they_are_needed(jobs):
-    taken = []
-
-    def items():
-        for number in count():
-            taken.append(number)
-            yield number
-
-    results = map_unordered(operator.neg, items(), jobs)
+def test_items_are_taken_as_they_are_needed(jobs, numbers):
+    results = map_unordered(operator.neg, numbers, jobs)
     assert {*islice(results, 3)} <= set(range(-60, 1))
     results.close()
-    assert len(taken) < 100
+    assert len(numbers.taken) < 100
 
 
 def test_calls_stand_in_the_folder_of_the_caller_wherever_processes_were_started(

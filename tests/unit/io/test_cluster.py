@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from contextlib import ExitStack
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 
 import dask
@@ -119,18 +119,11 @@ def test_a_call_that_ends_workers_is_given_up_and_the_others_are_done():
     assert found == {0, 1, 2, 4, 5, "3: it ended one worker after the other."}
 
 
-def test_items_are_taken_as_they_are_needed(workers):
-    taken = []
-
-    def items():
-        for number in count():
-            taken.append(number)
-            yield number
-
-    results = cluster.map_on_cluster(operator.neg, items(), workers.engine, 1, no_result)
+def test_items_are_taken_as_they_are_needed(workers, numbers):
+    results = cluster.map_on_cluster(operator.neg, numbers, workers.engine, 1, no_result)
     assert {*islice(results, 3)} <= set(range(-60, 1))
     results.close()
-    assert len(taken) < 100
+    assert len(numbers.taken) < 100
 
 
 def test_an_error_of_a_call_is_raised_here(workers):

@@ -287,7 +287,7 @@ def test_the_rate_must_fall_in_the_end(hold):
 
 # --- the real model, compiled
 
-TRAIN = """
+RESUMING = """
 import json, shutil, sys
 from functools import partial
 from pathlib import Path
@@ -307,11 +307,36 @@ def copy_after_one_epoch(self, epoch, logs=None):
 training.KeepBest.on_epoch_begin = copy_after_one_epoch
 training.MRDCAE = partial(training.MRDCAE, prior_width=8)
 training.JUDGED = 1, 2
-small = {"epochs": 2, "steps": 2, "batch": 2, "size": 64, "deblocking": 8, "refinement": 8}
+small = {"steps": 2, "batch": 2, "size": 64}
+"""
+"""How a script begins whose run in "whole" leaves its first epoch in "resumed"."""
+
+TRAIN = """
+small |= {"epochs": 2, "deblocking": 8, "refinement": 8}
 run = training.TrainingRun(**small, without=sys.argv[2:])
 ids = [run.train(folder, folder, folder / name).id.hex() for name in ("whole", "resumed")]
 print(json.dumps({"backend": keras.backend.backend(), "ids": ids}))
 """
+
+
+def resuming(script: str, folder: Path, backend: str, flags: str, *arguments: str) -> str:
+    """What a script behind `RESUMING` prints, in a process of its own, with few optimisations."""
+    write_image(folder / "flowers.png", sample("flowers")[:100, :120])
+    done = subprocess.run(
+        [sys.executable, "-c", RESUMING + script, str(folder), *arguments],
+        env={
+            **os.environ,
+            "KERAS_BACKEND": backend,
+            "JAX_PLATFORMS": "cpu",
+            "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
+            "XLA_FLAGS": f"--xla_backend_optimization_level=0 {flags}",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.mark.slow
@@ -325,23 +350,9 @@ def test_the_compiled_model_is_trained_and_resumed_exactly(backend, without, tmp
 
     Under TensorFlow, which has none, a smaller model will do: `test_model` fits the whole one.
     """
-    quick = "--xla_backend_optimization_level=0"
-    write_image(tmp_path / "flowers.png", sample("flowers")[:100, :120])
-    done = subprocess.run(
-        [sys.executable, "-c", TRAIN, str(tmp_path), *without],
-        env={
-            **os.environ,
-            "KERAS_BACKEND": backend,
-            "JAX_PLATFORMS": "cpu",
-            "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"),
-            "XLA_FLAGS": f"{quick} --xla_llvm_disable_expensive_passes=true",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
+    quick = "--xla_llvm_disable_expensive_passes=true"
+    said = resuming(TRAIN, tmp_path, backend, quick, *without)
+    found = json.loads(said.splitlines()[-1])
     assert found["backend"] == backend
     assert found["ids"][0] == found["ids"][1]
     whole, resumed = (read_log(tmp_path / name) for name in ("whole", "resumed"))
@@ -351,47 +362,18 @@ def test_the_compiled_model_is_trained_and_resumed_exactly(backend, without, tmp
 
 
 SHARE = """
-import json, shutil, sys
-from functools import partial
-from pathlib import Path
-import mrdcae_lite.training.run as training
-folder = Path(sys.argv[1])
-begin = training.KeepBest.on_epoch_begin
-
-def copy_after_one_epoch(self, epoch, logs=None):
-    if epoch == 1 and not (folder / "shared").exists():
-        shutil.copytree(folder / "alone", folder / "shared")
-    begin(self, epoch, logs)
-
-training.KeepBest.on_epoch_begin = copy_after_one_epoch
-training.MRDCAE = partial(training.MRDCAE, prior_width=8)
-training.JUDGED = 1, 2
-small = {"epochs": 3, "steps": 2, "batch": 2, "size": 64, "deblocking": 0, "refinement": 0}
+small |= {"epochs": 3, "deblocking": 0, "refinement": 0}
 run = training.TrainingRun(**small, without=["resolutions"])
-run.train(folder, folder, folder / "alone")
-run.train(folder, folder, folder / "shared", devices=2)
+run.train(folder, folder, folder / "whole")
+run.train(folder, folder, folder / "resumed", devices=2)
 """
 
 
 @pytest.mark.slow
 def test_devices_that_share_each_batch_learn_what_one_does_and_go_on_with_its_checkpoint(tmp_path):
-    write_image(tmp_path / "flowers.png", sample("flowers")[:100, :120])
-    quick = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-    done = subprocess.run(
-        [sys.executable, "-c", SHARE, str(tmp_path)],
-        env={
-            **os.environ,
-            "KERAS_BACKEND": "jax",
-            "JAX_PLATFORMS": "cpu",
-            "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"),
-            "XLA_FLAGS": f"{quick} --xla_force_host_platform_device_count=2",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    alone, shared = (read_log(tmp_path / name) for name in ("alone", "shared"))
+    devices = "--xla_llvm_disable_expensive_passes=true --xla_force_host_platform_device_count=2"
+    resuming(SHARE, tmp_path, "jax", devices)
+    alone, shared = (read_log(tmp_path / name) for name in ("whole", "resumed"))
     assert len(alone) == 3
     assert alone[0] == shared[0]
     for one, two in zip(alone, shared, strict=True):
