@@ -133,10 +133,12 @@ def read_picture(
         raise TypeError(f"frame must be a whole number from 1. Received: {frame!r}.")
     try:
         place: Any = Path(source) if isinstance(source, str | os.PathLike) else source
+        content: Any = None
         if hasattr(place, "read_bytes"):
-            name, content = source, read(place)
-        else:
-            content = place.read() if hasattr(place, "read") else None
+            name = source
+            content = read(place)
+        elif hasattr(place, "read"):
+            content = place.read()
         if not isinstance(content, bytes):
             raise TypeError(
                 "source must be a path, or a file opened for reading its bytes. Received: "
