@@ -260,8 +260,7 @@ def test_a_cheat_gets_what_its_work_is_worth_and_is_named(metrics, tmp_path, nam
     with Listener() as listener:
         nbformat.write(cheat.notebook(metrics, token=token, port=listener.port), file)
         result = grading.grade(file, metrics, Sandbox("bubblewrap", GENEROUS), ["mse", "psnr"])
-    got = (result["points"] or {"mse": -1})["mse"]
-    assert got == cheat.earns or (got < 0 and result["status"] == "crashed"), result
+    assert cheat.allows(result), result
     assert cheat.flag in result["flags"]
     assert left_behind(token) == []
     assert not listener.asked
