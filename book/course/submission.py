@@ -210,7 +210,8 @@ def refuse_strangers(notebook: Any, assignment: Assignment, blank: Any) -> None:
 
 UNUSUAL = {
     "starts other programs": r"\b(subprocess|multiprocessing)\b|\bos\.(system|fork|popen|spawn)"
-    r"|^\s*(!|%%(bash|sh|script|system|sx|perl|ruby|!)\b|%s[xc]\b|%system\b)|run_cell_magic",
+    r"|^\s*([\w\s,.*]+=\s*)?(!|%s[xc]\b|%system\b)|^%%(bash|sh|script|system|sx|perl|ruby|!)"
+    r"|\b(run_cell_magic|getoutput)\(",
     "runs code made of text": r"(?<![\w.])(exec|eval|compile|__import__)\(|\bimportlib\b",
     "uses the network": r"\b(socket|urllib|requests|curl|wget)\b|\bhttp\.client\b",
     "looks for the grader": r"\b(otter|autograder|call_func|hidden)\b|\bbook\.course\b",

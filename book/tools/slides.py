@@ -45,7 +45,8 @@ h1, h2 { margin: 0; font-size: min(6vh, 3.4vw); } h1 { font-size: min(9vh, 5vw);
 .figure > svg { font: 14px sans-serif; fill: currentColor; }
 .figure > svg path { fill: none; stroke-width: 2.5; }
 .figure > svg .mr-rule { stroke: currentColor; stroke-dasharray: 4 3; }
-.figure pre { font-size: min(3vh, 1.7vw); margin: 0; } .figure > p { font-size: min(4vh, 2.3vw); }
+.figure pre { font-size: min(3vh, 1.7vw); margin: 0; }
+.figure pre.short { font-size: min(5vh, 3vw); } .figure > p { font-size: min(4vh, 2.3vw); }
 .figure > ul { font-size: min(4vh, 2.3vw); line-height: 1.35; align-self: start; flex: 1; }
 .figure ul { margin: 0; } .figure li { margin-bottom: 1.5vh; }
 table { border-collapse: collapse; font-size: min(2.6vh, 1.6vw); }
@@ -129,9 +130,7 @@ def parts(notebook: NotebookNode) -> Iterator[tuple[str, Any]]:
 def figure_of(output: NotebookNode, about: dict[str, Any]) -> str:
     """What a slide shows of an output, as HTML; nothing if it is no figure or too large for one."""
     if output.output_type == "stream":
-        lines = output.text.rstrip().splitlines()
-        fits = lines and len(lines) <= MOST_ROWS and max(map(len, lines)) <= MOST_COLUMNS
-        return f"<pre>{html.escape(output.text.rstrip())}</pre>" if fits else ""
+        return printed_of(output.text)
     data = output.get("data", {})
     for kind in ("image/png", "image/jpeg"):
         if kind in data:
@@ -146,6 +145,16 @@ def figure_of(output: NotebookNode, about: dict[str, Any]) -> str:
     if table := TABLE.search(data.get("text/markdown", "")):
         return table_of(table[0])
     return ""
+
+
+def printed_of(text: str) -> str:
+    """Printed text as HTML, if it fits on a slide, without what answers a reader's guess."""
+    lines = [line for line in text.rstrip().splitlines() if "you guessed" not in line.lower()]
+    wide = max(map(len, lines), default=0)
+    if not wide or len(lines) > MOST_ROWS or wide > MOST_COLUMNS:
+        return ""
+    short = ' class="short"' if len(lines) <= MOST_ROWS / 2 and wide <= MOST_COLUMNS / 2 else ""
+    return f"<pre{short}>{html.escape(chr(10).join(lines))}</pre>"
 
 
 def table_of(text: str) -> str:

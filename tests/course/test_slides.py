@@ -91,6 +91,13 @@ def test_a_sentence_is_neither_a_question_nor_the_name_of_a_paragraph():
     assert slides.first_sentence("no full stop") == "no full stop"
 
 
+def test_printed_text_is_large_if_short_and_left_out_if_long_or_a_readers_guess():
+    assert slides.printed_of("a < b\nYou guessed 7\n") == '<pre class="short">a &lt; b</pre>'
+    assert slides.printed_of("x" * 60) == f"<pre>{'x' * 60}</pre>"
+    for text in ("", "you guessed 7", "row\n" * 13, "x" * 91):
+        assert slides.printed_of(text) == ""
+
+
 def test_what_else_the_chapter_says_is_in_the_notes(page):
     notes = [
         section.find("aside").get_text(" ", strip=True) for section in page.find_all("section")
