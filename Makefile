@@ -72,7 +72,7 @@ book: $(INSTALLED) ## run the chapters that changed and build the book into _bui
 	$(PY) -m book.course.assignments
 	$(PY) -m book.tools.site
 
-course: book ## make student versions, solutions and autograders in _build/course
+course: $(INSTALLED) ## make student versions, solutions and autograders in _build/course
 	$(PY) -m book.course.assignments check
 
 test: override PROFILE = smoke
@@ -92,7 +92,7 @@ dist: $(INSTALLED) ## pack wheel and sdist into _build/dist
 trial: $(UV_ALONE) ## try the packed wheel in a new environment: SETTING=newest WITH=python3.13
 	$(PY) -m book.tools.trial $(SETTING) --with "$(WITH)" $(if $(PACKAGE),--package "$(PACKAGE)")
 
-release: dist course ## gather package, book, course, notes and sums in _build/release
+release: dist book course ## gather package, book, course, notes and sums in _build/release
 	$(PY) -m book.tools.release gather --tag "$$TAG"
 
 links: book ## ask every address that the book links to, over the network
