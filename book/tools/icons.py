@@ -1,12 +1,14 @@
 """The icons of the pages: a font with those that the theme and the pages use, and no others.
 
-The theme brings all of Font Awesome as a script of 1.5 MB and as fonts. Its fonts are free under the
-SIL Open Font License, which asks that a changed font has another name, and that the licence comes
-with it.
+The theme brings all of Font Awesome, as a script of 1.5 MB and as fonts. Its fonts are free under
+the SIL Open Font License, which asks that a changed font has another name and comes with the
+licence.
 """
 
 import re
+import shutil
 from base64 import b64encode
+from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
 
@@ -22,10 +24,26 @@ WRITTEN = re.compile(r'"\\(f[0-9a-f]{3})"')  # what the styles of the theme show
 CODES = re.compile(r'((?:\.fa-[\w-]+:before,?)+)\{content:"\\([0-9a-f]+)"\}')
 
 
-def style_sheet(vendor: Path, pages: str, themes: str) -> str:
-    """A style sheet with the font in it, in place of that of Font Awesome in the folder `vendor`.
+def replace(static: Path, pages: Iterable[str]) -> None:
+    """Put the style sheet of the icons into a folder, in the place of Font Awesome."""
+    (vendor,) = (static / "vendor" / "fontawesome").iterdir()
+    scripts = (
+        path.read_text("utf-8") for path in static.rglob("*.js") if vendor not in path.parents
+    )
+    themes = (path.read_text("utf-8") for path in static.glob("styles/*.css"))
+    sheet = style_sheet(vendor, "\n".join((*pages, *scripts)), "\n".join(themes))
+    (static / "icons.css").write_text(sheet, "utf-8")
+    (static / "icons.txt").write_bytes((vendor / "LICENSE.txt").read_bytes())
+    shutil.rmtree(vendor.parent.parent)
 
-    `pages` are all pages and scripts that name icons, `themes` all style sheets that show some.
+
+def style_sheet(vendor: Path, pages: str, themes: str) -> str:
+    """A style sheet with fonts in it that have the icons which are used.
+
+    Args:
+        vendor: the folder of Font Awesome.
+        pages: all pages and scripts, which name icons.
+        themes: the style sheets of the theme, which show some by their codes.
     """
     known = {
         name: code
@@ -35,7 +53,7 @@ def style_sheet(vendor: Path, pages: str, themes: str) -> str:
     named = sorted(known.keys() & set(NAMED.findall(pages)))
     codes = {int(known[name], 16) for name in named}
     codes |= {int(code, 16) for code in WRITTEN.findall(themes)}
-    parts = [f"/* Icons of Font Awesome Free, https://fontawesome.com; licence: icons.txt. */"]
+    parts = ["/* Icons of Font Awesome Free, https://fontawesome.com; licence: icons.txt. */"]
     for style, (file, weight) in STYLES.items():
         family = f"{NAME} {style}"
         data = b64encode(_font(vendor / "webfonts" / f"{file}.ttf", codes, family)).decode()
