@@ -75,13 +75,13 @@ def style_sheet(vendor: Path, pages: str, themes: str) -> str:
 def _font(file: Path, codes: set[int], family: str) -> bytes:
     """The letters of a font file that have one of the codes, as WOFF, under another name."""
     options = subset.Options(flavor="woff", layout_features=[], notdef_outline=True)
-    font = subset.load_font(str(file), options)
-    subsetter = subset.Subsetter(options)
-    subsetter.populate(unicodes=codes)
-    subsetter.subset(font)
-    for record in font["name"].names:
-        if record.nameID in (1, 3, 4, 6, 16):
-            record.string = family if record.nameID != 6 else family.replace(" ", "")
     written = BytesIO()
-    subset.save_font(font, written, options)
+    with subset.load_font(str(file), options) as font:
+        subsetter = subset.Subsetter(options)
+        subsetter.populate(unicodes=codes)
+        subsetter.subset(font)
+        for record in font["name"].names:
+            if record.nameID in (1, 3, 4, 6, 16):
+                record.string = family if record.nameID != 6 else family.replace(" ", "")
+        subset.save_font(font, written, options)
     return written.getvalue()

@@ -77,13 +77,13 @@ class Pictures:
 
     def _opening(self, path: Path, page: str) -> str:
         """The first picture of a chapter, reduced, as a link to where it stands."""
-        start = page.find("<h1")
+        start = max(0, page.find("<article"))
         shown = (tag for tag in TAG.finditer(page, start) if "hidden" not in tag[0])
         for tag in shown:
             own = _attributes(tag[0])
             picture = self._of_source(path, own)
             if picture is not None:
-                place = ID.findall(page, start, tag.start())[-1]
+                place = (ID.findall(page, start, tag.start()) or [""])[-1]
                 small = self._reduced(picture)
                 sides = dict(zip(("width", "height"), map(str, small.size), strict=True))
                 tags = _tags(path, small, {"alt": own["alt"], **sides})
