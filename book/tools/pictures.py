@@ -2,7 +2,7 @@
 
 - A picture inside a page becomes a file beside the others; PNG becomes lossless WebP. No pixel of
   them changes.
-- Every picture states its size, so that nothing jumps when it comes, and comes when the reader gets
+- Every picture of the text states its size, so that nothing jumps, and comes when the reader gets
   near it.
 - Figures and drawings have a second version for dark pages (`figures`). book.css shows one of the
   two, and a browser does not load what is not shown.
@@ -28,7 +28,7 @@ DAY, NIGHT = "mr-day", "mr-night"
 OPENING = 600  # pixels across, of the picture that a chapter begins with
 TAG = re.compile(r"<img\b[^>]*>")
 ATTRIBUTE = re.compile(r"""([\w-]+)=(?:"([^"]*)"|'([^']*)')""")
-LENGTH = re.compile(r'\b(width|height)="([\d.]+)')
+SIDES = re.compile(r'<svg\b[^>]*\bviewBox="0 0 ([\d.]+) ([\d.]+)"')
 ID = re.compile(r'\bid="([^"]+)"')
 INTRODUCED = re.compile(r"</h1>.*?</p>", re.DOTALL)
 
@@ -56,7 +56,8 @@ class Pictures:
     def mended(self, path: Path, page: str) -> str:
         """Return a page with such pictures; their files are written."""
         opening = self._opening(path, page) if path.parent.name == "chapters" else ""
-        page = TAG.sub(lambda found: self._tag(path, found[0]), page)
+        head, article, rest = page.partition("<article")
+        page = head + article + TAG.sub(lambda found: self._tag(path, found[0]), rest)
         return INTRODUCED.sub(lambda found: found[0] + opening, page, count=1)
 
     def clear(self, pages: Mapping[Path, str]) -> None:
@@ -112,14 +113,14 @@ class Pictures:
         file = (path.parent / source.partition("?")[0]).resolve()
         return self.of_file(file) if file.is_file() and "://" not in source else None
 
-    def _of_file(self, file: Path) -> Picture:
+    def _of_file(self, file: Path) -> Picture | None:
         if file.suffix == ".svg":
             text = file.read_text("utf-8")
-            sides = dict(LENGTH.findall(text.partition("<svg")[2].partition(">")[0]))
+            sides = SIDES.search(text)
+            if sides is None:
+                return None
             night = self._written(drawing_in_the_dark(text).encode(), "svg")
-            return Picture(
-                file, night, (round(float(sides["width"])), round(float(sides["height"])))
-            )
+            return Picture(file, night, (round(float(sides[1])), round(float(sides[2]))))
         data = file.read_bytes()
         with Image.open(BytesIO(data)) as image:
             size = image.size

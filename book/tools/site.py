@@ -159,6 +159,10 @@ def lighten(html: Path, dark: dict[str, bytes]) -> None:
     for path, page in pages.items():
         path.write_text(page, "utf-8")
     made.clear(pages)
+    text = "".join(pages.values())
+    for drawing in static.glob("*.svg"):  # staged, but shown nowhere, or copied to its page's own
+        if f"_static/{drawing.name}" not in text:
+            drawing.unlink()
     icons.replace(static, pages.values())
 
 

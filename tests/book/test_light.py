@@ -72,7 +72,7 @@ def mended(tmp_path, page, nights=(), name="page.html") -> BeautifulSoup:
 
 
 def test_a_picture_in_a_page_becomes_a_file_of_the_same_bytes(tmp_path):
-    page = '<img width="9" height="3" alt="a b c" src="data:image/webp;base64,UklGRg==">'
+    page = '<article><img width="9" height="3" alt="a b c" src="data:image/webp;base64,UklGRg==">'
     with pytest.raises(OSError, match="cannot identify"):
         mended(tmp_path, page)
     assert [file.read_bytes() for file in tmp_path.glob("_images/*.webp")] == [b"RIFF"]
@@ -82,7 +82,9 @@ def test_a_png_becomes_webp_with_the_same_pixels_and_states_its_size(tmp_path, i
     (tmp_path / "_images").mkdir()
     (tmp_path / "_images" / "a.png").write_bytes(png(image))
     page = mended(
-        tmp_path, '<img alt="x &lt; y" src="../_images/a.png" />', name="chapters/page.html"
+        tmp_path,
+        '<article><img alt="x &lt; y" src="../_images/a.png" />',
+        name="chapters/page.html",
     )
     shown = page.find("img")
     assert (shown["width"], shown["height"], shown["loading"]) == ("30", "20", "lazy")
@@ -98,7 +100,9 @@ def test_a_figure_has_two_versions_and_a_png_that_no_page_names_is_removed(tmp_p
     for name in "ab":
         (tmp_path / "_images" / f"{name}.png").write_bytes(day)
     made = pictures.Pictures(tmp_path, {hashlib.sha256(day).hexdigest(): night})
-    page = made.mended(tmp_path / "page.html", '<img alt="a chart of b" src="_images/a.png">')
+    page = made.mended(
+        tmp_path / "page.html", '<article><img alt="a chart of b" src="_images/a.png">'
+    )
     shown = parsed(page).find_all("img")
     assert [one["class"] for one in shown] == [["mr-day"], ["mr-night"]]
     seen = [np.asarray(Image.open(tmp_path / one["src"])) for one in shown]
@@ -108,8 +112,10 @@ def test_a_figure_has_two_versions_and_a_png_that_no_page_names_is_removed(tmp_p
 
 
 def test_a_drawing_has_a_version_for_the_dark(tmp_path):
-    (tmp_path / "a.svg").write_text('<svg width="40pt" height="20.4pt"><rect fill="#000"/></svg>')
-    day, night = mended(tmp_path, '<img alt="a drawing of b" src="a.svg">').find_all("img")
+    (tmp_path / "a.svg").write_text(
+        '<svg width="40pt" viewBox="0 0 40 20.4"><rect fill="#000"/></svg>'
+    )
+    day, night = mended(tmp_path, '<article><img alt="a drawing of b" src="a.svg">').find_all("img")
     assert (day["src"], day["width"], day["height"]) == ("a.svg", "40", "20")
     assert "#000" not in (tmp_path / night["src"]).read_text()
 
@@ -133,7 +139,7 @@ def test_a_chapter_begins_with_its_first_picture_that_is_shown_as_a_link_to_its_
 
 
 def test_pictures_of_other_hosts_and_those_that_are_not_there_are_left_alone(tmp_path):
-    page = '<img src="https://example.org/a.png"><img src="missing.png">'
+    page = '<article><img src="https://example.org/a.png"><img src="missing.png">'
     assert str(mended(tmp_path, page)) == str(parsed(page))
 
 

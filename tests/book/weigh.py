@@ -95,11 +95,13 @@ def main(names: list[str]) -> None:
     from playwright.sync_api import sync_playwright
 
     found = (path.relative_to(paths.HTML).as_posix() for path in paths.HTML.rglob("*.html"))
-    names = names or sorted(name for name in found if not name.startswith("_static"))
+    known = sorted(name for name in found if not name.startswith("_static"))
+    if not known or set(names) - set(known):
+        sys.exit(f"expected pages of the built book, got {names}; run make book")
     with sync_playwright() as playwright, served(paths.HTML) as address:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         print("| page | kB before scrolling | first paint s | loaded s |\n|---|---|---|---|")
-        for name in names:
+        for name in names or known:
             size = before_scrolling(browser, paths.HTML, address, name) / 1000
             first, all_ = painted(browser, address, name)
             print(f"| {name} | {size:.0f} | {first:.1f} | {all_:.1f} |", flush=True)
