@@ -10,6 +10,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -44,9 +45,12 @@ COLOURS = {
     "jpeg2000": "#8c6d31",
     "webp": "#3182bd",
     "avif": "#31a354",
+    "avif444": "#756bb1",
     OURS: "#d62728",
     "standard": "#e7969c",
 }
+MARKS = {"jpeg": "s", "jpeg2000": "^", "webp": "D", "avif": "v", "avif444": "x", OURS: "o"}
+DASHES = {"jpeg2000": "--", "webp": (0, (3, 1)), "avif": "-.", "avif444": (0, (1, 1))}
 DOMAINS = {
     "medical": ("retina", "immunohistochemistry", "cell"),
     "sky": ("hubble_deep_field", "moon"),
@@ -196,33 +200,39 @@ def bits_a_patch(codec: mr.Codec, file: bytes) -> NDArray[np.float64]:
 
 
 def draw_curves(report: Mapping[str, Any], published: Mapping[str, Any] | None = None) -> Figure:
-    """Mean rate-distortion curves, PSNR left and SSIM right."""
+    """Mean rate-distortion curves, PSNR above and SSIM below; ours is the strongest."""
     labels = {"psnr": "PSNR (dB)", "ssim_db": "SSIM (dB)"}
-    figure, axes = plt.subplots(1, 2, figsize=(11, 5), layout="constrained")
+    figure, axes = plt.subplots(2, 1, figsize=(6, 10), layout="constrained")
     for axis, measure in zip(axes, labels, strict=True):
         for name, codec in report["codecs"].items():
             curve = codec["mean_curve"]
             values = curve[measure] if measure in curve else list(map(ssim_db, curve["ssim"]))
-            style: dict[str, Any] = {"lw": 2.5, "zorder": 3} if name == OURS else {"lw": 1.4}
+            style: dict[str, Any] = {"lw": 3.5, "zorder": 3} if name == OURS else {"lw": 1.4}
+            style |= {"ls": DASHES.get(name, "-"), "marker": MARKS.get(name, "."), "markersize": 5}
             if ":" in name:
-                style = {"lw": 1.2, "ls": ":"}
-            colour = COLOURS.get(name.partition(":")[0])
-            axis.plot(curve["bpp"], values, marker=".", color=colour, label=codec["title"], **style)
+                style |= {"lw": 1.2, "ls": ":"}
+            colour = COLOURS.get(name, COLOURS.get(name.partition(":")[0]))
+            axis.plot(curve["bpp"], values, color=colour, label=codec["title"], **style)
         if published and measure == "psnr":
             _draw_published(axis, published)
-        axis.set(xlabel="bits per pixel", ylabel=labels[measure], xlim=(0, 2))
+        axis.set_xlabel("bits per pixel", size=11)
+        axis.set_ylabel(labels[measure], size=11)
+        axis.set(xlim=(0, 2))
+        axis.tick_params(labelsize=11)
         axis.grid(alpha=0.3)
         visible = [y for line in axis.lines for x, y in zip(*line.get_data(), strict=True) if x < 2]
         axis.set_ylim(min(visible), max(visible))
-        axis.legend(fontsize=8, loc="lower right")
-    axes[0].set_title(f"mean of {report['n']} pictures")
+    axes[0].set_title(f"mean of {report['n']} pictures", size=11)
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), fontsize=11, loc="outside lower left", ncols=2
+    )
     return figure
 
 
 def _draw_published(axis: Axes, published: Mapping[str, Any]) -> None:
     for curve in published["curves"].values():
         if curve["learned"]:
-            axis.plot(curve["bpp"], curve["psnr"], "--", lw=1, label=curve["title"])
+            axis.plot(curve["bpp"], curve["psnr"], "--", lw=1, label=fill(curve["title"], 28))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from book.command import UserError
-from book.tools import nbval_outputs, paths
+from book.tools import figures, nbval_outputs, paths
 from book.tools.records import digest, files_under, remember, remembered
 
 TARGET_MEGABYTES = 1000
@@ -63,7 +63,7 @@ def shared_inputs() -> list[Path]:
         *files_under(paths.RESULTS),
         *(path for path in files_under(data) if path.suffix != ".py"),
         paths.ROOT / "requirements.lock",
-        *(Path(str(module)).resolve() for module in (__file__, nbval_outputs.__file__)),
+        *(Path(str(m)).resolve() for m in (__file__, figures.__file__, nbval_outputs.__file__)),
     ]
 
 
@@ -104,12 +104,17 @@ def write_answered(source: Path) -> Path:
     return target
 
 
-def quiet_kernel() -> dict[str, str]:
-    """Return variables that keep what C++ libraries log out of a notebook."""
+def kernel() -> dict[str, str]:
+    """Return variables for a kernel that draws figures for dark pages, too, and keeps its log."""
     settings = paths.BUILD / "ipython" / "profile_default" / "ipython_kernel_config.py"
     settings.parent.mkdir(parents=True, exist_ok=True)
-    settings.write_text("get_config().IPKernelApp.capture_fd_output = False\n")
-    return {"TF_CPP_MIN_LOG_LEVEL": "3", "IPYTHONDIR": str(paths.BUILD / "ipython")}
+    settings.write_text(
+        "get_config().IPKernelApp.capture_fd_output = False  # what C++ libraries log\n"
+        f"get_config().InteractiveShellApp.extensions = [{figures.__name__!r}]\n"
+    )
+    found = os.pathsep.join(filter(None, (str(paths.ROOT), os.environ.get("PYTHONPATH"))))
+    own = {"IPYTHONDIR": str(paths.BUILD / "ipython"), "PYTHONPATH": found}
+    return {"TF_CPP_MIN_LOG_LEVEL": "3", **own}
 
 
 def execute(source: Path, key: str) -> Run:
@@ -127,7 +132,7 @@ def execute(source: Path, key: str) -> Run:
     start = time.monotonic()
     with log.open("w") as output:
         process = subprocess.Popen(
-            command, cwd=paths.ROOT, env=os.environ | quiet_kernel(), stdout=output, stderr=output
+            command, cwd=paths.ROOT, env=os.environ | kernel(), stdout=output, stderr=output
         )
         try:
             _, status, usage = os.wait4(process.pid, 0)

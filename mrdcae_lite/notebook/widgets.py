@@ -31,6 +31,7 @@ from string import Template
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from mrdcae_lite.core.pixels import RGB, check_rgb
@@ -38,6 +39,7 @@ from mrdcae_lite.extras import extra
 
 with extra("notebooks"):
     import ipywidgets
+    from matplotlib.ticker import MaxNLocator
 
 WEBP_SIDE = 16_383
 """Pixels a side that a WebP file can have; larger pictures are shown as PNG."""
@@ -46,9 +48,12 @@ _FILES = resources.files(__package__)
 _STYLE = " ".join(_FILES.joinpath("widgets.css").read_text("utf-8").split())
 _COLOURS = ("#1f77b4", "#d95f02", "#1b9e77", "#e7298a", "#8a63d2", "#a6761d", "#7f7f7f")
 _DASHES = ("", "8 3", "3 3", "10 3 3 3", "14 4", "2 5", "6 2 2 2 2 2")
+_MARKS = (  # at the points of each curve: where to go from there, and what to draw
+    "-3 0a3 3 0 1 0 6 0a3 3 0 1 0-6 0", "-3-3h6v6h-6z", "0-5l5 9h-10z", "0-5l4 5-4 5-4-5z",
+    "0 5l5-9h-10z", "-4-4l8 8m-8 0l8-8", "-5 0h10m-5-5v10",
+)  # fmt: skip
 _ACROSS, _UP, _STOPS = (64, 460), (300, 12), 40  # ends of the axes in plot.html; of the slider
 Lines = Mapping[str, tuple[Sequence[float], Sequence[float]]]
-Span = tuple[float, float]
 LIVE = "application/vnd.jupyter.widget-view+json"
 
 
@@ -210,8 +215,9 @@ def blind(
 def curves(lines: Lines, *, labels: tuple[str, str], caption: str) -> Interactive:
     """Curves in one plot and a slider that reads all of them at the same place.
 
-    The lines, at most seven, are for each name the x values, ascending, and the y values. The
-    labels say what x and y are, with units, such as ("bits per pixel", "PSNR (dB)").
+    The lines, at most seven, are for each name the x values, ascending, and the y values; the first
+    is the strongest. The labels say what x and y are, with units, such as ("bits per pixel", "PSNR
+    (dB)").
     """
     if not 1 <= len(lines) <= len(_COLOURS):
         raise ValueError(f"lines must be 1 to {len(_COLOURS)} curves. Received: {len(lines)}.")
@@ -227,37 +233,50 @@ def curves(lines: Lines, *, labels: tuple[str, str], caption: str) -> Interactiv
                 "Leave them out."
             )
     every_x, every_y = (np.concatenate(values) for values in zip(*lines.values(), strict=True))
-    (left, right), (low, high) = ((v.min(), v.max()) for v in (every_x, every_y))
-    margin = 0.5 if low == high else 0  # a flat line lies in the middle
+    left, right = every_x.min(), every_x.max()
     readings = []  # straight lines between the points
     for x in np.linspace(left, right, _STOPS + 1):
         found = {name: np.interp(x, *line, np.nan, np.nan) for name, line in lines.items()}
         read = ", ".join(f"{name} {y:.4g}" for name, y in found.items() if np.isfinite(y))
         readings.append(f"{x:.2f} {labels[0]}, {labels[1]}: {read or 'no curve'}")
-    middle, step = _STOPS // 2, (_ACROSS[1] - _ACROSS[0]) / _STOPS
-    drawn = _drawn(lines, (left, right), (low - margin, high + margin))
+    xs, ys = _ticks(every_x), _ticks(every_y)
+    start, end = np.interp([left, right], xs[[0, -1]], _ACROSS)
+    middle, step = _STOPS // 2, (end - start) / _STOPS
+    drawn = _drawn(lines, xs, ys)
     words = {"x": escape(labels[0]), "y": escape(labels[1])}
-    plot = _filled("plot", **words, drawn=drawn, rule=f"{step * middle:g}")
+    plot = _filled("plot", **words, drawn=drawn, start=f"{start:g}", rule=f"{step * middle:g}")
     more = {"before": "", "title": "All readings", "kind": "curves", "step": f"{step:g}"}
     return Interactive(_slider(plot, readings, middle, labels[0], caption, width=560, **more))
 
 
-def _drawn(lines: Lines, xs: Span, ys: Span) -> str:
+def _ticks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Round numbers for an axis that holds all values between its first and its last."""
+    low, high = values.min(), values.max()
+    margin = 0.5 if low == high else 0  # a flat line lies in the middle
+    locator = MaxNLocator(6, steps=[1, 2, 2.5, 5, 10])
+    return np.asarray(locator.tick_values(low - margin, high + margin))
+
+
+def _drawn(lines: Lines, xs: NDArray[np.float64], ys: NDArray[np.float64]) -> str:
     """Numbers at the axes from end to end, legend and curves, as SVG."""
 
     def place(x: Any, y: Any) -> Any:
-        return np.interp(x, xs, _ACROSS), np.interp(y, ys, _UP)
+        return np.interp(x, xs[[0, -1]], _ACROSS), np.interp(y, ys[[0, -1]], _UP)
 
     parts = []
-    for x, y in zip(np.linspace(*xs, 5), np.linspace(*ys, 5), strict=True):
-        across, up = place(x, y)
-        parts.append(f'<text x="{across:.0f}" y="320" text-anchor="middle">{x:.2f}</text>')
-        parts.append(f'<text x="60" y="{up + 5:.0f}" text-anchor="end">{y:.3g}</text>')
-    for number, (name, line) in enumerate(lines.items()):
-        style = f'stroke="{_COLOURS[number]}" stroke-dasharray="{_DASHES[number]}"'
-        drawn = "L".join(f"{x:.1f} {y:.1f}" for x, y in zip(*place(*line), strict=True))
+    for x in xs:
+        parts.append(f'<text x="{place(x, 0)[0]:.0f}" y="320" text-anchor="middle">{x:g}</text>')
+    for y in ys:
+        up = place(0, y)[1]
+        parts.append(f'<text x="60" y="{up + 5:.0f}" text-anchor="end">{y:g}</text>')
+    for number, (name, line) in reversed([*enumerate(lines.items())]):  # the first on top
+        colour, wide = f"stroke: {_COLOURS[number]}", 4 if number == 0 else 2
+        points = [f"{x:.1f} {y:.1f}" for x, y in zip(*place(*line), strict=True)]
         key = 308 - 20 * (len(lines) - number)
-        parts.append(f'<path {style} d="M{drawn}"/><path {style} d="M280 {key - 5}h30"/>')
+        marks = "".join(f"M{point}m{_MARKS[number]}" for point in [f"295 {key - 5}", *points])
+        style = f'style="{colour}; --wide: {wide}" stroke-dasharray="{_DASHES[number]}"'
+        parts.append(f'<path {style} d="M280 {key - 5}h30M{"L".join(points)}"/>')
+        parts.append(f'<path style="{colour}" d="{marks}"/>')
         parts.append(f'<text x="316" y="{key}">{escape(name)}</text>')
     return "".join(parts)
 

@@ -7,6 +7,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from tests.book.conftest import DESKTOP, PHONE, open_page
+from tests.book.weigh import before_scrolling, served
 
 READ_AT_NIGHT = {"index.html", "chapters/start-here.html", "back/format.html"}
 WIDE = "document.documentElement.scrollWidth > innerWidth"
@@ -89,6 +90,14 @@ def test_no_page_has_a_serious_violation_of_accessibility(visits):
 
 def test_no_page_is_wider_than_its_screen(visits):
     assert [name for name, visit in visits.items() if any(visit.wide)] == []
+
+
+def test_a_phone_loads_at_most_700_kilobytes_of_any_page_before_its_reader_scrolls(
+    browser, html, pages
+):
+    with served(html) as address:
+        sizes = {name: before_scrolling(browser, html, address, name) for name in pages}
+    assert {name: size for name, size in sizes.items() if size > 700_000} == {}
 
 
 def test_the_divider_moves_on_a_page_opened_from_disk(page, unpacked):

@@ -4,6 +4,7 @@ import nbformat
 import pytest
 
 from book.tools import identity, paths
+from tests.book.weigh import wire
 
 LOADING = ("src", "srcset", "data", "poster")
 LOADING_LINKS = {"stylesheet", "preload", "modulepreload", "prefetch", "icon", "manifest"}
@@ -33,12 +34,64 @@ def test_no_script_in_a_page_names_another_host(pages):
         assert [url for url in REMOTE_IN_SCRIPT.findall(own) if "www.w3.org" not in url] == [], name
 
 
-def test_mathematics_is_set_by_a_script_of_the_book_itself(html, pages):
-    with_mathematics = [page for page in pages.values() if page.find(class_="math")]
-    for page in with_mathematics:
-        sources = [tag["src"].split("?")[0] for tag in page.find_all("script", src=True)]
-        assert any(source.endswith("_static/mathjax/tex-svg.js") for source in sources)
-    assert (html / "_static" / "mathjax" / "tex-svg.js").stat().st_size > 1_000_000
+def test_mathematics_is_drawn_without_a_script_and_has_mathml_for_those_who_listen(pages):
+    formulas = [formula for page in pages.values() for formula in page.find_all(class_="math")]
+    assert len(formulas) > 100
+    assert [str(f)[:80] for f in formulas if f.find("svg") is None or f.find("math") is None] == []
+    assert [name for name, page in pages.items() if "athJax" in str(page.head)] == []
+
+
+def test_every_icon_that_a_page_names_is_in_its_font(html, pages):
+    sheet = (html / "_static" / "icons.css").read_text(encoding="utf-8")
+    shown = [icon for page in pages.values() for icon in page.select("i[class*=fa-]")]
+    names = {name for icon in shown for name in icon["class"] if name.startswith("fa-")}
+    names -= {"fa-solid", "fa-brands", "fa-regular", "fa-lg"}
+    assert len(names) > 5
+    assert [name for name in names if f".{name}::before" not in sheet] == []
+
+
+def test_a_page_loads_at_most_700_kilobytes_before_its_reader_scrolls(html, pages):
+    """Counted without a browser: what is loaded at once, and the first three pictures."""
+    heavy = {}
+    for name, page in pages.items():
+        links = page.select("link[rel~=stylesheet], link[rel~=preload], link[rel~=icon]")
+        files = {tag["href"] for tag in links} | {
+            t["src"] for t in page.find_all("script", src=True)
+        }
+        shown = [tag for tag in page.find_all("img") if "mr-night" not in tag.get("class", [])]
+        shown = [tag for tag in shown if "hidden" not in tag.get("style", "")]
+        lazy = [tag for tag in shown if tag.get("loading") == "lazy"]
+        files |= {tag["src"] for tag in shown if tag not in lazy} | {tag["src"] for tag in lazy[:3]}
+        around = (html / name).parent
+        loaded = {(around / file.partition("?")[0]).resolve() for file in files}
+        size = sum(len(wire(file)) for file in {html / name, *loaded})
+        if size > 700_000:
+            heavy[name] = size
+    assert heavy == {}
+
+
+def test_every_picture_states_its_size_and_comes_when_its_reader_gets_near(pages):
+    for name, page in pages.items():
+        for picture in page.select("article img"):
+            assert {"width", "height", "loading"} <= picture.attrs.keys() or picture.get("style"), (
+                name
+            )
+
+
+def test_every_page_has_a_description_a_preview_an_icon_and_one_address(html, pages):
+    home = f"https://{identity.stated().pages}/"
+    listed = {name for name, page in pages.items() if page.find("meta", property="og:title")}
+    assert set(pages) - listed <= {"genindex.html", "search.html"}
+    for name in listed:
+        head = pages[name].head
+        assert len(head.find("meta", attrs={"name": "description"})["content"]) > 40, name
+        assert "Measured when" not in head.find("meta", attrs={"name": "description"})["content"]
+        assert head.find("link", rel="canonical")["href"] == home + name
+        picture = head.find("meta", property="og:image")["content"]
+        assert (html / picture.removeprefix(home)).is_file()
+    for name, page in pages.items():
+        icon = page.find("link", rel="icon")["href"].partition("?")[0]
+        assert (html / name).parent.joinpath(icon).is_file()
 
 
 def test_every_picture_has_a_text_that_says_what_it_shows(pages):

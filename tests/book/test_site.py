@@ -35,15 +35,16 @@ def test_only_what_is_listed_is_staged(tmp_path):
     assert staged(book, tmp_path / "stage") == before
 
 
-def test_the_measured_line_stands_below_the_title():
+def test_the_measured_line_stands_at_the_end_of_the_first_cell():
     notebook = new.new_notebook(cells=[new.new_markdown_cell("# A title\n\nProse.")])
     text = site.readable(notebook, Run(12.4, 640.2, 2)).cells[0].source
     line = "*Measured when this page was built: 12 s, 640 MB on 2 cores.*"
-    assert text == f"# A title\n\n{line}\n\nProse."
+    assert text == f"# A title\n\nProse.\n\n{line}"
 
 
 def test_what_needs_a_kernel_does_not_reach_a_page_and_its_static_form_does():
-    both = {"text/html": "<p>static</p>", site.LIVE: {"model_id": "0"}}
+    dark = site.figures.DARK
+    both = {"text/html": "<p>static</p>", site.LIVE: {"model_id": "0"}, dark: "iVBO"}
     shown = new.new_code_cell("x", outputs=[new.new_output("display_data", both)])
     notebook = new.new_notebook(cells=[new.new_markdown_cell("# A title"), shown])
     notebook.metadata["widgets"] = {"state": {}}

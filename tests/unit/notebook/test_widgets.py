@@ -65,7 +65,7 @@ def test_the_page_holds_every_pixel(make, number, frames):
 def test_a_page_asks_for_nothing_and_is_always_the_same_without_any_id(make, frames):
     widget = make(frames)
     around = re.sub(r"data:image/webp;base64,[\w+/=]+", "", widget.html)
-    assert len(around) < (7000 if make in (drawn, asked) else 5000)
+    assert len(around) < (7500 if make in (drawn, asked) else 5000)
     assert not re.search(r"//|url\(|<script|<link", around)
     assert make(frames) == widget
     assert parsed(widget).find_all(id=True) == []
@@ -166,10 +166,19 @@ def test_the_slider_reads_every_curve_that_reaches_its_place():
 
 
 def test_a_flat_curve_lies_in_the_middle():
-    path = parsed(drawn(lines={"a": ([0, 1, 2], [5, 5, 5])})).find_all("path")[-1]["d"]
-    heights = {point.split()[1] for point in path[1:].split("L")}
-    assert "nan" not in path
-    assert len(heights) == 1
+    line, _ = parsed(drawn(lines={"a": ([0, 1, 2], [5, 5, 5])})).find_all("path")[-2:]
+    heights = {point.split()[1] for point in line["d"].rpartition("M")[2].split("L")}
+    assert heights == {"156.0"}
+
+
+def test_the_axes_have_round_numbers_and_the_first_curve_is_the_strongest_and_on_top():
+    page = parsed(drawn(lines={"ours": ([0.13, 1.9], [23.9, 41]), "JPEG": ([0.3, 2], [22, 36])}))
+    numbers = [text.get_text() for text in page.find_all("text", attrs={"text-anchor": True})][2:]
+    assert numbers == ["0", "0.5", "1", "1.5", "2", "20", "25", "30", "35", "40", "45"]
+    lines = [path for path in page.find_all("path") if path.has_attr("stroke-dasharray")]
+    names = [path.find_next("text").get_text() for path in lines]
+    assert names == ["JPEG", "ours"]
+    assert ["--wide: 4" in path["style"] for path in lines] == [False, True]
 
 
 def explorer_of(seen, **changes):
