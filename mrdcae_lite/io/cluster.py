@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
 from multiprocessing import resource_tracker
 from queue import Empty, SimpleQueue
@@ -163,15 +163,16 @@ def _client(engine: str, jobs: int) -> Iterator[Any]:
     from distributed import Client, LocalCluster
 
     if engine == "dask":
-        with _interrupts_held_back():
-            cluster = LocalCluster(
-                n_workers=jobs,
-                threads_per_worker=1,
-                dashboard_address="127.0.0.1:0",
-                silence_logs=logging.CRITICAL + 1,
-            )
-        with cluster, Client(cluster, set_as_default=False) as client:
-            yield client
+        with ExitStack() as running:
+            with _interrupts_held_back():
+                cluster = LocalCluster(
+                    n_workers=jobs,
+                    threads_per_worker=1,
+                    dashboard_address="127.0.0.1:0",
+                    silence_logs=logging.CRITICAL + 1,
+                )
+                running.enter_context(cluster)
+            yield running.enter_context(Client(cluster, set_as_default=False))
         return
     address = f"tcp://{engine.removeprefix('dask://')}"
     try:
