@@ -101,8 +101,8 @@ def simulated(workers: int, seconds: float, calls_a_second: float, *, seed: int 
 
     The scheduler hands out and takes back one call after the other, in equal times. A worker has
     `AHEAD` calls, does one at a time, and asks for another when it has finished one. How long a
-    call takes is drawn from an exponential distribution. The first half, in which queues fill, does
-    not count.
+    call takes is drawn from an exponential distribution and scaled to the mean. The first half, in
+    which queues fill, does not count.
 
     Args:
         workers: each with one thread.
@@ -111,7 +111,8 @@ def simulated(workers: int, seconds: float, calls_a_second: float, *, seed: int 
         seed: of the times.
     """
     calls = max(20_000, 20 * workers)
-    times = iter(np.random.default_rng(seed).exponential(seconds, calls + workers).tolist())
+    drawn = np.random.default_rng(seed).exponential(seconds, calls + workers)
+    times = iter((drawn * seconds / drawn.mean()).tolist())
     free, handling = 0.0, 1 / calls_a_second  # when the scheduler is free, and a call's share
     handed_out: list[deque[float]] = [deque() for _ in range(workers)]  # when calls arrive there
     for _ in range(AHEAD):
@@ -141,7 +142,8 @@ def _limits(kinds: Mapping[str, float], calls_a_second: float) -> str:
         for share in SHARES:
             workers = round(share * calls_a_second * seconds)
             could, can = workers / seconds, simulated(workers, seconds, calls_a_second)
-            cells = [name, f"{workers:,}", f"{could:.0f}", f"{can:.0f}", f"{can / could:.0%}"]
+            busy = min(1, can / could)
+            cells = [name, f"{workers:,}", f"{could:.0f}", f"{can:.0f}", f"{busy:.0%}"]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

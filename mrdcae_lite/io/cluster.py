@@ -11,9 +11,10 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
 from multiprocessing import resource_tracker
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from mrdcae_lite.extras import extra
@@ -70,7 +71,7 @@ def map_on_cluster(
         try:
             for item, future in _handed_out(call, items, client, workers):
                 try:
-                    result = future.result()
+                    result = workers.result(future)
                 except KilledWorker:
                     suspects.append(item)
                 else:
@@ -78,7 +79,7 @@ def map_on_cluster(
             for suspect in suspects:  # by itself, it ends nobody else's work
                 for item, future in _handed_out(call, [suspect], client, workers):
                     try:
-                        result = future.result()
+                        result = workers.result(future)
                     except KilledWorker:
                         result = given_up(item, "it ended one worker after the other.")
                     yield result
@@ -96,21 +97,22 @@ def _handed_out(
     call: Callable[[Item], Result], items: Iterable[Item], client: Any, workers: "_Workers"
 ) -> Iterator[tuple[Item, Any]]:
     """Each item with its future, as it is done; as few as keep the workers busy are handed out."""
-    from distributed import wait
-
     remaining = iter(items)
     waiting: dict[Any, Item] = {}
+    done: SimpleQueue[Any] = SimpleQueue()  # filled by Dask's threads, however many are waiting
     try:
         while True:
             for item in islice(remaining, max(0, AHEAD * workers.threads() - len(waiting))):
-                waiting[client.submit(call, item, pure=False)] = item
+                future = client.submit(call, item, pure=False)
+                waiting[future] = item
+                future.add_done_callback(done.put)
             if not waiting:
                 return
-            done: Iterable[Any] = ()
-            with suppress(TimeoutError), client.as_current():
-                done = wait(list(waiting), LOOKING, "FIRST_COMPLETED").done
-            for future in done:
-                yield waiting.pop(future), future
+            try:
+                future = done.get(timeout=LOOKING)
+            except Empty:
+                continue
+            yield waiting.pop(future), future
     finally:
         with suppress(Exception):  # the scheduler may be gone
             if waiting and client.status == "running":
@@ -141,6 +143,19 @@ class _Workers:
         self.count = max(1, found)
         return self.count
 
+    def result(self, future: Any) -> Any:
+        """Of a call that is done; it is made again if its worker ended before it was fetched.
+
+        Raises what the call raised, and `ConnectionError` as `threads` does.
+        """
+        while True:
+            try:
+                return future.result(LOOKING)
+            except TimeoutError:
+                if future.status == "error":  # it is the call's own
+                    raise
+            self.threads()
+
 
 @contextmanager
 def _client(engine: str, jobs: int) -> Iterator[Any]:
@@ -148,15 +163,16 @@ def _client(engine: str, jobs: int) -> Iterator[Any]:
     from distributed import Client, LocalCluster
 
     if engine == "dask":
-        with _interrupts_held_back():
-            cluster = LocalCluster(
-                n_workers=jobs,
-                threads_per_worker=1,
-                dashboard_address="127.0.0.1:0",
-                silence_logs=logging.CRITICAL + 1,
-            )
-        with cluster, Client(cluster, set_as_default=False) as client:
-            yield client
+        with ExitStack() as running:
+            with _interrupts_held_back():
+                cluster = LocalCluster(
+                    n_workers=jobs,
+                    threads_per_worker=1,
+                    dashboard_address="127.0.0.1:0",
+                    silence_logs=logging.CRITICAL + 1,
+                )
+                running.enter_context(cluster)
+            yield running.enter_context(Client(cluster, set_as_default=False))
         return
     address = f"tcp://{engine.removeprefix('dask://')}"
     try:

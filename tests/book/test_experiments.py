@@ -220,9 +220,10 @@ def test_only_results_of_the_full_profile_are_kept(result, tmp_path, capsys):
     assert "storage-bundled.json is of profile smoke" in capsys.readouterr().err
 
 
-def snakemake(folder):
-    command = [sys.executable, "-m", "snakemake", "--snakefile", "book/experiments/Snakefile"]
-    command += ["--directory", "out", "--cores", "1", "--config", "profile=full", "data=nowhere"]
+def snakemake(folder, to="out", *more):
+    command = [sys.executable, "-m", "snakemake", *more]
+    command += ["--snakefile", "book/experiments/Snakefile", "--directory", to, "--cores", "1"]
+    command += ["--config", "profile=full", "data=nowhere"]
     settings = {"PYTHONPATH": str(folder), "XDG_CACHE_HOME": str(folder / "cache")}
     return subprocess.run(
         [*command, "--keep-going"],
@@ -268,7 +269,7 @@ def test_a_run_asks_for_thrice_the_time_that_it_took(tmp_path):
     assert [experiments.minutes(name, tmp_path) for name in names] == [50, 10, 60]
 
 
-def test_snakemake_goes_on_after_a_failure_and_repeats_only_what_failed(tmp_path):
+def test_snakemake_goes_on_repeats_only_what_failed_and_a_submit_command_gives_the_same(tmp_path):
     folder = tmp_path / "book" / "experiments"
     folder.mkdir(parents=True)
     for name in ("run.py", "inputs.py", "measured.py", "Snakefile", "result.schema.json"):
@@ -289,3 +290,11 @@ def test_snakemake_goes_on_after_a_failure_and_repeats_only_what_failed(tmp_path
     assert second.returncode == 0, second.stderr
     assert "broken-a: " in second.stderr
     assert kept.stat().st_mtime_ns == before
+    by_bash = ["--profile", str(experiments.HERE / "profiles" / "cluster-generic")]
+    third = snakemake(tmp_path, "there", "results/whole-a.json", *by_bash)
+    assert third.returncode == 0, third.stderr
+    here, there = (
+        json.loads((tmp_path / to / "results" / "whole-a.json").read_text())
+        for to in ("out", "there")
+    )
+    assert there == here | {"seconds": there["seconds"]}

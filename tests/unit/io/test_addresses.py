@@ -138,6 +138,31 @@ def test_an_interrupted_writing_leaves_nothing_under_the_name(memory, monkeypatc
     assert not place.exists()
 
 
+def test_one_that_writes_an_address_while_another_one_does_spoils_neither(store, monkeypatch):
+    place, begun = addresses.address(f"{store}/a"), []
+    kind = type(place.fs)
+    plain = kind.open
+
+    def overtaken(*args, **more):
+        file = plain(*args, **more)
+        commit = getattr(file, "commit", None)
+
+        def late():
+            if not begun:
+                begun.append(True)
+                addresses.write(place, b"of the second")
+                assert addresses.read(place) == b"of the second"
+            commit()
+
+        file.commit = late
+        return file
+
+    monkeypatch.setattr(kind, "open", overtaken)
+    addresses.write(place, b"of the first")
+    assert begun
+    assert contents(store) == {"a": b"of the first"}
+
+
 def test_pictures_behind_http_are_read(album, s3, web):
     source = web(album)
     found = run("compress", f"{source}/dog.png", "--to", f"{s3}/one", *OPTIONS)

@@ -8,8 +8,9 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
@@ -42,7 +43,15 @@ class Cluster:
 
     def start(self) -> None:
         self.scheduler = self._run("dask_scheduler", "--port", self.port, "--no-show")
+        while not self._answers():  # a busy machine takes its time
+            assert self.scheduler.poll() is None
+            time.sleep(0.05)
         self.workers = [self.worker("--no-nanny")]
+
+    def _answers(self) -> bool:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
+            return True
+        return False
 
     def worker(self, *options: str) -> subprocess.Popen:
         return self._run("dask_worker", self.address, "--nthreads", 1, *options)
