@@ -1,16 +1,18 @@
-"""What several tests of this folder need: an S3-like server, and items without end."""
+"""What several tests of this folder need: an S3-like server, and items without end.
+
+A trial of the package has no such server: its tests are left out there, with the reason.
+"""
 
 from collections.abc import Iterator
 from itertools import count
 
 import pytest
-from moto.server import ThreadedMotoServer
-from upath import UPath
 
 
 @pytest.fixture(scope="module")
 def server():
-    found = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    moto = pytest.importorskip("moto.server")
+    found = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     found.start()
     yield "http://{}:{}".format(*found.get_host_and_port())
     found.stop()
@@ -23,7 +25,7 @@ def s3(server, monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    bucket = UPath("s3://bucket", skip_instance_cache=True)
+    bucket = pytest.importorskip("upath").UPath("s3://bucket", skip_instance_cache=True)
     bucket.fs.call_s3("create_bucket", Bucket="bucket")
     yield "s3://bucket"
     bucket.fs.rm("bucket", recursive=True)

@@ -11,14 +11,14 @@ from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 
-import dask
-import distributed  # noqa: F401 - its settings, which dask has then
 import pytest
 
 import mrdcae_lite as mr
 from mrdcae_lite.cli import main
 from mrdcae_lite.io import addresses, cluster
 
+dask = pytest.importorskip("dask")
+pytest.importorskip("distributed")  # its settings, which dask has then
 OPTIONS = ["--quality", "20", "--fast"]
 
 
