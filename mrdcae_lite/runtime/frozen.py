@@ -83,8 +83,9 @@ class FrozenModel:
 
     def save(self, path: str | Path) -> None:
         """Write the codec file."""
+        arrays: dict[str, Any] = self._arrays()
         buffer = io.BytesIO()  # NumPy before 2.2 takes allow_pickle=False for one more array
-        np.savez_compressed(buffer, **self._arrays())
+        np.savez_compressed(buffer, **arrays)
         write_atomically(Path(path), buffer.getvalue())
 
     @classmethod
