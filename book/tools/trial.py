@@ -53,7 +53,7 @@ TRAINING = tuple(
     f"tests/unit/training/test_{name}.py"
     for name in ("augmentation", "backend", "context_prior", "data", "run")
 )
-EVERYTHING = "all,completion"
+EVERYTHING = "all,cluster,completion,onnx"
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ SETTINGS = {
     "jax": Setting(TRAINING, "evaluation,jax"),
     # What Google Colab had in November 2026, on Python 3.13.
     "colab": Setting(
-        ALL, EVERYTHING, pins=(
+        ALL, "all,completion", pins=(
             "ipywidgets==7.7.1", "keras==3.13.2", "numpy==2.1.3", "pillow==11.3.0",
             "scikit-image==0.25.2", "tensorflow-cpu==2.20.0",
         ),

@@ -134,7 +134,7 @@ class Refinement:
         count = (rows - 2) * columns
         tall = np.empty((3 * width, count + 2), np.float32)
         tall[:, count:] = 0
-        three = tall[:, :count].reshape(3, width, rows - 2, columns, copy=False)
+        three = tall[:, :count].reshape(3, width, rows - 2, columns)  # a view
         for v in range(3):
             three[v] = hidden[:, v : v + rows - 2]
         mixed: Matrix = self._mix[0] @ tall[:, :count]

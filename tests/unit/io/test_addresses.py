@@ -9,13 +9,13 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from upath import UPath
 
 import mrdcae_lite as mr
 from mrdcae_lite.cli import main
 from mrdcae_lite.io import addresses
 from mrdcae_lite.io.images import pictures_in
 
+UPath = pytest.importorskip("upath").UPath
 OPTIONS = ["--quality", "20", "--fast"]
 
 

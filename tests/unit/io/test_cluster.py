@@ -16,14 +16,14 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from pathlib import Path
 
-import dask
-import distributed
 import pytest
 
 import mrdcae_lite as mr
 from mrdcae_lite.cli import main
 from mrdcae_lite.io import addresses, cluster
 
+dask = pytest.importorskip("dask")
+distributed = pytest.importorskip("distributed")
 OPTIONS = ["--quality", "20", "--fast"]
 
 
