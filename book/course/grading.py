@@ -79,7 +79,7 @@ def grade(
     request = {
         "name": assignment.name,
         "course": str(assignment.folder.parent),
-        "submission": str(submission.resolve()),
+        "submission": str(submission.absolute()),
         "sandbox": place.kind,
         "seconds": place.limits.seconds,
         "megabytes": place.limits.megabytes,

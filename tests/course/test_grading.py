@@ -258,6 +258,17 @@ def test_who_changes_what_a_check_compares_with_gains_nothing_and_loses_nothing(
     assert checked(place, in_place, test) is None
 
 
+@pytest.mark.parametrize("target", ["ada.ipynb", "gone.ipynb"])
+def test_a_link_to_the_work_of_another_gets_no_points(metrics, place, tmp_path, target):
+    nbformat.write(only(metrics, "mse"), tmp_path / "ada.ipynb")
+    link = tmp_path / "eve.ipynb"
+    link.symlink_to(target)
+    assert grading.key_of(link, metrics) == f"-{metrics.version}"
+    result = grading.grade(link, metrics, place)
+    assert (result["status"], result["points"]) == ("not a notebook", None)
+    assert "got a link to a file" in result["message"]
+
+
 def test_two_gradings_at_once_do_not_see_each_other(metrics, place, tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
