@@ -12,6 +12,7 @@ import zipfile
 
 import nbformat
 import numpy as np
+import psutil
 import pytest
 
 from book.command import UserError
@@ -365,6 +366,19 @@ def test_a_sandbox_holds_nothing_of_the_course(metrics):
         "grading.py",
         "masters.py",
     }
+
+
+def test_processes_that_have_ended_do_not_count():
+    code = "import subprocess, sys; kept = [subprocess.Popen(['true']) for _ in range(3)]"
+    command = [sys.executable, "-c", f"{code}; print(flush=True); sys.stdin.read()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        ended = psutil.Process(process.pid).children()
+        while any(one.status() != psutil.STATUS_ZOMBIE for one in ended):
+            time.sleep(0.02)
+        assert len(ended) == 3
+        assert grading.started_by(process) == []
+        process.stdin.close()
 
 
 @SAFE
