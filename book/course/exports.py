@@ -216,7 +216,8 @@ def marks(
         days = f"{late} day{'s' if late > 1 else ''} late"
         remark = f"{days}: {share:.0%} of the points. " if late and share < 1 else ""
         points = round(number(row["total"]) * share, 2)
-        mark = Mark(points, number(row["possible"]), remark + row["message"].removeprefix("'"))
+        remark += row["message"].removeprefix("'")
+        mark = Mark(points, number(row["possible"]), remark.strip())
         for key in [str(user["email"]) for user in facts.get("users", [])] or [who.key]:
             found.setdefault(key, []).append((who.attempt, mark))
     best = rule.attempts == "best"

@@ -79,7 +79,7 @@ def grade(
     request = {
         "name": assignment.name,
         "course": str(assignment.folder.parent),
-        "submission": str(submission.resolve()),
+        "submission": str(submission.absolute()),
         "sandbox": place.kind,
         "seconds": place.limits.seconds,
         "megabytes": place.limits.megabytes,
@@ -129,9 +129,10 @@ def watch(
 
 
 def started_by(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """All processes below an examiner; those that lost their parent are its children."""
+    """All processes below an examiner that run; those that lost their parent are its children."""
     with suppress(psutil.Error):
-        return psutil.Process(process.pid).children(recursive=True)
+        below = psutil.Process(process.pid).children(recursive=True)
+        return [one for one in below if examiner.alive(one)]
     return []
 
 

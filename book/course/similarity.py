@@ -8,6 +8,7 @@ talk, not a proof: short functions have few ways to be right.
 """
 
 import argparse
+import re
 import sys
 import tempfile
 import warnings
@@ -22,6 +23,7 @@ from book.command import UserError, exit_status
 from book.course.exports import submissions_in
 from book.course.submission import PREPARES, Assignment, RefusedError, read_submission
 
+MARKUP = re.compile(r"[<>&\"']")  # the page would take it from a file's name for its own
 SHARED = 0.5  # of the code of one of the two, from which on a pair is shown
 
 
@@ -40,7 +42,7 @@ def compare(
         blank = nbformat.read(assignment.notebook, as_version=4)
         write(given / "blank.py", code_of(blank))
         for path in submissions_in(folder):
-            name = path.relative_to(folder).as_posix()
+            name = MARKUP.sub("_", path.relative_to(folder).as_posix())
             try:
                 write(handed_in / f"{name}.py", code_of(read_submission(path)))
             except RefusedError as error:

@@ -12,6 +12,7 @@ import zipfile
 
 import nbformat
 import numpy as np
+import psutil
 import pytest
 
 from book.command import UserError
@@ -258,6 +259,17 @@ def test_who_changes_what_a_check_compares_with_gains_nothing_and_loses_nothing(
     assert checked(place, in_place, test) is None
 
 
+@pytest.mark.parametrize("target", ["ada.ipynb", "gone.ipynb"])
+def test_a_link_to_the_work_of_another_gets_no_points(metrics, place, tmp_path, target):
+    nbformat.write(only(metrics, "mse"), tmp_path / "ada.ipynb")
+    link = tmp_path / "eve.ipynb"
+    link.symlink_to(target)
+    assert grading.key_of(link, metrics) == f"-{metrics.version}"
+    result = grading.grade(link, metrics, place)
+    assert (result["status"], result["points"]) == ("not a notebook", None)
+    assert "got a link to a file" in result["message"]
+
+
 def test_two_gradings_at_once_do_not_see_each_other(metrics, place, tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -356,6 +368,19 @@ def test_a_sandbox_holds_nothing_of_the_course(metrics):
     }
 
 
+def test_processes_that_have_ended_do_not_count():
+    code = "import subprocess, sys; kept = [subprocess.Popen(['true']) for _ in range(3)]"
+    command = [sys.executable, "-c", f"{code}; print(flush=True); sys.stdin.read()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        ended = psutil.Process(process.pid).children()
+        while any(one.status() != psutil.STATUS_ZOMBIE for one in ended):
+            time.sleep(0.02)
+        assert len(ended) == 3
+        assert grading.started_by(process) == []
+        process.stdin.close()
+
+
 @SAFE
 def test_a_sandbox_has_no_place_for_more_files_than_its_limits_allow():
     look = """
@@ -410,7 +435,8 @@ def test_another_user_can_read_what_a_submission_needs_whatever_the_umask():
     assert modes == {0o755, 0o644}
 
 
-def test_a_plain_process_says_in_words_what_it_does_not_protect_from():
+def test_a_plain_process_says_in_words_what_it_does_not_protect_from(monkeypatch):
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
     promise = Sandbox("plain").promise
     assert "can read the files of this account" in promise
     assert "network is open" in promise

@@ -29,6 +29,7 @@ def folder(assignments, tmp_path):
     place.mkdir()
     for name, notebook in {"ada": ada, "bob": bob, "eve": own, "max": blank(metrics)}.items():
         nbformat.write(notebook, place / f"{name}.ipynb")
+    nbformat.write(blank(metrics), place / "<b>.ipynb")
     (place / "notes.txt").write_text("no notebook")
     return place
 
@@ -43,6 +44,7 @@ def test_a_copy_with_other_names_is_found_and_the_task_itself_is_not(
     assert "left out: notes.txt" in capsys.readouterr().out
     text = page.read_text("utf-8")
     assert "ada.ipynb" in text
+    assert "<b>.ipynb" not in text
     assert str(folder.parent) not in text
 
 
