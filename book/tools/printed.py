@@ -11,6 +11,7 @@
 """
 
 import argparse
+import posixpath
 import re
 import shutil
 import subprocess
@@ -199,8 +200,12 @@ def faults(files: dict[str, bytes]) -> list[str]:
         ids[name] = [part.get("id") for part in elements if part.get("id") is not None]
         for part in elements:
             target = part.get("src") or part.get("href") or part.get("data") or ""
-            if part.tag.removeprefix(XHTML) in FETCHED and re.match(r"\w+://|//", target):
+            if part.tag.removeprefix(XHTML) not in FETCHED or target.startswith("data:"):
+                continue
+            if re.match(r"\w+:|//", target):
                 found.append(f"{name} fetches {target}")
+            elif posixpath.normpath(posixpath.join(posixpath.dirname(name), target)) not in files:
+                found.append(f"{name} shows {target}, which is missing")
     for name, names in ids.items():
         twice = [one for one, times in Counter(names).items() if times > 1]
         found += [f"{name} has the id {one} more than once" for one in twice]

@@ -146,6 +146,11 @@ def test_an_epub_declares_its_formulas_and_names_itself_alike_everywhere():
         ("one.xhtml", b'<p><a id="a"/><a id="a"/></p>', "has the id a more than once"),
         (
             "one.xhtml",
+            b'<html xmlns="http://www.w3.org/1999/xhtml"><img src="_images/a.png"/></html>',
+            r"one\.xhtml shows _images/a\.png, which is missing",
+        ),
+        (
+            "one.xhtml",
             b'<html xmlns="http://www.w3.org/1999/xhtml"><img src="https://example.org/a.png"/></html>',
             "one.xhtml fetches https://example.org/a.png",
         ),
