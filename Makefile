@@ -37,7 +37,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 export UV_HTTP_TIMEOUT ?= 180
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test check lint coverage book course experiments results bench data
+.PHONY: help setup test check lint coverage book print course experiments results bench data
 .PHONY: address lock dist trial release links probe clean
 
 help: ## print this help
@@ -72,7 +72,10 @@ book: $(INSTALLED) ## run the chapters that changed and build the book into _bui
 	$(PY) -m book.course.assignments
 	$(PY) -m book.tools.site
 
-course: book ## make student versions, solutions and autograders in _build/course
+print: book ## make the whole book as EPUB and PDF in _build/print; the PDF needs Chromium
+	$(PY) -m book.tools.printed
+
+course: $(INSTALLED) ## make student versions, solutions and autograders in _build/course
 	$(PY) -m book.course.assignments check
 
 test: override PROFILE = smoke
@@ -92,7 +95,7 @@ dist: $(INSTALLED) ## pack wheel and sdist into _build/dist
 trial: $(UV_ALONE) ## try the packed wheel in a new environment: SETTING=newest WITH=python3.13
 	$(PY) -m book.tools.trial $(SETTING) --with "$(WITH)" $(if $(PACKAGE),--package "$(PACKAGE)")
 
-release: dist course ## gather package, book, course, notes and sums in _build/release
+release: dist course print ## gather package, book, course, notes and sums in _build/release
 	$(PY) -m book.tools.release gather --tag "$$TAG"
 
 links: book ## ask every address that the book links to, over the network

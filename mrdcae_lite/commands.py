@@ -20,7 +20,7 @@ from mrdcae_lite.core.files import one_line, shown, write_atomically
 from mrdcae_lite.core.quality import check_quality
 from mrdcae_lite.evaluation import inspection
 from mrdcae_lite.extras import extra
-from mrdcae_lite.io.addresses import is_address, is_folder, is_there
+from mrdcae_lite.io.addresses import is_address, is_folder, is_there, opened
 from mrdcae_lite.io.batch import (
     EXTENSION,
     Compression,
@@ -128,7 +128,7 @@ def _content(path: Path, start: bytes = b"") -> bytes:
         raise ValueError("standard input is closed. Give it a file, or name one.")
     if path.is_char_device() or path.is_block_device():
         raise ValueError("expected a file. Received: a device. Name a file.")
-    with nullcontext(sys.stdin.buffer) if path == STREAM else path.open("rb") as file:
+    with nullcontext(sys.stdin.buffer) if path == STREAM else opened(path) as file:
         first = file.read(len(start))
         if first != start:
             return first

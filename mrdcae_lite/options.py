@@ -148,12 +148,12 @@ def _add_info(command: argparse.ArgumentParser) -> None:
 
 def _add_train(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("photographs", type=Path, help="folder of pictures to train on")
+    add("photographs", type=_path, help="folder or address of pictures to train on")
     add(
         "--validation",
-        type=Path,
+        type=_path,
         required=True,
-        help="folder of pictures to choose the best weights by",
+        help="folder or address of pictures to choose the best weights by",
     )
     add("--to", type=Path, required=True, help="folder for log, weights and codec")
     for name, least, value, text in (
@@ -182,7 +182,8 @@ def _add_train(command: argparse.ArgumentParser) -> None:
 
 def _add_evaluate(command: argparse.ArgumentParser) -> None:
     add, own = command.add_argument, argparse.SUPPRESS  # the default of `Settings`
-    add("images", type=Path, nargs="*", metavar="IMAGES", help="pictures or folders")
+    text = "pictures or folders, here or at addresses"
+    add("images", type=_path, nargs="*", metavar="IMAGES", help=text)
     add(
         "--samples",
         action="store_true",

@@ -1,5 +1,6 @@
 """What all tests share: seeded random numbers, a small photograph, a tiny codec."""
 
+import sys
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         metavar="N",
         help="draw N new hostile files of each kind in tests/fuzz, not the same few as always",
+    )
+    parser.addoption(
+        "--elsewhere",
+        default=sys.executable,
+        metavar="PYTHON",
+        help="in tests/course/test_elsewhere.py, run students' notebooks with this Python, such as "
+        "that of make trial SETTING=colab",
     )
 
 

@@ -12,12 +12,16 @@ For each master in book/assignments it leaves in _build/course a folder with
     assignment.json   points and version, for `book.course.grading`,
 and in pages/ what the book shows of them. Otter Assign does the cutting; nothing is kept in which a
 line of a solution or of a hidden test is found again.
+
+If the environment variable COURSE_SECRET is set, hidden tests draw their random numbers by seeds
+that follow from it, so that nobody knows them who does not know the secret.
 """
 
 import base64
 import hashlib
 import importlib.metadata
 import io
+import os
 import shutil
 import subprocess
 import sys
@@ -35,11 +39,20 @@ from nbformat import NotebookNode
 from book.command import UserError, exit_status
 from book.course import checks, grading, sandbox
 from book.course.leaks import LEADERBOARD, leaks, secrets
-from book.course.masters import masters, mistakes, questions, title_of
+from book.course.masters import (
+    blocks,
+    drawn_anew,
+    is_hidden,
+    masters,
+    mistakes,
+    questions,
+    title_of,
+)
 from book.course.submission import GRADED, STATUSES, Assignment
 from book.tools import identity, paths
 from book.tools.records import CACHES, digest, remember, remembered
 
+SHORTEST_SECRET = 16  # letters; the version of the tests, which all see, would betray a shorter one
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # equal files make equal archives
 FOLDED = {"jupyter": {"source_hidden": True}, "cellView": "form"}  # in Jupyter, and on Colab
 BEGINNING = """The next cell carries the checks. Run it first: it installs the package where it is \
@@ -66,11 +79,24 @@ Save this notebook and hand in its file, under whatever name it has. The next ce
 what you ran is saved."""
 
 
+def secret() -> str:
+    """What the seeds of hidden tests follow from; nothing, if they are to stay as they are."""
+    text = os.environ.get("COURSE_SECRET", "")
+    if text and len(text) < SHORTEST_SECRET:
+        raise UserError(
+            f"expected at least {SHORTEST_SECRET} letters in COURSE_SECRET, got {len(text)}; "
+            'python3 -c "import secrets; print(secrets.token_hex())" makes one'
+        )
+    return text
+
+
 def key_of(master: Path) -> str:
     """Hash all that an assignment is made from."""
     here = Path(__file__).resolve()
     others = [here, here.with_name("checks.py"), paths.ROOT / "pyproject.toml"]
     inputs = digest([master, LEADERBOARD, *others])
+    if secret():
+        inputs = hashlib.sha256(f"{inputs} {secret()}".encode()).hexdigest()
     return f"{inputs}-{importlib.metadata.version('otter-grader')}"
 
 
@@ -80,11 +106,14 @@ def requirement() -> str:
     return f"mrdcae-lite[notebooks] @ git+{project.address}@{project.ref}"
 
 
-def with_requirements(notebook: NotebookNode) -> NotebookNode:
-    """Tell Gradescope's machine what to install."""
+def prepared(notebook: NotebookNode) -> NotebookNode:
+    """Tell Gradescope's machine what to install, and draw the numbers of hidden tests anew."""
     more = {"requirements": [requirement()], "python_version": "3.11"}
     head = next(cell for cell in notebook.cells if "# ASSIGNMENT CONFIG" in cell.source)
     head.source = f"{head.source}\n{yaml.safe_dump(more)}"
+    for inside, cell in blocks(notebook):
+        if secret() and "TESTS" in inside and is_hidden(cell):
+            cell.source = drawn_anew(cell.source, secret())
     return notebook
 
 
@@ -93,7 +122,7 @@ def assign(master: Path, folder: Path) -> Path:
     copy = folder / "masters"
     shutil.copytree(paths.MASTERS, copy, ignore=shutil.ignore_patterns(*CACHES))
     shutil.copy(LEADERBOARD, copy)
-    nbformat.write(with_requirements(nbformat.read(master, as_version=4)), copy / master.name)
+    nbformat.write(prepared(nbformat.read(master, as_version=4)), copy / master.name)
     command = [sys.executable, "-m", "otter", "assign", "--no-run-tests", master.name, "made"]
     done = subprocess.run(command, cwd=copy, capture_output=True, text=True)
     if done.returncode != 0:

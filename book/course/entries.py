@@ -26,7 +26,7 @@ from book.course import leaderboard
 from book.course.exports import is_stray, sender, submissions_in
 from book.course.leaderboard import Limits, SubmissionError
 from book.course.sandbox import Sandbox, best
-from book.course.submission import PREPARES, RefusedError, read_submission
+from book.course.submission import PREPARES, read_submission
 from book.course.wire import EndedError, LineError, Wire
 from book.tools import paths
 
@@ -98,11 +98,17 @@ def score_entry(exam: Any) -> Callable[..., list[float]]:
 
 
 def handed_in(submission: Path, folder: Path) -> bytes | None:
-    """The codec.py that lies beside a notebook in a folder of somebody's own, or in its archive."""
+    """The codec.py that lies beside a notebook in a folder of somebody's own, or in its archive.
+
+    A link is nobody's own.
+    """
+    if submission.is_symlink():
+        return None
     if submission.suffix.lower() != ".zip":
         beside = submission.with_name("codec.py")
         own = submission.parent != folder
-        return beside.read_bytes() if own and beside.is_file() else None
+        there = beside.is_file() and not beside.is_symlink()
+        return beside.read_bytes() if own and there else None
     with zipfile.ZipFile(submission) as archive:
         found = [n for n in archive.namelist() if PurePosixPath(n).name == "codec.py"]
         kept = [name for name in found if not is_stray(PurePosixPath(name))]
@@ -131,7 +137,7 @@ def collect(options: argparse.Namespace) -> None:
         who = re.sub(r"[^\w.-]", "_", sender(name).key)
         try:
             source = handed_in(submission, options.submissions) or written(submission, place)
-        except (RefusedError, SubmissionError, LineError, zipfile.BadZipFile) as error:
+        except (Exception, LineError) as error:  # whatever it is, it is this submission's own
             print(f"no entry: {name}: {error or 'its process ended'}")
             continue
         (options.to / who).mkdir(parents=True, exist_ok=True)

@@ -2,8 +2,9 @@
 
     python -m book.course.examiner REQUEST PIPE
 
-`book.course.grading` starts one for each file, with a request in JSON, and reads the report, JSON
-as well, from the pipe. The student's code does not run here (`submission`, `sandbox`).
+`book.course.grading` starts one for each file, with a request in JSON, and reads two lines of JSON
+from the pipe: what to look at in the notebook, before any of it runs, and the report. The student's
+code does not run here (`submission`, `sandbox`).
 """
 
 import ctypes
@@ -12,9 +13,10 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import psutil
 
@@ -27,6 +29,7 @@ from book.course.submission import (
     Assignment,
     RefusedError,
     examined,
+    flags,
     read_submission,
     refusal,
 )
@@ -62,12 +65,13 @@ def alive(process: psutil.Process) -> bool:
     return False
 
 
-def report(request: dict[str, Any]) -> dict[str, Any]:
-    """Examine one submission; whatever happens becomes its report."""
+def report(request: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Examine one submission, and tell its flags first; whatever happens becomes its report."""
     sandbox = Sandbox(request["sandbox"], Limits(request["seconds"], request["megabytes"]))
     try:
         assignment = Assignment.read(request["name"], Path(request["course"]))
         notebook = read_submission(Path(request["submission"]))
+        tell({"flags": flags(notebook, assignment)})
         hooks = {"score_entry": score_entry}
         return examined(notebook, assignment, sandbox, request["only"], hooks)
     except RefusedError as error:
@@ -79,10 +83,18 @@ def report(request: dict[str, Any]) -> dict[str, Any]:
         return refusal(FAILED, f"{type(error).__name__}: {error}")
 
 
+def examine(request: dict[str, Any], grader: TextIO) -> None:
+    """Examine one submission and write the two lines."""
+
+    def tell(said: dict[str, Any]) -> None:
+        print(json.dumps(said), file=grader, flush=True)
+
+    said = report(request, tell)
+    end_below(psutil.Process())
+    tell(said | {"message": said["message"][:LONGEST_MESSAGE]})
+
+
 if __name__ == "__main__":
     keep_orphans()
-    said = report(json.loads(sys.argv[1]))
-    end_below(psutil.Process())
-    said["message"] = said["message"][:LONGEST_MESSAGE]
-    with suppress(BrokenPipeError), os.fdopen(int(sys.argv[2]), "w", encoding="utf-8") as parent:
-        json.dump(said, parent)
+    with suppress(BrokenPipeError), os.fdopen(int(sys.argv[2]), "w", encoding="utf-8") as pipe:
+        examine(json.loads(sys.argv[1]), pipe)

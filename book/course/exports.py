@@ -13,11 +13,13 @@ import csv
 import io
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path, PurePath, PurePosixPath
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -29,10 +31,13 @@ NOTEBOOKS = {".ipynb", ".zip"}
 STRAY = {"__MACOSX", "__pycache__", "tests", "node_modules"}
 OF_SYSTEMS = {"submission_metadata.yml", "Thumbs.db", "desktop.ini"}
 
-MOODLE = re.compile(r"^(?P<name>.+)_(?P<id>\d+)_assignsubmission_[a-z]+_?(?P<file>.*)$")
+MOODLE = re.compile(r"^(?P<name>.+?)_(?P<id>\d+)_assignsubmission_[a-z]+_?(?P<file>.*)$")
 CANVAS = re.compile(r"^(?P<name>[^_]+)_(?P<late>LATE_)?(?P<id>\d+)_\d+_(?P<file>.+)$")
-GRADESCOPE = re.compile(r"^submission_(?P<id>\d+)$")
+GRADESCOPE = re.compile(r"^(?P<name>submission_(?P<id>\d+))$")
 AGAIN = re.compile(r"(?:-(\d+)| ?\((\d+)\))$")  # Canvas adds -1, browsers (1)
+MOODLE_TIMES = (  # in British, in American English, and without AM and PM
+    "%A, %d %B %Y, %I:%M %p", "%A, %B %d, %Y, %I:%M %p", "%A, %d %B %Y, %H:%M",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,11 +58,12 @@ def is_stray(place: PurePath) -> bool:
 def submissions_in(folder: Path) -> list[Path]:
     """List what was handed in below a folder: notebooks, archives, and whatever else needs a look.
 
-    In a folder of somebody's own, other files beside the notebook do not count.
+    In a folder of somebody's own, other files beside the notebook do not count. A link is listed,
+    but nobody follows it: it may lead to somebody else's work.
     """
     if not folder.is_dir():
         raise UserError(f"expected a folder of submissions, found none at {folder}")
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() or path.is_symlink()]
     kept = [path for path in files if not is_stray(path.relative_to(folder))]
     if not kept:
         raise UserError(f"expected submissions (.ipynb or .zip) in {folder}, found no file")
@@ -73,16 +79,19 @@ def submissions_in(folder: Path) -> list[Path]:
 
 
 def sender(file: str) -> Sender:
-    """Who handed a file in; `file` is its place below the folder of submissions."""
+    """Who handed a file in; `file` is its place below the folder of submissions.
+
+    The outermost name that a system has given counts, and its beginning. What follows is the
+    student's own, who could write there what looks like another's.
+    """
     place = PurePosixPath(file)
-    for part in (place.parts[0], place.name):
-        for known in (MOODLE, CANVAS):
+    for part in place.parts:
+        for known in (CANVAS, MOODLE, GRADESCOPE):
             if found := known.match(part):
                 groups = found.groupdict()
-                late, rest = bool(groups.get("late")), PurePosixPath(groups["file"] or place.name)
-                return Sender(groups["id"], groups["name"], late, attempt_of(rest.stem))
-    if found := GRADESCOPE.match(place.parts[0]):
-        return Sender(found["id"], place.parts[0], attempt=attempt_of(place.stem))
+                own = PurePosixPath(groups.get("file") or place.name)
+                late = bool(groups.get("late"))
+                return Sender(groups["id"], groups["name"], late, attempt_of(own.stem))
     name = place.parts[0] if len(place.parts) > 1 else AGAIN.sub("", place.stem)
     return Sender(name, name, attempt=attempt_of(place.stem))
 
@@ -150,6 +159,30 @@ def gradescope_people(folder: Path | None) -> dict[str, dict[str, Any]]:
     return people
 
 
+def moodle_times(rows: list[list[str]]) -> dict[str, datetime]:
+    """When each student handed in, as Moodle's worksheet says, in the time zone of this machine."""
+    header, times = rows[0], {}
+    who, place = column(header, "Identifier"), column(header, "Last modified (submission)")
+    for row in rows[1:]:
+        said = " ".join(row[place].split())
+        if said in ("", "-"):
+            continue
+        for form in MOODLE_TIMES:
+            with suppress(ValueError):
+                times[moodle_key(row[who])] = datetime.strptime(said, form).astimezone()
+        if moodle_key(row[who]) not in times:
+            raise UserError(
+                "expected times in English in Moodle's worksheet, such as 'Monday, 1 March 2027, "
+                f"9:00 AM', found {said!r}; set Moodle's language to English and export it again"
+            )
+    return times
+
+
+def moodle_key(identifier: str) -> str:
+    """The number by which the names of Moodle's files know a student, too."""
+    return identifier.removeprefix("Participant ")
+
+
 def days_late(row: dict[str, str], who: Sender, when: datetime | None, rule: Rule) -> int:
     """Started days after the deadline; a file that its system calls late is so by one day."""
     if rule.deadline and when:
@@ -158,8 +191,16 @@ def days_late(row: dict[str, str], who: Sender, when: datetime | None, rule: Rul
     return int(who.late)
 
 
-def marks(table: Path, rule: Rule, folder: Path | None = None) -> dict[str, Mark]:
-    """What each student gets, by what their system knows them by."""
+def marks(
+    table: Path,
+    rule: Rule,
+    folder: Path | None = None,
+    times: Mapping[str, datetime] = MappingProxyType({}),
+) -> dict[str, Mark]:
+    """What each student gets, by what their system knows them by.
+
+    They handed in at their `times` or, where there is none, as Gradescope or the file has it.
+    """
     rows, _ = read_csv(table)
     people = gradescope_people(folder)
     found: dict[str, list[tuple[int, Mark]]] = {}
@@ -168,10 +209,12 @@ def marks(table: Path, rule: Rule, folder: Path | None = None) -> dict[str, Mark
         if not row["total"]:
             continue
         facts = people.get(who.key, {})
-        when = time_of(facts.get("time"), folder / row["file"] if folder else None)
+        said = times.get(who.key, facts.get("time"))
+        when = time_of(said, folder / row["file"] if folder else None)
         late = days_late(row, who, when, rule)
         share = max(0.0, 1 - late * rule.percent_a_day / 100)
-        remark = f"{late} days late: {share:.0%} of the points. " if late and share < 1 else ""
+        days = f"{late} day{'s' if late > 1 else ''} late"
+        remark = f"{days}: {share:.0%} of the points. " if late and share < 1 else ""
         points = round(number(row["total"]) * share, 2)
         mark = Mark(points, number(row["possible"]), remark + row["message"].removeprefix("'"))
         for key in [str(user["email"]) for user in facts.get("users", [])] or [who.key]:
@@ -210,7 +253,7 @@ def fill_moodle(rows: list[list[str]], given: dict[str, Mark]) -> set[str]:
     says = column(header, "Feedback comments") if "Feedback comments" in header else None
     most = column(header, "Maximum Grade", "Maximum grade")
     for row in rows[1:]:
-        key = row[who].removeprefix("Participant ")
+        key = moodle_key(row[who])
         if key not in given:
             continue
         mark = given[key]
@@ -264,7 +307,9 @@ def export(options: argparse.Namespace) -> None:
     if deadline and not deadline.tzinfo:
         deadline = deadline.astimezone()
     rule = Rule(options.attempts, options.late, deadline)
-    given, (rows, separator) = marks(options.table, rule, options.submissions), read_csv(source)
+    rows, separator = read_csv(source)
+    times = moodle_times(rows) if deadline and chosen == ["moodle"] else {}
+    given = marks(options.table, rule, options.submissions, times)
     if chosen == ["moodle"]:
         found = fill_moodle(rows, given)
     elif chosen == ["canvas"]:

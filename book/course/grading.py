@@ -49,8 +49,10 @@ Row = dict[str, str]
 
 def key_of(submission: Path, assignment: Assignment) -> str:
     """A word that changes with the file and with the tests."""
-    with submission.open("rb") as file:
-        content = hashlib.file_digest(file, "sha256").hexdigest()
+    content = ""  # of a link or of what cannot be opened, which its row will say
+    if not submission.is_symlink():
+        with suppress(OSError), submission.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
     return f"{content[:12]}-{assignment.version}"
 
 
@@ -99,10 +101,11 @@ def grade(
             broken = watch(process, place.limits, stopped or Event())
         finally:
             end(process)
-        report = said.result()
+        lines = said.result().splitlines()
     os.close(reading)
-    result = broken or understood(report, assignment, only)
-    return result | {"seconds": round(time.monotonic() - start, 1)}
+    result = broken or understood(b"".join(lines[-1:]), assignment, only)
+    flags = flags_in(lines[:1])
+    return result | {"flags": flags, "seconds": round(time.monotonic() - start, 1)}
 
 
 def watch(
@@ -118,7 +121,7 @@ def watch(
         if len(family) > MOST_PROCESSES:
             most = f"{MOST_PROCESSES} are allowed"
             return refusal(told.MANY, f"ended at {len(family)} processes; {most}")
-        if memory_of(family) > limits.megabytes * MEGABYTE:
+        if memory_of([psutil.Process(process.pid), *family]) > limits.megabytes * MEGABYTE:
             return refusal(told.LARGE, f"ended when it took more than {limits.megabytes} MB")
         if stopped.wait(PAUSE):
             return refusal(told.FAILED, "grading was interrupted")
@@ -149,6 +152,13 @@ def end(process: subprocess.Popen[bytes]) -> None:
         examiner.end_below(parent)
     process.kill()
     process.wait()
+
+
+def flags_in(lines: list[bytes]) -> str:
+    """What an examiner told before it ran anything of the notebook."""
+    with suppress(ValueError, TypeError, AttributeError):
+        return "; ".join(str(json.loads(line).get("flags", "")) for line in lines)
+    return ""
 
 
 def understood(said: bytes, assignment: Assignment, only: Iterable[str] = ()) -> dict[str, Any]:

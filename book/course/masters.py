@@ -1,9 +1,13 @@
-"""The masters of the assignments in book/assignments, as they are read.
+"""The masters of the assignments, as they are read.
+
+They lie in book/assignments or, where a school keeps its own out of sight, in the folder that the
+environment variable COURSE_MASTERS names.
 
 A master is a notebook that holds question, solution, visible and hidden tests in the blocks of
 Otter Assign. Beside it, NAME.mistakes.yml lists typical mistakes.
 """
 
+import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +17,7 @@ import nbformat
 import yaml
 from nbformat import NotebookNode
 
+from book.command import UserError
 from book.tools.paths import MASTERS
 
 ORDER = ("metrics", "patches", "entropy", "attention", "study")  # as the chapters come
@@ -21,6 +26,8 @@ ORDER = ("metrics", "patches", "entropy", "attention", "study")  # as the chapte
 def masters() -> list[Path]:
     """List all masters, in the order of the course."""
     found = sorted(MASTERS.glob("*.ipynb"))
+    if not found:
+        raise UserError(f"expected masters of assignments (.ipynb) in {MASTERS}, found none")
     return sorted(found, key=lambda path: (*ORDER, path.stem).index(path.stem))
 
 
@@ -53,6 +60,21 @@ def questions(notebook: NotebookNode) -> list[dict[str, Any]]:
     return [yaml.safe_load(h) for h in heads if re.match(r"#\s*BEGIN\s+QUESTION", h)]
 
 
+def is_hidden(cell: NotebookNode) -> bool:
+    """Whether a cell of a block of tests holds a hidden one."""
+    head = "\n".join(cell.source.splitlines()[:8])
+    return bool(re.search(r"hidden:\s*true|^#\s*hidden", head, re.IGNORECASE | re.MULTILINE))
+
+
+def drawn_anew(source: str, secret: str) -> str:
+    """A hidden test with other seeds, which follow from the old ones and a secret."""
+
+    def seed(old: re.Match[str]) -> str:
+        return str(int.from_bytes(hashlib.sha256(f"{secret} {old[0]}".encode()).digest()[:4]))
+
+    return re.sub(r"(?<=default_rng\()\d+(?=\))", seed, source)
+
+
 def split(notebook: NotebookNode) -> tuple[list[str], list[str]]:
     """The lines of a master that only teachers may see, and all others."""
     secret: list[str] = []
@@ -60,9 +82,7 @@ def split(notebook: NotebookNode) -> tuple[list[str], list[str]]:
     for inside, cell in blocks(notebook):
         lines = cell.source.splitlines()
         if "TESTS" in inside:
-            head = "\n".join(lines[:8])
-            hidden = re.search(r"hidden:\s*true|^#\s*hidden", head, re.IGNORECASE | re.MULTILINE)
-            (secret if hidden else public).extend(lines)
+            (secret if is_hidden(cell) else public).extend(lines)
         elif "SOLUTION" in inside and cell.cell_type == "markdown":
             secret += lines
         elif "SOLUTION" in inside:

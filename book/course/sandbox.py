@@ -50,6 +50,17 @@ PROMISES = {
     "is open, and it could end or change other programs of the account. Install bubblewrap, or "
     "grade in an account that has nothing to lose.",
 }
+PLAIN_AS_ITS_OWN_USER = (
+    "A submission runs as an ordinary process of a user that nobody else is. It cannot read root's "
+    "files, nor change or end what is not its own; but it can read what every user of this machine "
+    "can, hidden checks and solutions among it if the folder of this book is open to all, and the "
+    "network is open. Install bubblewrap."
+)
+PLAIN_AS_ROOT = (
+    "A submission runs as root, since no other user can start this Python: it can read, change and "
+    "end everything on this machine. Install bubblewrap, move this folder to where others can read "
+    "it, or grade in an account that has nothing to lose."
+)
 
 
 @dataclass(frozen=True)
@@ -70,8 +81,8 @@ class Sandbox:
     @property
     def promise(self) -> str:
         """What it protects from, in words; for a plain process, what it does not."""
-        if self.kind == "plain" and os.getuid() == 0 and readable_by_others():
-            return f"{PROMISES['plain']} It has a user of its own, which cannot change your files."
+        if self.kind == "plain" and os.getuid() == 0:
+            return PLAIN_AS_ITS_OWN_USER if readable_by_others() else PLAIN_AS_ROOT
         return PROMISES[self.kind]
 
     @contextmanager
@@ -128,24 +139,35 @@ def bubblewrap(folder: Path, hidden: Sequence[Path]) -> list[str]:
     """Namespaces with Python, the package, and nothing else of this machine's files."""
     made = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--clearenv"]
     made += ["--uid", str(NOBODY), "--gid", str(NOBODY), "--hostname", "grading"]
+    if knows_disable_userns():
+        made += ["--unshare-user", "--disable-userns"]
     for path in SYSTEM:
         if Path(path).is_symlink():
             made += ["--symlink", os.readlink(path), path]
         elif Path(path).exists():
             made += ["--ro-bind", path, path]
     made += ["--proc", "/proc", "--dev", "/dev"]
-    for place in ("/tmp", HOME):
+    for place in ("/tmp", HOME, "/dev/shm"):
         made += ["--size", str(DISK), "--tmpfs", place]
     places = {sys.prefix, sys.base_prefix, sysconfig.get_path("stdlib"), str(paths.PACKAGE)}
     for place in sorted({os.path.realpath(p) for p in places} | places):
         if not place.startswith("/usr/"):
             made += ["--ro-bind", place, place]
+    made += ["--ro-bind", str(folder / "code"), "/grading", "--chdir", HOME]
     for empty in hidden:
         made += ["--tmpfs", str(empty)]
-    made += ["--ro-bind", str(folder / "code"), "/grading", "--chdir", HOME]
+    for written in ("/dev", "/", *map(str, hidden)):  # or they would take half of the memory
+        made += ["--remount-ro", written]
     for variable, value in variables(HOME, "/grading").items():
         made += ["--setenv", variable, value]
     return made
+
+
+@cache
+def knows_disable_userns() -> bool:
+    """Whether this bubblewrap can forbid further user namespaces, as those since 0.8 can."""
+    done = subprocess.run(["bwrap", "--help"], capture_output=True, text=True)
+    return "--disable-userns" in done.stdout
 
 
 def container(
@@ -211,6 +233,8 @@ def code_folder() -> Iterator[Path]:
         (Path(scratch) / "work").mkdir()
         for module in (player, wire):
             shutil.copy(str(module.__file__), code)
+        for path in [code, *code.parents[:2], *code.iterdir()]:
+            path.chmod(0o644 if path.is_file() else 0o755)  # for another user, whatever the umask
         yield Path(scratch)
 
 

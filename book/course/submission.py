@@ -5,12 +5,18 @@ after the other. Where a question is checked, the checks run *here*; the student
 there, and each call of one is a message with its arguments and another with what came out. So a
 submission decides what its functions return, and nothing else.
 
+A notebook runs twice. In the first run only visible checks are asked, and every word that anybody
+reads of the submission comes from there; in the second, a process and a folder of its own, hidden
+checks are asked, and of them only counts whether they passed. So what a function keeps of the
+arguments of a hidden check is in no later error, and in no feedback.
+
 A cell or a function that ends its process costs what it is worth: the process is started again, and
 what came before runs anew without it.
 """
 
 import json
 import re
+import unicodedata
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
@@ -36,7 +42,8 @@ NOTEBOOKS = {".ipynb", ".zip"}
 CHECK = re.compile(r"""^[^#\n]*\bgrader\.check\(["']([\w-]+)["']""", re.MULTILINE)
 MARK = re.compile(r"^# @title Prepares .*: assignment (\w+), version (\w+)$", re.MULTILINE)
 PREPARES = re.compile(rf"{MARK.pattern}|^grader = otter\.Notebook\(", re.MULTILINE)
-LONGEST_MESSAGE = 300
+LONGEST_MESSAGE = 300  # letters, in the table
+LONGEST_ANSWER = 1000  # of a check
 
 GRADED, ERRORS, EMPTY = "graded", "graded, with errors", "empty"
 CRASHED, SLOW, LARGE, MANY = "crashed", "too slow", "too much memory", "too many processes"
@@ -118,7 +125,7 @@ class Assignment:
 
 def refusal(status: str, message: str) -> dict[str, Any]:
     """The result of a submission that got no points."""
-    return {"status": status, "points": None, "message": message, "flags": "", "checks": {}}
+    return {"status": status, "points": None, "message": message, "checks": {}}
 
 
 # --- reading ------------------------------------------------------------------------------------
@@ -126,6 +133,8 @@ def refusal(status: str, message: str) -> dict[str, Any]:
 
 def read_submission(submission: Path) -> Any:
     """Read the notebook in a file, of any format version, as one of version 4."""
+    if submission.is_symlink():
+        raise RefusedError(NO_NOTEBOOK, "expected a file, got a link to a file; it is not followed")
     kind = submission.suffix.lower()
     if kind not in NOTEBOOKS:
         raise RefusedError(NO_NOTEBOOK, f"expected .ipynb or .zip, got {submission.name}")
@@ -200,7 +209,10 @@ def refuse_strangers(notebook: Any, assignment: Assignment, blank: Any) -> None:
 # --- examining ----------------------------------------------------------------------------------
 
 UNUSUAL = {
-    "starts other programs": r"\b(subprocess|multiprocessing)\b|\bos\.(system|fork|popen|spawn)",
+    "starts other programs": r"\b(subprocess|multiprocessing)\b|\bos\.(system|fork|popen|spawn)"
+    r"|^\s*([\w\s,.*]+=\s*)?(!|%s[xc]\b|%system\b)|^%%(bash|sh|script|system|sx|perl|ruby|!)"
+    r"|\b(run_cell_magic|getoutput)\(",
+    "runs code made of text": r"(?<![\w.])(exec|eval|compile|__import__)\(|\bimportlib\b",
     "uses the network": r"\b(socket|urllib|requests|curl|wget)\b|\bhttp\.client\b",
     "looks for the grader": r"\b(otter|autograder|call_func|hidden)\b|\bbook\.course\b",
     "looks into other processes": r"/proc\b|\b(psutil|ctypes|gc|_getframe)\b|inspect\.stack",
@@ -210,8 +222,9 @@ UNUSUAL = {
 }
 
 
-def flags(notebook: Any, blank: Any) -> str:
+def flags(notebook: Any, assignment: Assignment) -> str:
     """What a teacher should look at: unusual words in lines that are not the assignment's own."""
+    blank = nbformat.read(assignment.notebook, as_version=4)
     given = {line.strip() for source in filled_in(blank) for line in source.splitlines()}
     own = [
         line
@@ -220,7 +233,7 @@ def flags(notebook: Any, blank: Any) -> str:
         for line in cell.source.splitlines()
         if line.strip() not in given and not line.lstrip().startswith("#")
     ]
-    text = "\n".join(own)
+    text = unicodedata.normalize("NFKC", "\n".join(own))  # as Python reads names
     found = [what for what, words in UNUSUAL.items() if re.search(words, text, re.MULTILINE)]
     return "; ".join(found)
 
@@ -286,12 +299,25 @@ class Examination:
         self.found[name] = []
         for check in self.questions[name].values():
             try:
-                message = check.run(self.names(check.wanted()))
+                message = self.answer_to(check)
             except EndedError:
                 message = "Your code ended its own process."
                 self.line = self.start(done)
-            said = {"points": check.points, "hidden": check.hidden, "message": message}
-            self.found[name].append(said)
+            said = {"points": check.points, "hidden": check.hidden}
+            self.found[name].append(said | {"message": message and message[:LONGEST_ANSWER]})
+
+    def answer_to(self, check: Check) -> str | None:
+        """Run a check; return None, or what is wrong.
+
+        Where a function changed the check's own arguments, it must pass again with arguments that
+        stay as they are: what is expected may have been computed from the changed ones.
+        """
+        for self.line.lends in (False, True):
+            self.line.changed = False
+            message = check.run(self.names(check.wanted()))
+            if message is not None or not self.line.changed:
+                break
+        return message
 
     def names(self, wanted: Iterable[str]) -> dict[str, Any]:
         """What the notebook has under these names; functions ask its process when called."""
@@ -303,13 +329,6 @@ class Examination:
             name: hook(self) for name, hook in self.hooks.items() if name in wanted
         }
 
-    def points(self) -> dict[str, float]:
-        """What each question is worth."""
-        return {
-            name: round(sum(s["points"] for s in said if s["message"] is None), 4)
-            for name, said in self.found.items()
-        }
-
 
 def examined(
     notebook: Any,
@@ -318,7 +337,7 @@ def examined(
     only: Iterable[str] = (),
     hooks: Mapping[str, Callable[[Examination], Any]] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Examine a notebook: its status, points, message, flags and what every check said.
+    """Examine a notebook: its status, points, message and what every check said.
 
     A check that asks for a name of `hooks` gets what the grader makes, not the notebook's own.
     """
@@ -327,27 +346,33 @@ def examined(
     cells = [(n, c) for n, c in enumerate(notebook.cells, start=1) if c.cell_type == "code"]
     cells = [(number, cell) for number, cell in cells if not PREPARES.search(cell.source)]
     wanted = list(only) or list(assignment.points)
-    every = assignment.questions()
-    exam = Examination(sandbox, [c.source for _, c in cells], {n: every[n] for n in wanted}, hooks)
+    every, sources = assignment.questions(), [cell.source for _, cell in cells]
+    seen, unseen = (
+        {n: {k: c for k, c in every[n].items() if c.hidden is hidden} for n in wanted}
+        for hidden in (False, True)
+    )
+    first = Examination(sandbox, sources, seen, hooks)
     try:
-        exam.run()
+        first.run()
+        second = Examination(sandbox, sources, unseen, hooks, left_out=set(first.left_out))
+        second.run()
     except WireError as error:
         raise RefusedError(CRASHED, f"its process answered nonsense: {error}") from error
-    points = {name: exam.points()[name] for name in wanted}
+    found = {name: [*first.found[name], *second.found[name]] for name in wanted}
+    passed = {n: [s["points"] for s in said if s["message"] is None] for n, said in found.items()}
     message = ""
-    if exam.errors:
-        place = min(exam.errors)
+    if first.errors:
+        place = min(first.errors)
         number, cell = cells[place]
         start = cell.source.strip().partition("\n")[0]
-        message = f"cell {number} ({start[:60]}): {exam.errors[place]}"
+        message = f"cell {number} ({start[:60]}): {first.errors[place]}"
     else:
-        lost = {n: sum(s["message"] is not None for s in said) for n, said in exam.found.items()}
+        lost = {name: len(found[name]) - len(passed[name]) for name in wanted}
         named = ", ".join(f"{name} ({lost[name]})" for name in wanted if lost[name])
         message = f"failed checks: {named}" if named else ""
     return {
-        "status": ERRORS if exam.errors else GRADED,
-        "points": points,
+        "status": ERRORS if first.errors else GRADED,
+        "points": {name: round(sum(points), 4) for name, points in passed.items()},
         "message": message,
-        "flags": flags(notebook, blank),
-        "checks": {name: exam.found[name] for name in wanted},
+        "checks": found,
     }

@@ -50,12 +50,14 @@ class Handle:
 class Wire:
     """One end of the line. Both ends can ask, also while they are being asked.
 
-    A function of the other side arrives as a function here, whose call asks the other side; where
-    it changes its arguments in place, they are changed here as well.
+    A function of the other side arrives as a function here, whose call asks the other side. Where
+    it changes its arguments in place, `changed` is set, and they are changed here as well; but not
+    while `lends` is set. Only generators of random numbers always go on from where they are there.
     """
 
     def __init__(self, reads: BinaryIO, writes: BinaryIO) -> None:
         self.reads, self.writes = reads, writes
+        self.lends = self.changed = False
         self.kept: list[Any] = []  # what the other side has handles on
         self.work: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"call": self._called}
 
@@ -119,7 +121,11 @@ class Wire:
         names = {name: self.encode(value) for name, value in named.items()}
         said = self.ask("call", function=handle.number, arguments=sent, named=names)
         for place, after in said.get("changed") or []:
-            write_back(arguments[int(place)], self.decode(after))
+            argument = arguments[int(place)]
+            draws = isinstance(argument, np.random.Generator)
+            self.changed = self.changed or not draws
+            if draws or not self.lends:
+                write_back(argument, self.decode(after))
         if "raised" in said:
             raise error_of(said["raised"])
         return self.decode(said["value"])
@@ -147,9 +153,9 @@ class Wire:
             return {"number": [value.dtype.str, text_of(value.tobytes())]}
         if isinstance(value, list):
             return [self.encode(item) for item in value]
-        if isinstance(value, tuple | set | frozenset):
-            name = "tuple" if isinstance(value, tuple) else "set"
-            return {name: [self.encode(item) for item in value]}
+        for holder in (tuple, set, frozenset):
+            if isinstance(value, holder):
+                return {holder.__name__: [self.encode(item) for item in value]}
         if isinstance(value, dict):
             return {"dict": [[self.encode(k), self.encode(item)] for k, item in value.items()]}
         if isinstance(value, complex):
@@ -194,6 +200,9 @@ class Wire:
 
     def _read_set(self, inside: Any) -> Any:
         return {self._decode(item) for item in inside}
+
+    def _read_frozenset(self, inside: Any) -> Any:
+        return frozenset(self._decode(item) for item in inside)
 
     def _read_dict(self, inside: Any) -> Any:
         return {self._decode(key): self._decode(item) for key, item in inside}
@@ -270,6 +279,7 @@ READERS: dict[str, Callable[[Wire, Any], Any]] = {
     "object": lambda _, inside: handle_of(inside),
     "tuple": Wire._read_tuple,
     "set": Wire._read_set,
+    "frozenset": Wire._read_frozenset,
     "dict": Wire._read_dict,
     "random": Wire._read_random,
     "yours": Wire._read_yours,

@@ -1,5 +1,6 @@
 """Where the book's content lies, and where what is made from it goes."""
 
+import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -8,8 +9,9 @@ BOOK = ROOT / "book"
 CHAPTERS = BOOK / "chapters"
 SOLUTIONS = BOOK / "solutions"
 RESULTS = BOOK / "results"
-MASTERS = BOOK / "assignments"
-STUDENT = MASTERS / "student"  # what Colab and Binder open: made from the masters, committed
+ASSIGNMENTS = BOOK / "assignments"
+MASTERS = Path(os.environ.get("COURSE_MASTERS") or ASSIGNMENTS).resolve()  # or a school's own
+STUDENT = ASSIGNMENTS / "student"  # what Colab and Binder open: made from the masters, committed
 
 BUILD = ROOT / "_build"
 ANSWERED = BUILD / "answered"
@@ -17,4 +19,5 @@ EXECUTED = BUILD / "executed"
 COURSE = BUILD / "course"
 STAGE = BUILD / "stage"
 HTML = BUILD / "html"
+PRINT = BUILD / "print"
 ARCHIVE = BUILD / "mrdcae-lite-book.zip"

@@ -5,8 +5,9 @@
 
 `pack` starts from the tracked files alone, in a folder of their own, where the README's links lead
 into the repository, because the package's page elsewhere has no neighbours to link to. `gather`
-wants what `make dist`, `make book` and `make course` left, and adds the changelog's section and
-SHA256SUMS. Of the course only what students get is taken: solutions and autograders stay.
+wants what `make dist`, `make book`, `make print` and `make course` left, and adds the changelog's
+section and SHA256SUMS. Of the course only what students get is taken: solutions and autograders
+stay.
 """
 
 import argparse
@@ -80,6 +81,14 @@ def distributions() -> list[Path]:
     return [DISTRIBUTIONS / name for name in found]
 
 
+def printed() -> list[Path]:
+    """Return the whole book as EPUB and as PDF."""
+    found = [paths.PRINT / f"{paths.ARCHIVE.stem}.{kind}" for kind in ("epub", "pdf")]
+    if missing := [path.name for path in found if not path.exists()]:
+        raise UserError(f"expected {' and '.join(missing)} in _build/print; run make print")
+    return found
+
+
 def course(target: Path) -> None:
     """Pack what students get, and the slides, into one file."""
     pages, slides = paths.COURSE / "pages", paths.COURSE / "slides"
@@ -121,6 +130,8 @@ def gather(tag: str) -> None:
     for path in distributions():
         shutil.copy(path, RELEASE)
     shutil.copy(paths.ARCHIVE, RELEASE / f"mrdcae-lite-book-{own.version}.zip")
+    for path in printed():
+        shutil.copy(path, RELEASE / f"{path.stem}-{own.version}{path.suffix}")
     course(RELEASE / f"mrdcae-lite-course-{own.version}.zip")
     changelog = (paths.ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     (RELEASE / NOTES).write_text(notes(changelog, own.version), encoding="utf-8")

@@ -6,17 +6,23 @@ Places of the page such as {{workers}} are filled from `book/results`; `ASSUMED`
 import json
 import math
 import re
+from collections import deque
 from collections.abc import Mapping
+from heapq import heapify, heappop, heappush
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from book.command import UserError
 from book.tools import paths
+from mrdcae_lite.io.cluster import AHEAD
 
 PAGE = paths.BOOK / "back" / "scale.md"
 RESULTS = paths.BOOK / "results"
 PLACE = re.compile(r"\{\{(\w+)\}\}")
 CODECS = {"jpeg": "JPEG", "webp": "WebP", "avif": "AVIF", "mrdcae": "MR-DCAE Lite"}
 SPEEDS_AT = 0.5  # bits per pixel, of the speeds that are looked up
+SHARES = 0.25, 0.5, 1, 2  # of the workers that one scheduler could just keep busy
 
 ASSUMED = {
     "pictures": 1e9,
@@ -84,6 +90,62 @@ def years_used_up(ours: Cost, other: Cost) -> float:
     return max(0.0, ours.decode - other.decode) / saved if saved > 0 else math.inf
 
 
+def readings_to_repay(ours: Cost, other: Cost) -> float:
+    """How often a picture is read until the bytes not sent have paid for encoding; or infinite."""
+    saved = (other.transfer + other.decode) - (ours.transfer + ours.decode)
+    return max(0.0, (ours.encode - other.encode) / saved) if saved > 0 else math.inf
+
+
+def simulated(workers: int, seconds: float, calls_a_second: float, *, seed: int = 0) -> float:
+    """Calls a second that a scheduler and its workers get through, by simulation of each call.
+
+    The scheduler hands out and takes back one call after the other, in equal times. A worker has
+    `AHEAD` calls, does one at a time, and asks for another when it has finished one. How long a
+    call takes is drawn from an exponential distribution. The first half, in which queues fill, does
+    not count.
+
+    Args:
+        workers: each with one thread.
+        seconds: that a call takes a worker, on average.
+        calls_a_second: that the scheduler can do at most.
+        seed: of the times.
+    """
+    calls = max(20_000, 20 * workers)
+    times = iter(np.random.default_rng(seed).exponential(seconds, calls + workers).tolist())
+    free, handling = 0.0, 1 / calls_a_second  # when the scheduler is free, and a call's share
+    handed_out: list[deque[float]] = [deque() for _ in range(workers)]  # when calls arrive there
+    for _ in range(AHEAD):
+        for queue in handed_out:
+            free += handling
+            queue.append(free)
+    busy = [(queue.popleft() + next(times), number) for number, queue in enumerate(handed_out)]
+    heapify(busy)
+    finished = []
+    for _ in range(calls):
+        now, number = heappop(busy)
+        finished.append(now)
+        free = max(free, now) + handling
+        handed_out[number].append(free)
+        heappush(busy, (max(now, handed_out[number].popleft()) + next(times), number))
+    half = calls // 2
+    return (calls - half) / (finished[-1] - finished[half - 1])
+
+
+def _limits(kinds: Mapping[str, float], calls_a_second: float) -> str:
+    """A row for each kind of picture, by the seconds it takes, and number of workers."""
+    lines = [
+        "| pictures | workers | they could do | simulated, a second | busy workers |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for name, seconds in kinds.items():
+        for share in SHARES:
+            workers = round(share * calls_a_second * seconds)
+            could, can = workers / seconds, simulated(workers, seconds, calls_a_second)
+            cells = [name, f"{workers:,}", f"{could:.0f}", f"{can:.0f}", f"{can / could:.0%}"]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def _table(found: Mapping[str, Cost]) -> str:
     """A row a codec, for all pictures."""
     count = ASSUMED["pictures"]
@@ -132,6 +194,11 @@ def numbers() -> dict[str, str]:
         "whole": f"{whole:.1f}",
         "limit": f"{scale['calls_a_second'] * whole:,.0f}",
         "small_limit": f"{scale['calls_a_second'] / one:,.0f}",
+        "ahead": str(AHEAD),
+        "limits": _limits(
+            {f"crops of {scale['side']} pixels": 1 / one, "photographs": whole},
+            scale["calls_a_second"],
+        ),
         "names": f"{listed['names']:,}",
         "kept": f"{listed['kept_bytes_a_name']:.0f}",
         "peak": f"{listed['peak_bytes_a_name']:.0f}",
@@ -144,6 +211,15 @@ def numbers() -> dict[str, str]:
         "repaid_avif": _months(repaid["avif"]),
         "decode_cost": f"{ours.decode / found['jpeg'].transfer:.1f}",
         "saved_transfer": f"{1 - ours.size / found['jpeg'].size:.0%}",
+        **{f"{name}_rate": f"{1 / each.encode_s:.2g}" for name, each in found.items()},
+        **{
+            f"{name}_months": _months(months_to_repay(found[name], found["jpeg"]))
+            for name in ("webp", "avif")
+        },
+        **{
+            f"{name}_readings": f"{readings_to_repay(found[name], found['jpeg']):.1f}"
+            for name in ("webp", "avif")
+        },
         "table": _table(found),
     }
 

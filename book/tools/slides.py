@@ -1,9 +1,9 @@
 """Make slides from the executed chapters, a page of plain HTML for each, for `book.tools.site`.
 
-A slide has a heading, one sentence and one figure, and is never taller than the screen. The
-sentence is what the chapter says that one should see; all else that it says there becomes the
-speaker's notes. A page asks nothing from the network: the space bar or the arrow keys go on and
-back, N shows the notes, and printing gives one slide a sheet.
+A slide has a heading, one sentence and one figure, and is never taller than the screen; what a
+chapter asks to remember is a list. The sentence is what the chapter says that one should see; all
+else that it says there becomes the speaker's notes. A page asks nothing from the network: the space
+bar or the arrow keys go on and back, N shows the notes, and printing gives one slide a sheet.
 """
 
 import html
@@ -20,9 +20,11 @@ from nbformat import NotebookNode
 from book.tools import chapters
 
 MOST_ROWS = 12  # of a table or of printed text
+FEWEST_WORDS = 5  # of a sentence
 MOST_COLUMNS = 90  # letters of printed text
 LEFT_OUT = {"Your turn", "A short quiz"}  # they are for the reader, not for the room
 BULLET = re.compile(r"^(?:[-*]|\d+\.) ")
+LEAD = re.compile(r"\*\*[^*]+\*\*")  # bold words that only name what follows
 SEEN = re.compile(r"^\*\*What you should see\.?\*\*:?\s*")
 SENTENCE = re.compile(r".+?[.!?][*_)”\"]*(?=\s|$)", re.DOTALL)
 FORMULA = re.compile(r"^\$\$.+?\$\$", re.MULTILINE | re.DOTALL)
@@ -43,7 +45,10 @@ h1, h2 { margin: 0; font-size: min(6vh, 3.4vw); } h1 { font-size: min(9vh, 5vw);
 .figure > svg { font: 14px sans-serif; fill: currentColor; }
 .figure > svg path { fill: none; stroke-width: var(--wide, 1.5); }
 .figure > svg .mr-rule { stroke: currentColor; stroke-dasharray: 4 3; }
-.figure pre { font-size: min(3vh, 1.7vw); margin: 0; } .figure > p { font-size: min(4vh, 2.3vw); }
+.figure pre { font-size: min(3vh, 1.7vw); margin: 0; }
+.figure pre.short { font-size: min(5vh, 3vw); } .figure > p { font-size: min(4vh, 2.3vw); }
+.figure > ul { font-size: min(4vh, 2.3vw); line-height: 1.35; align-self: start; flex: 1; }
+.figure ul { margin: 0; } .figure li { margin-bottom: 1.5vh; }
 table { border-collapse: collapse; font-size: min(2.6vh, 1.6vw); }
 td, th { padding: 0.2em 0.7em; border-bottom: 1px solid #ccc; text-align: left; }
 aside { display: none; position: absolute; inset: auto 0 0; max-height: 45vh; overflow: auto;
@@ -125,9 +130,7 @@ def parts(notebook: NotebookNode) -> Iterator[tuple[str, Any]]:
 def figure_of(output: NotebookNode, about: dict[str, Any]) -> str:
     """What a slide shows of an output, as HTML; nothing if it is no figure or too large for one."""
     if output.output_type == "stream":
-        lines = output.text.rstrip().splitlines()
-        fits = lines and len(lines) <= MOST_ROWS and max(map(len, lines)) <= MOST_COLUMNS
-        return f"<pre>{html.escape(output.text.rstrip())}</pre>" if fits else ""
+        return printed_of(output.text)
     data = output.get("data", {})
     for kind in ("image/png", "image/jpeg"):
         if kind in data:
@@ -144,6 +147,16 @@ def figure_of(output: NotebookNode, about: dict[str, Any]) -> str:
     return ""
 
 
+def printed_of(text: str) -> str:
+    """Printed text as HTML, if it fits on a slide, without what answers a reader's guess."""
+    lines = [line for line in text.rstrip().splitlines() if "you guessed" not in line.lower()]
+    wide = max(map(len, lines), default=0)
+    if not wide or len(lines) > MOST_ROWS or wide > MOST_COLUMNS:
+        return ""
+    short = ' class="short"' if len(lines) <= MOST_ROWS / 2 and wide <= MOST_COLUMNS / 2 else ""
+    return f"<pre{short}>{html.escape(chr(10).join(lines))}</pre>"
+
+
 def table_of(text: str) -> str:
     """A table as HTML, if it fits on a slide."""
     rows = text.strip().splitlines()
@@ -151,10 +164,23 @@ def table_of(text: str) -> str:
 
 
 def first_sentence(text: str) -> str:
-    """The first sentence of a paragraph."""
+    """The first sentence of a paragraph that says something for itself.
+
+    A few words, such as "Old friends.", and a question are taken only if there is nothing else.
+    """
     text = BULLET.sub("", SEEN.sub("", text))
-    found = SENTENCE.match(text)
-    return re.sub(r"\s+", " ", found[0] if found else text)
+    found = [re.sub(r"\s+", " ", one.strip()) for one in SENTENCE.findall(text)]
+    says = [one for one in found if not one.endswith("?") and not LEAD.fullmatch(one)]
+    whole = [one for one in says if len(one.split()) >= FEWEST_WORDS]
+    return next(iter([*whole, *says, *found]), re.sub(r"\s+", " ", text))
+
+
+def list_of(text: str) -> str:
+    """The points of a list as HTML, a sentence each; nothing if the text is no list."""
+    if not BULLET.match(text):
+        return ""
+    points = re.split(r"\n(?=(?:[-*]|\d+\.) )", text)
+    return str(markdown2html("\n".join(f"- {first_sentence(point)}" for point in points)))
 
 
 def slides_of(notebook: NotebookNode) -> list[Slide]:
@@ -173,8 +199,10 @@ def slides_of(notebook: NotebookNode) -> list[Slide]:
             formula = next(iter(FORMULA.findall("\n\n".join(notes))), "")
             table = next((table_of(text) for text in notes if text.startswith("|")), "")
             figure = f"<p>{html.escape(formula)}</p>" if formula else table or printed
-            figure = figure if made else ""  # a chapter's own slide is its title
-            made.append(Slide(heading, first_sentence(prose[0]), figure, list(notes)))
+            points = list_of(prose[0]) if made and not figure else ""
+            figure = figure or points if made else ""  # a chapter's own slide is its title
+            said = "" if points else first_sentence(prose[0])
+            made.append(Slide(heading, said, figure, list(notes)))
         printed = ""
         notes.clear()
 

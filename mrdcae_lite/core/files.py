@@ -18,20 +18,25 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     """Write a file so that its name holds either the old or the new content, never a part.
 
     The bytes go to a hidden neighbour first, which then takes the name. Neighbours that a process
-    left behind when it was killed while it wrote the same file are removed. Raises `OSError` as
-    `open` does, about `path`, and leaves nothing behind.
+    left behind when it was killed while it wrote the same file are removed. Where several processes
+    write one file at once, each of them succeeds, and the last one's bytes stay. Raises `OSError`
+    as `open` does, about `path`, and leaves nothing behind.
     """
     path = Path(path)
     prefix = part_prefix(path)
     part = path.with_name(f"{prefix}{uuid.uuid4().hex}.part")
     try:
         for left in path.parent.glob(f"{prefix}*.part"):
-            left.unlink(missing_ok=True)
-        with part.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+            with suppress(OSError):
+                left.unlink()
+        while True:
+            with part.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            with suppress(FileNotFoundError):  # one that began to write the same file removed it
+                part.replace(path)
+                return
     except OSError as error:
         raise type(error)(error.errno, error.strerror, str(path)) from error
     finally:

@@ -28,6 +28,7 @@ from mrdcae_lite.evaluation.curves import Point, Points, mean
 from mrdcae_lite.evaluation.metrics import MS_SSIM_SIDE, ms_ssim, ssim_map
 from mrdcae_lite.evaluation.report import ANCHOR, OURS, Photograph, load_previous, summarise
 from mrdcae_lite.io import images
+from mrdcae_lite.io.addresses import is_folder, is_there, read
 from mrdcae_lite.io.processes import map_unordered
 from mrdcae_lite.io.sizes import bits_per_pixel
 from mrdcae_lite.models import load, registry
@@ -127,14 +128,14 @@ def bundled() -> list[Path]:
 def pictures(sources: Sequence[Path], limit: int | None = None) -> tuple[list[Path], list[Path]]:
     """The pictures that paths stand for, evenly spaced if limited, and what folders hold besides.
 
-    A folder stands for its pictures, sorted by name.
+    A folder stands for its pictures, sorted by name. Either may be an address.
     """
     paths: list[Path] = []
     left_out: list[Path] = []
     for source in sources:
-        if not source.exists():
+        if not is_there(source):
             raise ValueError(f"{source}: no such picture or folder. Check the path.")
-        found, others = images.pictures_in(source) if source.is_dir() else ([source], [])
+        found, others = images.pictures_in(source) if is_folder(source) else ([source], [])
         paths += found
         left_out += others
     if not paths or (limit is not None and limit < 1):
@@ -190,8 +191,9 @@ def measure(
     except for codecs of ours.
     """
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        image = images.read_image(path)
+        content = read(path)
+        digest = hashlib.sha256(content).hexdigest()
+        image = images.opaque(images.read_content(content))
         if settings.resize is not None:
             image = images.standardise(image, settings.resize)
         if min(image.shape[:2]) < (least := complexity.SWITCH_PATCH):

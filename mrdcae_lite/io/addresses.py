@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from mrdcae_lite.core.files import write_atomically
 from mrdcae_lite.extras import extra
@@ -48,6 +48,15 @@ def read(place: Path) -> bytes:
     with _as_os_error(place):
         content: bytes = remote.fs.cat_file(remote.path)
         return content
+
+
+@contextmanager
+def opened(place: Path) -> Iterator[IO[bytes]]:
+    """A file opened to read some of its bytes; raises `OSError`."""
+    with _as_os_error(place):
+        file = place.open("rb")
+    with file:
+        yield file
 
 
 def write(place: Path, data: bytes) -> None:
@@ -105,12 +114,14 @@ def _as_os_error(place: Path) -> Iterator[None]:
     """Let what a store's own package raises be an `OSError` about the address."""
     try:
         yield
-    except FileNotFoundError as error:
-        raise FileNotFoundError(errno.ENOENT, "No such file or folder", str(place)) from error
-    except (OSError, ImportError):
+    except ImportError:
         raise
     except Exception as error:
-        raise OSError(
+        if isinstance(error, OSError) and error.filename:
+            raise
+        if isinstance(error, FileNotFoundError):
+            raise FileNotFoundError(errno.ENOENT, "No such file or folder", str(place)) from error
+        raise ConnectionError(
             f"{place}: expected a store that answers. Received: {type(error).__name__}: {error}. "
             "Check the address and your access."
         ) from error

@@ -27,7 +27,7 @@ from mrdcae_lite.core.files import (
     shown,
     standard_error_kept,
 )
-from mrdcae_lite.io.addresses import identity, is_address, is_folder, read, walk, write
+from mrdcae_lite.io.addresses import identity, is_address, is_folder, opened, read, walk, write
 from mrdcae_lite.io.images import (
     image_content,
     is_picture,
@@ -191,7 +191,7 @@ class Decompression:
     def takes(self, path: Path) -> bool:
         if path.suffix.lower() == EXTENSION:
             return True
-        with path.open("rb") as file:
+        with opened(path) as file:
             return file.read(len(bitstream.MAGIC)) == bitstream.MAGIC
 
     def origin(self, source: bytes) -> bytes:

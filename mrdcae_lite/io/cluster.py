@@ -7,11 +7,13 @@ used: it waits for ever for a call that Dask has given up.
 
 import logging
 import re
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from itertools import islice
+from multiprocessing import resource_tracker
 from typing import Any, TypeVar
 
 from mrdcae_lite.extras import extra
@@ -146,15 +148,14 @@ def _client(engine: str, jobs: int) -> Iterator[Any]:
     from distributed import Client, LocalCluster
 
     if engine == "dask":
-        with (
-            LocalCluster(
+        with _interrupts_held_back():
+            cluster = LocalCluster(
                 n_workers=jobs,
                 threads_per_worker=1,
                 dashboard_address="127.0.0.1:0",
                 silence_logs=logging.CRITICAL + 1,
-            ) as cluster,
-            Client(cluster, set_as_default=False) as client,
-        ):
+            )
+        with cluster, Client(cluster, set_as_default=False) as client:
             yield client
         return
     address = f"tcp://{engine.removeprefix('dask://')}"
@@ -167,6 +168,23 @@ def _client(engine: str, jobs: int) -> Iterator[Any]:
         ) from error
     with client:
         yield client
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Let a Ctrl-C come afterwards, and not at all to processes of threads that are started here.
+
+    A terminal sends it to all processes; ours ends the others.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # which lets them through when it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

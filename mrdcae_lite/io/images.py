@@ -30,7 +30,7 @@ from contextlib import suppress
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,7 @@ from mrdcae_lite.coding.exif import from_tiff, without_layout
 from mrdcae_lite.coding.metadata import LARGEST, NO_METADATA, Metadata
 from mrdcae_lite.core.files import list_files, one_line, write_atomically
 from mrdcae_lite.core.pixels import RGB, check_rgb, is_grey
+from mrdcae_lite.io.addresses import opened, read, walk
 
 _TIFF = {"format": "TIFF", "compression": "tiff_deflate"}
 
@@ -117,29 +118,35 @@ def read_picture(
     """Read a picture with its transparency and colour profile; the module's text has the rules.
 
     Args:
-        source: a file of any kind that Pillow reads, or one opened for reading its bytes.
+        source: a file of any kind that Pillow reads, here or at an address (see `addresses`), or
+            one opened for reading its bytes.
         keep_exif: keep the camera's data as well: maker, time, place.
         frame: which one of an animation, or which page; 1 is the first.
 
     Raises:
         ImageError: if there is no such file or frame, it is no picture, damaged, or of a refused
             kind.
+        ConnectionError: if a store does not answer.
     """
     name: Any = "the input"
     if type(frame) is not int:
         raise TypeError(f"frame must be a whole number from 1. Received: {frame!r}.")
     try:
-        if isinstance(source, str | os.PathLike):
+        place: Any = Path(source) if isinstance(source, str | os.PathLike) else source
+        content: Any = None
+        if hasattr(place, "read_bytes"):
             name = source
-            content: Any = Path(source).read_bytes()
-        else:
-            content = source.read() if hasattr(source, "read") else None
+            content = read(place)
+        elif hasattr(place, "read"):
+            content = place.read()
         if not isinstance(content, bytes):
             raise TypeError(
                 "source must be a path, or a file opened for reading its bytes. Received: "
                 f"{type(source).__name__}."
             )
         return read_content(content, keep_exif=keep_exif, frame=frame)
+    except ConnectionError:
+        raise
     except (OSError, ImageError) as error:
         raise ImageError(f"{name}: {_reason(error)}") from error
 
@@ -167,8 +174,8 @@ def is_picture(path: Path) -> bool:
     try:
         with (
             warnings.catch_warnings(action="ignore"),
-            path.open("rb") as opened,
-            Image.open(opened, formats=_formats()) as file,
+            opened(path) as start,
+            Image.open(start, formats=_formats()) as file,
         ):
             return file.format != "MRDC"
     except UnidentifiedImageError:
@@ -311,12 +318,20 @@ def _camera_data(file: Image.Image, content: bytes, frame: int) -> bytes:
 def read_image(path: AnyPath) -> RGB:
     """Only the pixels of `read_picture`: uint8 (height, width, 3).
 
-    Raises `ImageError` as `read_picture` does, and for pictures with transparent pixels: either
+    Raises what `read_picture` does, and `ImageError` for pictures with transparent pixels: either
     showing or hiding what is transparent would change the picture.
     """
     picture = read_picture(path)
+    try:
+        return opaque(picture)
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from error
+
+
+def opaque(picture: Picture) -> RGB:
+    """The pixels of a picture; raises `ImageError` if some are transparent."""
     if picture.metadata.alpha is not None:
-        raise ImageError(f"{path}: {_TRANSPARENT} Put it on a background first.")
+        raise ImageError(f"{_TRANSPARENT} Put it on a background first.")
     return picture.pixels
 
 
@@ -458,11 +473,18 @@ def mode(metadata: Metadata, grey: bool) -> str:
 
 
 def pictures_in(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The pictures of a folder, by ending or first bytes, and what else it holds, by name."""
-    paths = sorted(folder.iterdir())
-    pictures = [path for path in paths if is_picture(path)]
-    others = {*paths} - {*pictures}
-    return pictures, sorted(others)
+    """The pictures of a folder, by ending or first bytes, and what else it holds, by name.
+
+    The folder may be an address (see `addresses`). Raises `OSError` if it cannot be listed.
+    """
+    _, _, folders, names = next(walk(folder, False, _fail))
+    pictures = [folder / name for name in sorted(names) if is_picture(folder / name)]
+    others = sorted({*folders, *names} - {path.name for path in pictures})
+    return pictures, [folder / name for name in others]
+
+
+def _fail(error: OSError) -> NoReturn:
+    raise error
 
 
 def standardise(image: RGB, size: int) -> RGB:

@@ -83,8 +83,9 @@ class FrozenModel:
 
     def save(self, path: str | Path) -> None:
         """Write the codec file."""
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, allow_pickle=False, **self._arrays())
+        arrays: dict[str, Any] = self._arrays()
+        buffer = io.BytesIO()  # NumPy before 2.2 takes allow_pickle=False for one more array
+        np.savez_compressed(buffer, **arrays)
         write_atomically(Path(path), buffer.getvalue())
 
     @classmethod
@@ -95,13 +96,12 @@ class FrozenModel:
                 raise BadZipFile("no NumPy archive")
             with np.load(io.BytesIO(content), allow_pickle=False) as archive:
                 arrays = dict(archive)
-            architecture = Architecture(**json.loads(arrays["config"].tobytes()))
+            architecture = Architecture(**json.loads(arrays.pop("config").tobytes()))
             parts: dict[str, dict[str, NDArray[Any]]] = {"transforms": {}, "prior": {}}
+            tables = Tables.unpack(arrays.pop("tables"))
             for name, array in arrays.items():
-                kind, slash, rest = name.partition("/")
-                if slash:
-                    parts[kind][rest] = array
-            tables = Tables.unpack(arrays["tables"])
+                kind, _, rest = name.partition("/")
+                parts[kind][rest] = array
         except _DAMAGE as error:
             raise ValueError(
                 f"expected a codec file written by Codec.save. Received something else ({error}). "

@@ -31,13 +31,15 @@ class PhotographFile:
 
 
 def photographs_in(folder: Path, cache_bytes: int = CACHE_BYTES) -> list[PhotographFile]:
-    """The photographs of a folder by name, with the pixels of the last ones used in memory.
+    """The photographs of a folder or address by name, the last ones used with pixels in memory.
 
     There are as many in memory as fit into `cache_bytes` if all are as large as the largest, but
-    at least one. All are decoded once now: a damaged one is found before the training begins.
+    at least one; the others are read again when a piece of them is asked for. All are decoded once
+    now: a damaged one is found before the training begins.
 
     Raises:
         ValueError: if there is no picture in the folder, or one is damaged.
+        OSError: if it cannot be listed, or a store does not answer.
     """
     shapes = {path: read_image(path).shape for path in pictures_in(folder)[0]}
     if not shapes:

@@ -117,7 +117,7 @@ def context(codec: Codec) -> bytes:
         **curves,
         **energies,
     }
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
 
 

@@ -30,6 +30,22 @@ def test_decoding_uses_up_years_of_what_storage_saves():
     assert scale.years_used_up(other, ours) == math.inf
 
 
+def test_readings_repay_slower_encoding_only_where_each_is_cheaper():
+    ours = scale.cost(2.0, 1.0, 1.0, PRICES)
+    other = scale.cost(4.0, 2.0, 1.0, PRICES)
+    assert scale.readings_to_repay(ours, other) == pytest.approx((2 - 1) / (1e6 - 0.5e6))
+    assert scale.readings_to_repay(other, ours) == math.inf
+
+
+def test_few_workers_are_busy_and_many_get_what_the_scheduler_can_do():
+    few, many = (scale.simulated(workers, 0.1, 100.0) for workers in (2, 40))
+    assert few == pytest.approx(20, rel=0.05)
+    assert many == pytest.approx(100, rel=0.01)
+    at_the_limit = scale.simulated(10, 0.1, 100.0)
+    assert few < at_the_limit < 100
+    assert scale.simulated(1, 0.1, 1e9) == pytest.approx(10, rel=0.05)
+
+
 def test_every_place_of_the_page_has_a_number():
     page = scale.pages()["back/scale.md"].decode()
     assert "{{" not in page

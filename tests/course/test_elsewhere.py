@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -20,16 +19,22 @@ STAND_IN = Path(__file__).with_name("elsewhere.py")
 CHECKED = re.compile(r'^grader\.check\("(.+)"\)$')
 
 
-def opened(place, notebook, folder, *, named=None):
-    """Run a notebook, which lies elsewhere, in a folder; return what its cells said."""
-    source = folder.parent / "Drive.ipynb"
-    nbformat.write(notebook, source)
-    command = [sys.executable, str(STAND_IN), place, str(source)]
-    command += ["--named", str(named)] if named else []
-    settings = {n: v for n, v in os.environ.items() if n != "PYTHONPATH"} | {"MPLBACKEND": "agg"}
-    done = subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+@pytest.fixture
+def opened(request):
+    """Runs a notebook, which lies elsewhere, in a folder; returns what its cells said."""
+    python = request.config.getoption("--elsewhere")
+
+    def run(place, notebook, folder, *, named=None):
+        source = folder.parent / "Drive.ipynb"
+        nbformat.write(notebook, source)
+        command = [python, str(STAND_IN), place, str(source)]
+        command += ["--named", str(named)] if named else []
+        kept = {n: v for n, v in os.environ.items() if n != "PYTHONPATH"} | {"MPLBACKEND": "agg"}
+        done = subprocess.run(command, cwd=folder, env=kept, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run
 
 
 def said_of_checks(cells):
@@ -45,7 +50,7 @@ def content(tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_opened_notebook_runs_on_colab_with_nothing_beside_it(assignments, name, content):
+def test_a_notebook_runs_on_colab_with_nothing_beside_it(opened, assignments, name, content):
     cells = opened("colab", blank(assignments[name]), content)
     prepared = next(cell for cell in cells if "Grader(get_ipython()" in cell["source"])
     assert prepared["error"] is None
@@ -57,15 +62,15 @@ def test_an_opened_notebook_runs_on_colab_with_nothing_beside_it(assignments, na
     assert cells[-1]["error"] is None
 
 
-@pytest.mark.parametrize("name", ["metrics", "patches"])
-def test_a_solved_notebook_passes_all_its_checks_on_colab(assignments, name, content):
+@pytest.mark.parametrize("name", NAMES)
+def test_a_solved_notebook_passes_all_its_checks_on_colab(opened, assignments, name, content):
     cells = opened("colab", filled_in(assignments[name]), content)
     assert [cell for cell in cells if cell["error"]] == []
     for question, text in said_of_checks(cells).items():
         assert text == f"{question}: passed. Further tests run when your work is graded."
 
 
-def test_a_renamed_copy_beside_its_original_is_what_is_handed_in(assignments, content):
+def test_a_renamed_copy_beside_its_original_is_what_is_handed_in(opened, assignments, content):
     metrics = assignments["metrics"]
     shutil.copy(metrics.notebook, content / "metrics.ipynb")
     copy = content / "metrics (1).ipynb"
@@ -75,7 +80,7 @@ def test_a_renamed_copy_beside_its_original_is_what_is_handed_in(assignments, co
     assert cells[-1]["said"].startswith("Hand in metrics (1).ipynb; it holds what you ran.")
 
 
-def test_work_that_is_not_saved_is_named_before_it_is_handed_in(assignments, content):
+def test_work_that_is_not_saved_is_named_before_it_is_handed_in(opened, assignments, content):
     metrics = assignments["metrics"]
     place = content / "Copy of metrics.ipynb"
     shutil.copy(metrics.notebook, place)
@@ -84,13 +89,13 @@ def test_work_that_is_not_saved_is_named_before_it_is_handed_in(assignments, con
     assert "in Copy of metrics.ipynb" in cells[-1]["said"]
 
 
-def test_where_the_file_is_not_known_that_is_said(assignments, content):
+def test_where_the_file_is_not_known_that_is_said(opened, assignments, content):
     gone = content / "renamed-since.ipynb"
     cells = opened("jupyter", blank(assignments["metrics"]), content, named=gone)
     assert "Its name cannot be seen from here" in cells[-1]["said"]
 
 
-def test_two_assignments_in_one_folder_do_not_meet(assignments, content):
+def test_two_assignments_in_one_folder_do_not_meet(opened, assignments, content):
     for name in ("metrics", "entropy"):  # each has a question called quantise
         said = said_of_checks(opened("jupyter", blank(assignments[name]), content))
         assert said.keys() == assignments[name].points.keys()

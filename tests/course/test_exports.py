@@ -9,6 +9,7 @@ import pytest
 
 from book.course import exports
 from book.course.exports import Sender, sender, submissions_in
+from book.course.submission import RefusedError, read_submission
 
 # The header of a grading worksheet of Moodle, of a gradebook of Canvas, of Gradescope's scores.
 WORKSHEET = [
@@ -58,6 +59,22 @@ SYSTEMS = {
     "by hand": (["ada.ipynb"], Sender("ada", "ada")),
     "windows": (["ada - Copy (1).IPYNB"], Sender("ada - Copy", "ada - Copy", attempt=1)),
     "underscore": (["_ada.ipynb"], Sender("_ada", "_ada")),
+    "moodle, in the name of another": (
+        ["Ada Lovelace_311_assignsubmission_file_Bob_312_assignsubmission_file_a.ipynb"],
+        Sender("311", "Ada Lovelace"),
+    ),
+    "canvas, in the name of another": (
+        ["lovelaceada_77_901_Bob_312_assignsubmission_file_metrics.ipynb"],
+        Sender("77", "lovelaceada"),
+    ),
+    "gradescope, in the name of another": (
+        ["submission_5150/Bob_312_assignsubmission_file_metrics.ipynb"],
+        Sender("5150", "submission_5150"),
+    ),
+    "unpacked into a folder": (
+        ["export/Ada Lovelace_311_assignsubmission_file_metrics.ipynb"],
+        Sender("311", "Ada Lovelace"),
+    ),
 }  # fmt: skip
 
 
@@ -78,6 +95,17 @@ def test_stray_files_are_no_submissions(tmp_path):
         "tests/mse.py", "Thumbs.db", "desktop.ini",
     )  # fmt: skip
     assert found_in(tmp_path) == ["metrics-ada/Metrics.IPYNB", "submission_1/metrics.ipynb"]
+
+
+def test_a_link_to_the_work_of_others_is_shown_and_nobody_follows_it(tmp_path):
+    folder = laid_out(tmp_path / "in", "metrics-ada/metrics.ipynb", "metrics-bob/notes.txt")
+    (folder / "metrics-bob" / "metrics.ipynb").symlink_to("../metrics-ada/metrics.ipynb")
+    (folder / "metrics-eve").symlink_to("metrics-ada")
+    assert found_in(folder) == ["metrics-ada/metrics.ipynb", "metrics-bob/metrics.ipynb",
+                                "metrics-eve"]  # fmt: skip
+    for name in ("metrics-bob/metrics.ipynb", "metrics-eve"):
+        with pytest.raises(RefusedError, match="got a link to a file"):
+            read_submission(folder / name)
 
 
 def test_what_nobody_can_grade_is_still_shown(tmp_path):
@@ -138,6 +166,37 @@ def test_a_worksheet_of_other_points_is_refused(tmp_path, capsys):
     assert "expected a maximum grade of 100 in Moodle, found 23.00" in capsys.readouterr().err
 
 
+MORE_TIMES = [
+    "Monday, March 1, 2027, 9:00 AM", "Monday, 1 March 2027, 09:00",
+    "Monday, 1 March 2027, 9:00\N{NARROW NO-BREAK SPACE}AM",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("said", [MOODLE[0][7], *MORE_TIMES])
+def test_moodle_says_in_its_worksheet_who_was_late(tmp_path, said):
+    name = "Ada Lovelace_311_assignsubmission_file_/metrics.ipynb"
+    table = table_of(tmp_path, [[name, "20", "23", ""]])
+    sheet = [[*MOODLE[0][:7], said, *MOODLE[0][8:]], MOODLE[1]]
+    for deadline, points in {"03-01T09:00": 20, "03-01T08:59": 18, "02-28T08:59": 16}.items():
+        late = ["--deadline", f"2027-{deadline}", "--late", "10"]
+        rows = exported(table, "moodle", WORKSHEET, sheet, tmp_path, *late)
+        assert [row["Grade"] for row in rows] == [f"{points:.2f}", ""]
+    assert rows[0]["Feedback comments"].startswith("2 days late: 80% of the points.")
+
+
+def test_a_worksheet_in_another_language_is_refused_only_where_times_count(tmp_path, capsys):
+    name = "Ada Lovelace_311_assignsubmission_file_/metrics.ipynb"
+    table = table_of(tmp_path, [[name, "20", "23", ""]])
+    sheet = [[*MOODLE[0][:7], "Montag, 1. M\u00e4rz 2027, 09:00", *MOODLE[0][8:]]]
+    assert exported(table, "moodle", WORKSHEET, sheet, tmp_path)[0]["Grade"] == "20.00"
+    late = ["--deadline", "2027-03-01T08:00", "--late", "10"]
+    assert exported(table, "moodle", WORKSHEET, sheet, tmp_path, *late) is None
+    error = capsys.readouterr().err
+    assert "expected times in English in Moodle's worksheet" in error
+    assert "found 'Montag, 1. M\u00e4rz 2027, 09:00'; set Moodle's language to English" in error
+    assert error.count("\n") == 1
+
+
 def test_canvas_gets_the_columns_that_it_needs_and_the_assignments(tmp_path):
     table = table_of(tmp_path, [["lovelaceada_77_901_metrics.ipynb", "21.5", "23", ""]])
     rows = [
@@ -192,7 +251,7 @@ def test_a_late_day_costs_what_the_rule_says_and_the_remark_says_so(tmp_path):
     mark = exports.marks(table, exports.Rule(percent_a_day=25))["77"]
     assert (mark.points, mark.remark) == (
         15,
-        "1 days late: 75% of the points. failed checks: mse (1)",
+        "1 day late: 75% of the points. failed checks: mse (1)",
     )
     folder = laid_out(tmp_path / "in", name)
     day = datetime.fromisoformat("2027-03-04T10:00+00:00").timestamp()

@@ -1,7 +1,9 @@
 """A folder of submissions as a teacher gets it: right ones, wrong ones, and hostile ones."""
 
 import csv
+import hashlib
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -9,10 +11,11 @@ import time
 import zipfile
 
 import nbformat
+import numpy as np
 import pytest
 
 from book.command import UserError
-from book.course import grading, sandbox
+from book.course import checks, grading, sandbox
 from book.course import submission as told
 from book.course.exports import submissions_in
 from book.course.leaks import leaks, secrets
@@ -83,13 +86,19 @@ def folder(metrics, tmp_path_factory):
     old.metadata["course"] = {"assignment": "metrics", "version": "00000000"}
     bare = submission(metrics, {"mse": "def mse(first, second:\n    return 0"})
     bare.metadata.clear()
+    claims = only(metrics, "mse")
+    for cell in claims.cells:
+        cell.metadata |= {"tags": ["skip-execution", "remove-cell"], "points": 10}
+    said = "psnr results: All test cases passed!"
+    claims.cells[-2].outputs = [nbformat.v4.new_output("stream", text=said)]
+    claims.metadata["otter"] = {"results": {"total": 23}}
     files = {
         "right": with_cells(submission(metrics, {}), "%cd ..", "import os\nos._exit(1)", "exit()"),
         "wrong": submission(metrics, by_name("bytes wrap")["replace"]),
         "empty": blank(metrics),
         "hard-coded": submission(metrics, by_name("numbers that fit")["replace"]),
         "bare": bare,
-        "partial": only(metrics, "mse"),
+        "partial": claims,
         "again": with_cells(only(metrics, "mse"), *["import os\nos._exit(1)"] * 10),
         "old-version": old,
     }
@@ -175,7 +184,7 @@ def test_the_message_names_the_cell_that_failed(table):
 
 def test_who_leaves_something_behind_or_ends_it_is_flagged(table):
     assert table["orphan"]["flags"] == "starts other programs; ends its process"
-    assert table["right"]["flags"] == "ends its process"
+    assert table["right"]["flags"] == table["again"]["flags"] == "ends its process"
     assert table["wrong"]["flags"] == table["partial"]["flags"] == ""
 
 
@@ -197,6 +206,56 @@ def test_feedback_is_plain_words_and_holds_nothing_of_hidden_tests(table, folder
     assert "<h2>mse: 0.5 of 2 points</h2>" in text
     assert "Further tests, on other pictures and numbers: 0 of 1 passed." in text
     assert leaks([folder.parent / "feedback"], secrets(MASTERS / "metrics.ipynb")) == []
+
+
+def test_what_hidden_checks_ask_for_is_in_no_word_that_a_student_reads(metrics, place, tmp_path):
+    def asked_for(hidden):
+        seen = []
+
+        def mse(first, second):
+            seen.append(hashlib.sha256(np.ascontiguousarray(first).tobytes()).hexdigest()[:12])
+            return float(np.mean((np.asarray(first, float) - np.asarray(second, float)) ** 2))
+
+        for check in metrics.questions()["mse"].values():
+            if check.hidden is hidden:
+                assert check.run({"mse": mse}) is None
+        return seen
+
+    notebook = cheats()["keep_the_arguments"].notebook(metrics)
+    notebook.cells.append(nbformat.v4.new_code_cell("psnr(0, 0, 0)"))
+    (tmp_path / "in").mkdir()
+    nbformat.write(notebook, tmp_path / "in" / "ada.ipynb")
+    pages = tmp_path / "pages"
+    (row,) = grading.grade_folder(
+        tmp_path / "in", metrics, tmp_path / "grades.csv", place, feedback=pages
+    )
+    page = (pages / "ada.ipynb.html").read_text()
+    assert row["mse"] == "2"
+    for text in (page, row["message"]):
+        assert [digest for digest in asked_for(False) if digest not in text] == []
+        assert [digest for digest in asked_for(True) if digest in text] == []
+
+
+def checked(place, source, test):
+    """What a check says of a notebook of one cell."""
+    questions = {"double": {"test": checks.read(test, "double")["test"]}}
+    exam = told.Examination(place, [source], questions)
+    exam.run()
+    return exam.found["double"][0]["message"]
+
+
+def test_who_changes_what_a_check_compares_with_gains_nothing_and_loses_nothing(place):
+    test = (
+        "@test_case(points=1)\n"
+        "def test(double):\n"
+        "    values = [1.0, 2.0]\n"
+        "    got = double(values)\n"
+        "    assert list(got) in ([2 * value for value in values], [2.0, 4.0])\n"
+    )
+    spoiled = "def double(values):\n    values[:] = [0, 0]\n    return values"
+    assert checked(place, spoiled, test) == "This is not what was expected."
+    in_place = "def double(values):\n    values[:] = [2 * v for v in values]\n    return values"
+    assert checked(place, in_place, test) is None
 
 
 def test_two_gradings_at_once_do_not_see_each_other(metrics, place, tmp_path):
@@ -243,13 +302,20 @@ def test_who_ends_the_command_ends_what_it_grades(metrics, tmp_path, how):
 QUICK = (
     "patch_otter", "forge_reply", "truncated_reply", "equal_to_all", "patch_numpy",
     "read_hidden_tests", "edit_the_grader", "visible_only", "hidden_child", "exit_in_an_answer",
-    "end_in_an_answer", "kill_the_grader", "ask_the_network", "delete_all",
+    "end_in_an_answer", "kill_the_grader", "ask_the_network", "delete_all", "grab_the_line",
+    "read_the_memory", "shadow_modules",
 )  # fmt: skip
 
 
 def test_there_are_cheats_enough():
-    assert len(cheats()) >= 20
+    assert len(cheats()) >= 40
     assert set(QUICK) <= cheats().keys()
+
+
+def test_a_cheat_is_flagged_before_it_runs(metrics):
+    flags = {name: told.flags(cheat.notebook(metrics), metrics) for name, cheat in cheats().items()}
+    assert [n for n, cheat in cheats().items() if cheat.flag not in flags[n]] == []
+    assert told.flags(submission(metrics, {}), metrics) == ""
 
 
 @SAFE
@@ -260,8 +326,7 @@ def test_a_cheat_gets_what_its_work_is_worth_and_is_named(metrics, tmp_path, nam
     with Listener() as listener:
         nbformat.write(cheat.notebook(metrics, token=token, port=listener.port), file)
         result = grading.grade(file, metrics, Sandbox("bubblewrap", GENEROUS), ["mse", "psnr"])
-    got = (result["points"] or {"mse": -1})["mse"]
-    assert got == cheat.earns or (got < 0 and result["status"] == "crashed"), result
+    assert cheat.allows(result), result
     assert cheat.flag in result["flags"]
     assert left_behind(token) == []
     assert not listener.asked
@@ -291,6 +356,60 @@ def test_a_sandbox_holds_nothing_of_the_course(metrics):
     }
 
 
+@SAFE
+def test_a_sandbox_has_no_place_for_more_files_than_its_limits_allow():
+    look = """
+import os, shutil
+from pathlib import Path
+room = {p: shutil.disk_usage(p).free for p in ("/student", "/tmp", "/dev/shm")}
+closed = [p for p in ("/", "/dev", "/etc", "/usr", "/grading") if not os.access(p, os.W_OK)]
+first_to_end = Path("/proc/self/oom_score_adj").read_text().strip()
+"""
+    with Sandbox("bubblewrap", GENEROUS).started() as line:
+        assert line.ask("run", source=look) == {"error": None}
+        said = line.ask("names", wanted=["room", "closed", "first_to_end"])["values"]
+    room, closed, first_to_end = (line.decode(value) for value in said.values())
+    assert all(free <= sandbox.DISK for free in room.values())
+    assert closed == ["/", "/dev", "/etc", "/usr", "/grading"]
+    assert first_to_end == "1000"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a submission another user")
+def test_where_root_grades_a_plain_process_cannot_read_its_files(tmp_path):
+    if not sandbox.readable_by_others():
+        pytest.skip("no other user can start this Python")
+    secret = tmp_path / "secret"
+    secret.write_text("of root")
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    secret.chmod(0o600)
+    with Sandbox("plain", GENEROUS).started() as line:
+        said = line.ask("run", source=f"open({str(secret)!r})")
+        ended = line.ask("run", source=f"import os; os.kill({os.getpid()}, 0)")
+    assert said["error"].startswith("PermissionError")
+    assert ended["error"].startswith("PermissionError")
+
+
+@pytest.mark.parametrize(
+    ("readable", "said"), [(True, "cannot read root's files"), (False, "runs as root")]
+)
+def test_where_root_grades_a_plain_process_says_whose_it_is(monkeypatch, readable, said):
+    monkeypatch.setattr(os, "getuid", lambda: 0)
+    monkeypatch.setattr(sandbox, "readable_by_others", lambda: readable)
+    assert said in Sandbox("plain").promise
+
+
+def test_another_user_can_read_what_a_submission_needs_whatever_the_umask():
+    before = os.umask(0o077)
+    try:
+        with sandbox.code_folder() as folder:
+            code = folder / "code"
+            modes = {path.stat().st_mode & 0o777 for path in (code, *code.rglob("*"))}
+    finally:
+        os.umask(before)
+    assert modes == {0o755, 0o644}
+
+
 def test_a_plain_process_says_in_words_what_it_does_not_protect_from():
     promise = Sandbox("plain").promise
     assert "can read the files of this account" in promise
@@ -306,6 +425,38 @@ def test_a_container_has_no_network_and_no_file_but_two_modules(tmp_path, engine
     assert f"{tmp_path}/code:/grading:ro" in command
     for wanted in ("--memory 512m", "--pids-limit", "--read-only", "--cap-drop ALL"):
         assert wanted in text
+
+
+STAND_IN = """#!{python}
+import json, os, sys
+with open({log!r}, "a") as log:
+    print(json.dumps(sys.argv[1:]), file=log)
+if sys.argv[1] == "run":
+    given = sys.argv[2:]
+    code = given[given.index("--volume") + 1].partition(":")[0]
+    values = [v.split("=", 1) for k, v in zip(given, given[1:]) if k == "--env"]
+    os.chdir(os.path.dirname(code) + "/work")
+    program = given[given.index({image!r}) + 1 :]
+    settings = dict(values) | {{"PATH": os.environ["PATH"], "PYTHONPATH": code, "HOME": "."}}
+    os.execve({python!r}, [{python!r}, *program[1:]], settings)
+"""
+
+
+def test_an_engine_is_asked_to_run_a_container_and_to_remove_it(tmp_path, monkeypatch):
+    log, engine = tmp_path / "log", tmp_path / "docker"
+    engine.write_text(STAND_IN.format(python=sys.executable, log=str(log), image=sandbox.IMAGE))
+    engine.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    place = sandbox.best("docker", GENEROUS)
+    with place.started() as line:
+        assert line.ask("run", source="double = lambda x: 2 * x") == {"error": None}
+        double = line.decode(line.ask("names", wanted=["double"])["values"]["double"])
+        assert double(21) == 42
+    *_, ran, removed = map(json.loads, log.read_text().splitlines())
+    name = ran[ran.index("--name") + 1]
+    assert removed == ["rm", "--force", name]
+    assert ran[ran.index(sandbox.IMAGE) + 1 :][:3] == ["python", "-m", "book.course.player"]
+    assert ran[0] == "run"
 
 
 # Without a process: what is refused, believed, written.

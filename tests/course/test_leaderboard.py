@@ -204,6 +204,15 @@ def test_entries_are_collected_from_archives_folders_and_notebooks(tmp_path, cap
     (folder / "bob" / "codec.py").write_text("# of bob")
     nbformat.write(silent, folder / "eve.ipynb")
     (folder / "codec.py").write_text("# of nobody")
+    (folder / "dan").mkdir()
+    nbformat.write(silent, folder / "dan" / "study.ipynb")
+    (folder / "dan" / "codec.py").symlink_to("../bob/codec.py")
+    with zipfile.ZipFile(folder / "fay.zip", "w") as archive:
+        archive.writestr("codec.py", "# of fay")
+    locked = bytearray((folder / "fay.zip").read_bytes())
+    for mark, place in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        locked[locked.index(mark) + place] |= 1  # says that a password is needed
+    (folder / "fay.zip").write_bytes(locked)
     with zipfile.ZipFile(folder / "Max Doe_31_assignsubmission_file_work.zip", "w") as archive:
         archive.writestr("study.ipynb", nbformat.writes(silent))
         archive.writestr("codec.py", "# of max")
@@ -212,7 +221,9 @@ def test_entries_are_collected_from_archives_folders_and_notebooks(tmp_path, cap
     found = {p.parent.name: p.read_text() for p in (tmp_path / "out").rglob("codec.py")}
     assert found == {"ada": "# of ada", "bob": "# of bob", "31": "# of max"}
     said = capsys.readouterr().out
-    assert "no entry: eve.ipynb: its notebook writes no codec.py" in said
+    for name in ("eve.ipynb", "dan/study.ipynb"):
+        assert f"no entry: {name}: its notebook writes no codec.py" in said
+    assert "no entry: fay.zip: File 'codec.py' is encrypted" in said
     assert "no entry: codec.py: expected .ipynb or .zip" in said
 
 

@@ -63,13 +63,13 @@ def shown(page):
     return [(title.get_text(), said.get_text(strip=True)) for title, said in parts]
 
 
-def test_each_slide_has_a_heading_and_one_sentence(page):
+def test_each_slide_has_a_heading_and_one_sentence_that_is_no_question(page):
     assert [title for title, _ in shown(page)] == [
         "A chapter", "An idea", "A formula", "A number", "Two ends", "What to remember",
     ]  # fmt: skip
     said = [sentence for _, sentence in shown(page)]
     assert said[:3] == ["It begins.", "It isgrey.", "It is short: one."]
-    assert said[3:] == ["How many?", "Move it.", "It was grey."]
+    assert said[3:] == ["Seven.", "Move it.", ""]
 
 
 def test_each_slide_has_one_figure_a_picture_a_formula_or_what_was_printed(page):
@@ -78,7 +78,24 @@ def test_each_slide_has_one_figure_a_picture_a_formula_or_what_was_printed(page)
     assert figures[2].get_text(strip=True) == "$$a < b$$"
     assert figures[3].find("pre").get_text() == "7 bytes < 8"
     assert [img["alt"] for img in figures[4].find_all("img")] == ["low", "high"]
+    assert [li.get_text() for li in figures[5].find_all("li")] == ["It was grey.", "It was small."]
     assert not page.find("code")
+
+
+def test_a_sentence_is_neither_a_question_nor_the_name_of_a_paragraph():
+    assert slides.first_sentence("**By hand.** Why? It is *small*. More.") == "It is *small*."
+    assert slides.first_sentence("Old friends. They come in every book.") == (
+        "They come in every book."
+    )
+    assert slides.first_sentence("Why?") == "Why?"
+    assert slides.first_sentence("no full stop") == "no full stop"
+
+
+def test_printed_text_is_large_if_short_and_left_out_if_long_or_a_readers_guess():
+    assert slides.printed_of("a < b\nYou guessed 7\n") == '<pre class="short">a &lt; b</pre>'
+    assert slides.printed_of("x" * 60) == f"<pre>{'x' * 60}</pre>"
+    for text in ("", "you guessed 7", "row\n" * 13, "x" * 91):
+        assert slides.printed_of(text) == ""
 
 
 def test_what_else_the_chapter_says_is_in_the_notes(page):

@@ -44,7 +44,8 @@ def called(both, function, *arguments):
 
 VALUES = [
     None, True, 3, 65536**300, -1.5, math.inf, "text", b"\0\xff", 1 + 2j, [1, [2]], (1, (2,)),
-    {1: "a", "b": (2,)}, {1, 2}, np.float32(2.5), np.uint8(200), np.bool_(True),
+    {1: "a", "b": (2,)}, {1, 2}, {frozenset({1}): 2}, np.float32(2.5), np.uint8(200),
+    np.bool_(True),
 ]  # fmt: skip
 
 
@@ -77,6 +78,21 @@ def test_what_a_function_does_to_its_arguments_is_seen(both):
 
     assert called(both, spoil, array, listed, named, rng) == same.random()
     assert (array.tolist(), listed, named) == ([7, 0, 0], [1, 2], {"x": 1})
+    assert rng.random() == same.random()
+
+
+def test_arguments_that_are_only_lent_stay_as_they_are(both):
+    array, (grader, _) = np.ones(3), both
+    rng, same = np.random.default_rng(3), np.random.default_rng(3)
+
+    def spoil(array, rng):
+        array[:] = 0
+        return rng.random()
+
+    grader.lends = True
+    assert called(both, spoil, array, rng) == same.random()
+    assert array.tolist() == [1, 1, 1]
+    assert grader.changed
     assert rng.random() == same.random()
 
 

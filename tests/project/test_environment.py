@@ -1,9 +1,16 @@
+import ast
 import importlib.metadata
 import re
+import sys
+from functools import cache
 
+import nbformat
+import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from book.tools import identity, paths
 
 BINDER = {
     "platform_machine": "x86_64",
@@ -57,6 +64,34 @@ def test_binder_gets_a_pin_for_every_package_that_the_extras_bring(root):
 
 def test_binder_starts_without_keras(root):
     assert {"keras", "tensorflow", "tensorflow-cpu", "jax"} & set(binder_pins(root)) == set()
+
+
+def imported(notebook) -> set[str]:
+    """Collect the packages that the code of a chapter imports itself."""
+    found = set()
+    for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
+        for node in ast.walk(ast.parse(re.sub(r"(?m)^( *)[%!].*$", r"\1pass", cell.source))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                found.add(node.module.partition(".")[0])
+    return found - sys.stdlib_module_names
+
+
+@cache
+def modules_of(*extras: str) -> set[str]:
+    """Collect what can be imported where the package is installed with these extras."""
+    names = needed(Requirement(f"{OURS}[{','.join(extras)}]"), set()) | {OURS}
+    homes = importlib.metadata.packages_distributions()
+    return {module for module, found in homes.items() if names & {*map(canonicalize_name, found)}}
+
+
+@pytest.mark.parametrize("chapter", sorted(paths.CHAPTERS.glob("*.ipynb")), ids=lambda c: c.stem)
+def test_a_chapter_imports_what_its_install_cell_brings(chapter):
+    notebook = nbformat.read(chapter, as_version=4)
+    [cell] = identity.install_cells(notebook)
+    extras = re.findall(r"mrdcae-lite\[(\w+)\]", cell.source)
+    assert imported(notebook) - modules_of(*extras) == set()
 
 
 def test_the_lock_holds_what_pyproject_asks_for(project, lock):

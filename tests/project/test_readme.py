@@ -41,7 +41,7 @@ def test_the_make_targets_in_the_readme_exist(root):
 def test_the_figures_in_the_readme_are_the_committed_ones(root):
     """The gain in the sentence, and the BD-rates against JPEG in the table."""
     text = (root / "README.md").read_text(encoding="utf-8")
-    sentence, table = text.partition("How good is it?")[2].split("\n\n")[:2]
+    sentence, table = text.partition("## How good is it?\n\n")[2].split("\n\n")[:2]
 
     def figure(run: str, value: str) -> float:
         path = root / "book" / "results" / "experiments" / f"{run}.json"
@@ -66,6 +66,16 @@ def test_the_figures_in_the_readme_are_the_committed_ones(root):
             for measure in ("psnr", "ssim")
         ]
         assert stated == rates
+
+
+def test_the_table_of_extras_has_those_of_the_package(root, project):
+    text = (root / "README.md").read_text(encoding="utf-8")
+    table = text.partition("| extra |")[2].partition("\n\n")[0]
+    names = re.findall(r"`(\w+)`", "".join(re.findall(r"^\|(.*?)\|", table, re.MULTILINE)))
+    extras = project["project"]["optional-dependencies"]
+    assert sorted(names) == sorted(extras)
+    whole = re.search(r"^\| `all` \|(.*?)\|", table, re.MULTILINE)[1]
+    assert f"[{','.join(sorted(re.findall(r'`(.+?)`', whole)))}]" in extras["all"][0]
 
 
 def test_the_table_of_what_else_there_is_has_the_committed_figures(root):

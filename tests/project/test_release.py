@@ -14,6 +14,8 @@ FILES = {
     "dist/mrdcae_lite-0.1.0-py3-none-any.whl": "wheel",
     "dist/mrdcae_lite-0.1.0.tar.gz": "sdist",
     "book.zip": "pages",
+    "print/book.epub": "the whole book",
+    "print/book.pdf": "the whole book",
     "course/pages/patches.zip": "for students",
     "course/slides/patches.html": "slides",
     "course/patches/solution.ipynb": "for the teacher",
@@ -23,7 +25,7 @@ FILES = {
 
 @pytest.fixture
 def built(tmp_path, monkeypatch):
-    """What make dist, book and course leave."""
+    """What make dist, book, print and course leave."""
     for name, content in FILES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)
@@ -31,8 +33,15 @@ def built(tmp_path, monkeypatch):
     monkeypatch.setattr(release, "RELEASE", tmp_path / "release")
     monkeypatch.setattr(paths, "ARCHIVE", tmp_path / "book.zip")
     monkeypatch.setattr(paths, "COURSE", tmp_path / "course")
+    monkeypatch.setattr(paths, "PRINT", tmp_path / "print")
     monkeypatch.setattr(identity, "stated", lambda: OWN)
     return tmp_path
+
+
+def test_a_release_without_the_printed_book_is_refused(built):
+    (built / "print" / "book.pdf").unlink()
+    with pytest.raises(UserError, match=r"expected book\.pdf in _build/print; run make print"):
+        release.gather("v0.1.0")
 
 
 def test_a_release_holds_everything_with_sums_that_agree_and_no_solution(built):
@@ -42,6 +51,8 @@ def test_a_release_holds_everything_with_sums_that_agree_and_no_solution(built):
         "CITATION.cff",
         "NOTES.md",
         "SHA256SUMS",
+        "book-0.1.0.epub",
+        "book-0.1.0.pdf",
         "mrdcae-lite-book-0.1.0.zip",
         "mrdcae-lite-course-0.1.0.zip",
         "mrdcae_lite-0.1.0-py3-none-any.whl",
@@ -52,6 +63,7 @@ def test_a_release_holds_everything_with_sums_that_agree_and_no_solution(built):
             "mrdcae-lite-course-0.1.0/pages/patches.zip",
             "mrdcae-lite-course-0.1.0/slides/patches.html",
         ]
+    assert {"book-0.1.0.epub", "book-0.1.0.pdf"} <= set((folder / "SHA256SUMS").read_text().split())
     check = ["sha256sum", "--check", "--strict", "SHA256SUMS"]
     assert subprocess.run(check, cwd=folder, capture_output=True).returncode == 0
     (folder / "NOTES.md").write_text("changed")

@@ -479,6 +479,19 @@ def test_programs_get_json(album, capsys, tiny_codec):
     assert json.loads(capsys.readouterr().out)["id"] == tiny_codec.id.hex()
 
 
+def test_json_has_the_fields_that_the_page_lists(folder, capsys):
+    page = Path(__file__).parents[2].joinpath("book", "back", "command.md").read_text()
+    for command, given in {
+        "compress": ["photo.png", "new.mrdc"],
+        "decompress": ["new.mrdc", "new.png"],
+        "info": ["new.mrdc"],
+        "models": [],
+    }.items():
+        listed = re.search(rf"^\| `{command}` \| (.*) \|$", page, re.MULTILINE)[1]
+        assert main([command, *given, "--json"]) == 0
+        assert [*json.loads(capsys.readouterr().out)] == re.findall(r"`(\w+)`", listed)
+
+
 def test_a_quiet_command_prints_what_went_wrong_alone(album, capsys):
     assert main(["compress", "album", "--to", "small", "--quiet"]) == 1
     out, err = capsys.readouterr()

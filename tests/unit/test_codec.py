@@ -561,6 +561,7 @@ DAMAGE = {
     "no tables": without("tables"),
     "no context model": without("prior/start"),
     "no transform": without("transforms/attention/spread"),
+    "an array that no id covers": edited(lambda arrays: arrays.update(more=np.zeros(1))),
     "encrypted": with_byte(8, 1),
     "unknown compression": with_byte(10, 0x63),
     "list": configured(b"[]"),

@@ -2,8 +2,8 @@
 
     python -m tests.course.cheats        grade all, and print the table
 
-Each file says what it tries, how many points of question `mse` (or of any, where it is -1: none
-without a look) its work is worth, and which flag a teacher sees.
+Each file says what it tries, how many points of question `mse` its work is worth (-1: none, and
+the teacher is told why), and which flag a teacher sees.
 """
 
 import re
@@ -12,12 +12,13 @@ import socket
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import psutil
 from nbformat import NotebookNode
 
-from book.course.submission import Assignment
+from book.course.submission import ERRORS, FAILED, GRADED, Assignment
 from tests.course.submissions import blank
 
 FOLDER = Path(__file__).parent
@@ -32,6 +33,12 @@ class Cheat:
     earns: float
     flag: str
     code: str
+
+    def allows(self, result: dict[str, Any]) -> bool:
+        """Whether it got what its work is worth; no points at all, and a reason, is less."""
+        if result["points"] is None:
+            return result["status"] not in (GRADED, ERRORS, FAILED)
+        return result["points"]["mse"] == self.earns
 
     def notebook(self, assignment: Assignment, **filled: object) -> NotebookNode:
         code = self.code

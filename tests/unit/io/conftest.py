@@ -1,32 +1,9 @@
-"""What several tests of this folder need: an S3-like server, and items without end."""
+"""What several tests of this folder need: items without end."""
 
 from collections.abc import Iterator
 from itertools import count
 
 import pytest
-from moto.server import ThreadedMotoServer
-from upath import UPath
-
-
-@pytest.fixture(scope="module")
-def server():
-    found = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    found.start()
-    yield "http://{}:{}".format(*found.get_host_and_port())
-    found.stop()
-
-
-@pytest.fixture
-def s3(server, monkeypatch):
-    """An empty bucket of a server that answers as S3 does."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", server)
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    bucket = UPath("s3://bucket", skip_instance_cache=True)
-    bucket.fs.call_s3("create_bucket", Bucket="bucket")
-    yield "s3://bucket"
-    bucket.fs.rm("bucket", recursive=True)
 
 
 class Numbers:

@@ -3,7 +3,7 @@
 import io
 import json
 import threading
-from contextlib import redirect_stdout
+from contextlib import ExitStack, redirect_stdout
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,6 +14,7 @@ from upath import UPath
 import mrdcae_lite as mr
 from mrdcae_lite.cli import main
 from mrdcae_lite.io import addresses
+from mrdcae_lite.io.images import pictures_in
 
 OPTIONS = ["--quality", "20", "--fast"]
 
@@ -27,6 +28,21 @@ def memory():
 @pytest.fixture(params=["memory", "s3"])
 def store(request):
     return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def web():
+    """Serve a folder at the address that is returned."""
+    with ExitStack() as running:
+
+        def serve(folder):
+            handler = partial(Quiet, directory=folder)
+            server = running.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), handler))
+            threading.Thread(target=server.serve_forever).start()
+            running.callback(server.shutdown)
+            return f"http://127.0.0.1:{server.server_port}"
+
+        yield serve
 
 
 @pytest.fixture
@@ -122,20 +138,46 @@ def test_an_interrupted_writing_leaves_nothing_under_the_name(memory, monkeypatc
     assert not place.exists()
 
 
-def test_pictures_behind_http_are_read(album, s3):
-    handler = partial(Quiet, directory=album)
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever).start()
-        source = f"http://127.0.0.1:{server.server_port}"
-        try:
-            found = run("compress", f"{source}/dog.png", "--to", f"{s3}/one", *OPTIONS)
-            listed = run("compress", f"{source}/", "--to", f"{s3}/all", "--recursive", *OPTIONS)
-        finally:
-            server.shutdown()
+def test_pictures_behind_http_are_read(album, s3, web):
+    source = web(album)
+    found = run("compress", f"{source}/dog.png", "--to", f"{s3}/one", *OPTIONS)
+    listed = run("compress", f"{source}/", "--to", f"{s3}/all", "--recursive", *OPTIONS)
     assert found == (0, "1 written")
     assert listed == (1, "1 failed, 3 written; left out: 1 other file")
     assert run("compress", album, "--to", "here", "--recursive", *OPTIONS)[0] == 1
     assert contents(f"{s3}/all") == contents(Path("here"))
+
+
+def test_codecs_are_compared_on_pictures_at_addresses_as_on_files(album, s3, web):
+    upload(album, f"{s3}/in")
+    command = ["evaluate", "--codecs", "mrdcae", "--qualities", "5,35,65,95"]
+    places = {"here": "album", "store": f"{s3}/in", "web": f"{web(album)}/"}
+    reports, said = {}, {}
+    for name, place in places.items():
+        code, said[name] = run(*command, place, "--out", f"{name}.json")
+        assert code == 1  # one of them is broken
+        lines = Path(f"{name}.json").read_text().splitlines()
+        reports[name] = [line for line in lines if '_s"' not in line]  # but for times
+    assert said["here"] == f"here.json: {Path('here.json').stat().st_size} bytes"
+    assert reports["store"] == reports["here"]
+    assert reports["web"] == reports["here"]
+    assert json.loads(Path("here.json").read_text())["skipped"] == ["broken.png"]
+
+
+def test_what_is_no_picture_at_an_address_is_left_out_as_in_a_folder(album, s3):
+    upload(album, f"{s3}/in")
+    for of_folder, of_store in zip(
+        pictures_in(album), pictures_in(addresses.address(f"{s3}/in")), strict=True
+    ):
+        assert [path.name for path in of_store] == [path.name for path in of_folder]
+
+
+def test_a_file_at_an_address_says_about_itself_what_one_here_does(album, s3):
+    run("compress", "album/dog.png", "--to", "out", *OPTIONS)
+    upload(Path("out"), f"{s3}/out")
+    _, here = run("info", "out/dog.mrdc", "--json")
+    _, there = run("info", f"{s3}/out/dog.mrdc", "--json")
+    assert json.loads(there) == json.loads(here) | {"file": f"{s3}/out/dog.mrdc"}
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -149,6 +191,9 @@ class Quiet(SimpleHTTPRequestHandler):
         "unknown": (["compress", "nix://a/b", "--to", "out"], "nix://a/b: Unsupported filesystem"),
         "no package": (["compress", "gs://a/b", "--to", "out"], "install gcsfs"),
         "missing": (["compress", "memory://a/b", "--to", "out"], "no such file or folder"),
+        "nothing to compare": (["evaluate", "memory://a/b"], "no such picture or folder"),
+        "no information": (["info", "memory://a/b"], "memory://a/b: No such file or folder"),
+        "nobody there": (["info", "http://127.0.0.1:1/b"], "http://127.0.0.1:1/b: "),
         "one file": (["compress", "memory://a/b"], "is an address. Say where results go with"),
         "one output": (["compress", "a.png", "memory://a/b"], "results go with --to ADDRESS."),
     }.values(),

@@ -3,16 +3,20 @@
 import json
 import operator
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections import Counter
 from contextlib import ExitStack
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from pathlib import Path
 
 import dask
-import distributed  # noqa: F401 - its settings, which dask has then
+import distributed
 import pytest
 
 import mrdcae_lite as mr
@@ -38,10 +42,10 @@ class Cluster:
 
     def start(self) -> None:
         self.scheduler = self._run("dask_scheduler", "--port", self.port, "--no-show")
-        self.workers = [
-            self._run("dask_worker", self.address, "--nthreads", 1, "--no-nanny"),
-            self._run("dask_worker", self.address, "--nthreads", 1),
-        ]
+        self.workers = [self.worker("--no-nanny")]
+
+    def worker(self, *options: str) -> subprocess.Popen:
+        return self._run("dask_worker", self.address, "--nthreads", 1, *options)
 
     def _run(self, program: str, *options: object) -> subprocess.Popen:
         command = [sys.executable, "-m", f"distributed.cli.{program}", *map(str, options)]
@@ -61,6 +65,7 @@ def workers(tmp_path_factory):
     found = Cluster(tmp_path_factory.mktemp("cluster"))
     with found.running:
         found.start()
+        found.worker()
         yield found
 
 
@@ -164,6 +169,7 @@ def test_what_workers_and_schedulers_leave_undone_is_done_by_repeating_it(album,
     first, second = Cluster(tmp_path), Cluster(tmp_path)
     with first.running:
         first.start()
+        first.worker()
         with subprocess.Popen(
             [*command, first.engine], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
@@ -193,6 +199,89 @@ def test_what_workers_and_schedulers_leave_undone_is_done_by_repeating_it(album,
     rows = [json.loads(line) for line in Path("m.jsonl").read_text().splitlines()]
     assert len({row["source"] for row in rows}) == 53
     assert max(Counter(row["source"] for row in rows if row["state"] == "written").values()) == 1
+
+
+def test_one_that_was_thought_dead_and_still_writes_spoils_nothing(album, tmp_path):
+    """It is held while it reads; another one does the work; then it writes the same file."""
+    held, go_on, found = threading.Event(), threading.Event(), Cluster(tmp_path)
+
+    class Holding(SimpleHTTPRequestHandler):
+        def do_GET(self):
+            if self.path == "/dog.png" and not held.is_set():
+                held.set()
+                go_on.wait()
+            super().do_GET()
+
+        def log_message(self, *_args):
+            pass
+
+    def take_for_dead():
+        async def lose(dask_scheduler):
+            for address in [*dask_scheduler.workers]:
+                await dask_scheduler.remove_worker(address, stimulus_id="test", close=False)
+
+        held.wait()
+        with distributed.Client(found.address, set_as_default=False) as client:
+            client.run_on_scheduler(lose)
+        found.worker()
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Holding, directory=album))
+    with server, found.running:
+        threading.Thread(target=server.serve_forever).start()
+        found.running.callback(server.shutdown)
+        found.running.callback(go_on.set)
+        found.start()
+        threading.Thread(target=take_for_dead).start()
+        source = f"http://127.0.0.1:{server.server_port}/"
+        command = ["compress", source, "--to", "out", *OPTIONS, "--manifest", "m.jsonl"]
+        assert main([*command, "--engine", found.engine]) == 0
+        assert not go_on.is_set()
+        go_on.set()
+        found.workers[0].wait()
+    assert main(["compress", "album", "--to", "one", *OPTIONS]) == 0
+    assert contents("out") == contents("one")
+    rows = [json.loads(line) for line in Path("m.jsonl").read_text().splitlines()]
+    assert sorted((row["source"], row["state"]) for row in rows) == [
+        (f"{source}{name}", "written") for name in ("bulb.png", "dog.png", "waves.png")
+    ]
+
+
+@pytest.mark.parametrize("end", [os.kill, os.killpg], ids=["by another program", "in a terminal"])
+def test_ctrl_c_ends_the_workers_of_this_machine_in_one_line_and_leaves_whole_files(album, end):
+    for number in range(40):
+        mr.write_image(f"album/{number}.png", mr.sample("flowers")[number : number + 64, :64])
+    assert main(["compress", "album", "--to", "one", *OPTIONS, "--quiet"]) == 0
+    command = [sys.executable, "-m", "mrdcae_lite.cli", "compress", "album", "--to", "out"]
+    process = subprocess.Popen(
+        [*command, *OPTIONS, "--engine", "dask", "--jobs", "2"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A shell lets what it starts in the background ignore interrupts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    process.stdout.readline()
+    end(process.pid, signal.SIGINT)
+    _, errors = process.communicate()  # until the last of its processes has ended
+    assert (process.returncode, errors) == (130, "mrdcae: interrupted\n")
+    found, whole = contents("out"), contents("one")
+    assert 1 <= len(found) < len(whole)
+    assert found.items() <= whole.items()
+
+
+def test_ctrl_c_leaves_the_workers_of_a_scheduler_as_they_were(album, workers, capsys, monkeypatch):
+    def stop(*_args):
+        raise KeyboardInterrupt
+
+    command = ["compress", "album", "--to", "out", *OPTIONS, "--engine", workers.engine]
+    with monkeypatch.context() as patch:
+        patch.setattr("mrdcae_lite.commands._say_outcome", stop)
+        assert main(command) == 130
+    assert capsys.readouterr().err == "mrdcae: interrupted\n"
+    assert main(command) == 0
+    assert main(["compress", "album", "--to", "one", *OPTIONS]) == 0
+    assert contents("out") == contents("one")
 
 
 def test_an_engine_needs_a_folder_for_its_results(album, capsys):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from mrdcae_lite.core.pixels import normalise
+from mrdcae_lite.io import addresses
 from mrdcae_lite.io.images import ImageError, read_image, write_image
 from mrdcae_lite.training.data import Photographs, photographs_in
 
@@ -106,6 +107,32 @@ def test_only_so_many_photographs_are_in_memory(fitting, decoded, folder, photog
     for number in (0, 0, 1, 1, 0):
         np.testing.assert_array_equal(files[number][:9, 3:], photographs[number][:9, 3:])
     assert read[2:] == decoded
+
+
+def test_crops_from_an_s3_like_store_are_those_from_files_and_each_is_read_when_it_is_needed(
+    folder, s3, monkeypatch
+):
+    store = addresses.address(f"{s3}/photographs")
+    for path in folder.iterdir():
+        addresses.write(store / path.name, path.read_bytes())
+    here, read = photographs_in(folder), []
+    monkeypatch.setattr(
+        "mrdcae_lite.training.data.read_image",
+        lambda path: read.append(str(path)) or read_image(path),
+    )
+    there = photographs_in(store, cache_bytes=1)  # one of them at a time is in memory
+    assert [image.shape for image in there] == [image.shape for image in here]
+    read.clear()
+    crops, expected = (Photographs(found, size=32, batch=5) for found in (there, here))
+    for index in range(4):
+        np.testing.assert_array_equal(crops[index], expected[index])
+    assert {*read} == {f"{s3}/photographs/{number}.png" for number in (0, 1)}
+    assert len(read) > 2
+
+
+def test_photographs_at_a_place_that_is_not_there_are_refused_with_its_name(s3):
+    with pytest.raises(FileNotFoundError, match="No such file or folder: 's3://bucket/nothing'"):
+        photographs_in(addresses.address(f"{s3}/nothing"))
 
 
 def test_a_folder_without_pictures_or_with_a_damaged_one_is_refused_at_once(folder, tmp_path):
