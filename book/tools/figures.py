@@ -17,7 +17,7 @@ import numpy as np
 DARK = "application/vnd.mrdcae.dark+png"
 """The kind of the second version: PNG in base64, as notebooks have it."""
 
-PAGE = np.array([0x14, 0x18, 0x1E]) / 255  # the theme's page in dark mode
+PAGE = np.array([0x12, 0x12, 0x12]) / 255  # the theme's page in dark mode
 CONTRAST = 4.5  # of ink to the page, at least
 KINDS = ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor")
 

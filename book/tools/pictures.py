@@ -25,7 +25,7 @@ from PIL import Image
 from book.tools.figures import drawing_in_the_dark
 
 DAY, NIGHT = "mr-day", "mr-night"
-OPENING = 600  # pixels across, of the picture that a chapter begins with
+OPENING = 400  # pixels across, of the picture that a chapter begins with
 TAG = re.compile(r"<img\b[^>]*>")
 ATTRIBUTE = re.compile(r"""([\w-]+)=(?:"([^"]*)"|'([^']*)')""")
 SIDES = re.compile(r'<svg\b[^>]*\bviewBox="0 0 ([\d.]+) ([\d.]+)"')
@@ -101,7 +101,7 @@ class Pictures:
             with Image.open(file) as image:
                 image.thumbnail((OPENING, OPENING))
                 written = BytesIO()
-                image.save(written, "webp", quality=85, method=4)
+                image.save(written, "webp", quality=75, method=4)
             files.append(self._written(written.getvalue(), "webp"))
         return Picture(files[0], files[1] if picture.night else None, image.size)
 

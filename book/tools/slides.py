@@ -43,7 +43,7 @@ h1, h2 { margin: 0; font-size: min(6vh, 3.4vw); } h1 { font-size: min(9vh, 5vw);
 .figure > img, .figure > svg { min-width: 0; min-height: 0; flex: 1; width: 100%;
   height: 100%; object-fit: contain; }
 .figure > svg { font: 14px sans-serif; fill: currentColor; }
-.figure > svg path { fill: none; stroke-width: 2.5; }
+.figure > svg path { fill: none; stroke-width: var(--wide, 1.5); }
 .figure > svg .mr-rule { stroke: currentColor; stroke-dasharray: 4 3; }
 .figure pre { font-size: min(3vh, 1.7vw); margin: 0; }
 .figure pre.short { font-size: min(5vh, 3vw); } .figure > p { font-size: min(4vh, 2.3vw); }

@@ -82,7 +82,7 @@ def test_a_drawing_names_other_colours_at_night_and_its_black_ink_is_light():
     day = '<svg width="4"><rect fill="#fff"/><path stroke="#555"/><use href="#head"/><text>a</text>'
     night = figures.drawing_in_the_dark(day)
     assert night.startswith('<svg fill="#ebebeb" width="4">')
-    assert 'fill="#14181e"' in night
+    assert 'fill="#121212"' in night
     assert 'href="#head"' in night
     assert "#555" not in night
 

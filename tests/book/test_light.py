@@ -133,7 +133,7 @@ def test_a_chapter_begins_with_its_first_picture_that_is_shown_as_a_link_to_its_
     made = mended(tmp_path, page, name="chapters/one.html")
     opening = made.find("p").find_next_sibling()
     assert (opening.name, opening["class"], opening["href"]) == ("a", ["mr-opening"], "#here")
-    assert opening.img["width"] == "600"
+    assert opening.img["width"] == "400"
     assert len(made.find_all("img")) == 3
     assert mended(tmp_path, page.replace("../", "")).find(class_="mr-opening") is None
 
