@@ -46,6 +46,7 @@ PROPERTIES = {
 }
 FETCHED = ("audio", "iframe", "img", "link", "object", "script", "source", "video")
 UID = re.compile(rb'(?<=<meta name="dtb:uid" content=")[^"]*')
+SCRIPT = re.compile(r"<script\b[^>]*?(?:/>|>.*?</script>)", re.DOTALL)
 LINK = re.compile(r'(<link rel="stylesheet"[^>]*href="([^"]*)"[^>]*/>)')
 COVER = "cover.png"
 MATHJAX = "_static/mathjax/tex-svg.js"
@@ -154,8 +155,8 @@ def finish(book: bytes) -> bytes:
     with zipfile.ZipFile(BytesIO(book)) as packed:
         files = {name: packed.read(name) for name in packed.namelist()}
     for name in (name for name in files if name.endswith(".xhtml")):
-        # Styles that extensions copy when everything has been packed.
-        page = files[name].decode("utf-8")
+        # Scripts of extensions, and styles that they copy when everything has been packed.
+        page = SCRIPT.sub("", files[name].decode("utf-8"))
         for link, target in LINK.findall(page):
             if beside(name, target) not in files:
                 page = page.replace(link, "")
