@@ -46,6 +46,8 @@ PROPERTIES = {
 }
 FETCHED = ("audio", "iframe", "img", "link", "object", "script", "source", "video")
 UID = re.compile(rb'(?<=<meta name="dtb:uid" content=")[^"]*')
+SCRIPT = re.compile(r"<script\b[^>]*?(?:/>|>.*?</script>)", re.DOTALL)
+LINK = re.compile(r'(<link rel="stylesheet"[^>]*href="([^"]*)"[^>]*/>)')
 COVER = "cover.png"
 MATHJAX = "_static/mathjax/tex-svg.js"
 MATHJAX_SETTINGS = "window.MathJax = {options: {processHtmlClass: 'math'}}"
@@ -152,6 +154,13 @@ def finish(book: bytes) -> bytes:
     """Declare what the pages of an EPUB hold; raise `UserError` if a reader would refuse it."""
     with zipfile.ZipFile(BytesIO(book)) as packed:
         files = {name: packed.read(name) for name in packed.namelist()}
+    for name in (name for name in files if name.endswith(".xhtml")):
+        # Scripts of extensions, and styles that they copy when everything has been packed.
+        page = SCRIPT.sub("", files[name].decode("utf-8"))
+        for link, target in LINK.findall(page):
+            if beside(name, target) not in files:
+                page = page.replace(link, "")
+        files[name] = page.encode("utf-8")
     manifest = ElementTree.fromstring(files["content.opf"])
     for item in manifest.iter(f"{OPF}item"):
         found = {PROPERTIES.get(part.tag, "") for part in _elements(files, str(item.get("href")))}
@@ -176,6 +185,11 @@ def finish(book: bytes) -> bytes:
         for name, content in files.items():  # the type of the file stands first, as it is
             packed.writestr(name, content, zipfile.ZIP_STORED if name == "mimetype" else None)
     return target.getvalue()
+
+
+def beside(name: str, target: str) -> str:
+    """Return the place of a file to which another one refers."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
 
 
 def _elements(files: dict[str, bytes], name: str) -> list[ElementTree.Element]:
@@ -204,7 +218,7 @@ def faults(files: dict[str, bytes]) -> list[str]:
                 continue
             if re.match(r"\w+:|//", target):
                 found.append(f"{name} fetches {target}")
-            elif posixpath.normpath(posixpath.join(posixpath.dirname(name), target)) not in files:
+            elif target and beside(name, target) not in files:
                 found.append(f"{name} shows {target}, which is missing")
     for name, names in ids.items():
         twice = [one for one, times in Counter(names).items() if times > 1]
