@@ -91,6 +91,30 @@ def test_the_answer_of_an_exercise_stands_in_no_open_cell(chapters):
         assert cell.metadata.cellView == "form", (name, cell.source)
 
 
+EXERCISE = re.compile(
+    r"^(?P<heading>## .*)|\*\*Exercise(?P<number>[^*]*)\*\*|^(?P<check>check_\w+ =|def check_\w+)",
+    re.MULTILINE,
+)
+
+
+def test_exercises_stand_below_your_turn_with_a_text_each_and_numbered_from_one(chapters):
+    for name, notebook in chapters.items():
+        section, numbers, waiting = "", [], False
+        for cell in notebook.cells:
+            for found in EXERCISE.finditer(cell.source):
+                if found["heading"]:
+                    section = found["heading"]
+                    continue
+                assert section == "## Your turn", (name, found[0])
+                if found["check"]:
+                    assert waiting, f"{name}: {found['check']} checks an exercise without a text"
+                else:
+                    numbers.append(found["number"])
+                waiting = not found["check"]
+        assert numbers, name
+        assert numbers == [f" {n}." for n in range(1, len(numbers) + 1)], name
+
+
 def test_no_chapter_asks_for_one_that_comes_later(chapters):
     parts = yaml.safe_load((paths.BOOK / "_toc.yml").read_text())["parts"]
     listed = [entry["file"] for part in parts for entry in part["chapters"]]
