@@ -37,7 +37,7 @@ def exercise(
         try:
             remark = next((said for fits, said in cases if fits(answer)), otherwise)
             return remark if isinstance(remark, str) else remark(answer)
-        except (TypeError, ValueError, IndexError) as error:
+        except (AttributeError, TypeError, ValueError, IndexError) as error:
             return f"Expected {expects}. Received: {shortened(answer)} ({error})."
 
     return check

@@ -30,6 +30,8 @@ def test_the_first_remark_that_fits_is_said(answer, said):
 def test_an_answer_of_another_kind_is_named_with_what_was_expected():
     said = HALVES("half")
     assert said.startswith("Expected a number. Received: 'half' (")
+    letters = exercise("letters", otherwise=lambda answer: answer.lower())
+    assert letters(5).startswith("Expected letters. Received: 5 (")
 
 
 def test_a_function_is_called_and_its_value_judged():
