@@ -37,7 +37,7 @@ from book.tools import identity, paths, still
 
 STYLE = "printed.css"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-WEB_ONLY = ("sphinxext.opengraph",)  # extensions that describe pages to other sites
+WEB_ONLY = {"sphinxext.opengraph": "ogp_"}  # describes pages to other sites; and its settings
 XHTML, OPF = "{http://www.w3.org/1999/xhtml}", "{http://www.idpf.org/2007/opf}"
 PROPERTIES = {
     "{http://www.w3.org/1998/Math/MathML}math": "mathml",
@@ -68,8 +68,10 @@ def settings(kind: str, own: identity.Identity) -> dict[str, Any]:
     """Return the settings of the book's pages, as another builder of Sphinx wants them."""
     found: dict[str, Any] = yaml.safe_load((paths.ROOT / "_config.yml").read_text(encoding="utf-8"))
     found["launch_buttons"] = found["html"] = {}
-    extra = found["sphinx"]["extra_extensions"]
+    extra, own_settings = found["sphinx"]["extra_extensions"], found["sphinx"]["config"]
     found["sphinx"]["extra_extensions"] = [name for name in extra if name not in WEB_ONLY]
+    web = tuple(WEB_ONLY.values())
+    found["sphinx"]["config"] = {k: v for k, v in own_settings.items() if not k.startswith(web)}
     found["sphinx"]["local_extensions"] = {"book.tools.xhtml": str(paths.ROOT)}
     found["sphinx"]["config"] |= {
         "html_theme": "basic",

@@ -221,6 +221,13 @@ def test_one_page_has_a_cover_contents_and_every_chapter(source):
     assert "version 1.2.3" in page
 
 
+@pytest.mark.parametrize("kind", ["epub", "pdf"])
+def test_what_describes_pages_to_other_sites_is_left_out_with_its_settings(kind):
+    sphinx = printed.settings(kind, OWN)["sphinx"]
+    assert not [name for name in sphinx["extra_extensions"] if "opengraph" in name]
+    assert not [name for name in sphinx["config"] if name.startswith("ogp_")]
+
+
 def test_a_book_that_was_not_staged_is_one_line(tmp_path):
     with pytest.raises(UserError, match=r"run make book"):
         printed.prepared(tmp_path, tmp_path / "work", OWN)
