@@ -609,7 +609,10 @@ def test_ctrl_c_is_one_line_also_during_the_imports(folder, delay):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()
     if err.startswith(b"mrdcae"):  # before that, Python itself was starting
-        assert (process.returncode, out, err) == (130, b"", b"mrdcae: interrupted\n")
+        assert (out, err) == (b"", b"mrdcae: interrupted\n")
+        # Interrupted while it runs a text, as dataclasses do, Python ends by the signal in spite of
+        # what was caught. A shell gives 130 for both.
+        assert process.returncode in (130, -signal.SIGINT)
     assert not Path("big.mrdc").exists()
 
 
@@ -739,7 +742,7 @@ def test_bad_input_ends_in_one_line_and_leaves_nothing(folder, capsys, command, 
 
 def test_a_folder_that_cannot_be_written_is_named_and_left_as_it_was(folder, capsys, monkeypatch):
     def refuse(path, mode="r", *more, **options):
-        if mode == "xb":
+        if mode[0] in "wx":
             raise PermissionError(13, "Permission denied", ".hidden.part")
         return open(path, mode, *more, **options)
 
