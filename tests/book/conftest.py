@@ -77,6 +77,11 @@ def browser():
         started.close()
 
 
+def failed(request) -> bool:
+    """Whether a request failed, and was not given up as the page was left."""
+    return request.failure != "net::ERR_ABORTED"
+
+
 def open_page(browser):
     """A page that keeps what it asked for, what it did not get, and what went wrong in scripts."""
     page = browser.new_page(viewport=DESKTOP)
@@ -85,7 +90,7 @@ def open_page(browser):
     page.asked, page.missing, page.errors = [], [], []
     page.on("request", lambda request: page.asked.append(request.url))
     page.on("response", lambda answer: page.missing.extend([answer.url] * (answer.status >= 400)))
-    page.on("requestfailed", lambda request: page.missing.append(request.url))
+    page.on("requestfailed", lambda request: page.missing.extend([request.url] * failed(request)))
     page.on("pageerror", lambda error: page.errors.append(str(error)))
     return page
 

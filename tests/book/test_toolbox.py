@@ -3,6 +3,7 @@
 import json
 import math
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -126,6 +127,7 @@ def test_the_figure_has_a_curve_for_every_codec_and_published_ones_in_psnr_alone
         }
     }
     figure = toolbox.draw_curves({"n": 1, "codecs": codecs}, published)
+    plt.close(figure)
     psnr, ssim = figure.axes
     assert [line.get_label() for line in ssim.lines] == list(codecs)
     assert [line.get_label() for line in psnr.lines] == [*codecs, "Hyperprior"]
