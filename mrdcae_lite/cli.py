@@ -30,6 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         _prepare(before)
         return _run(argv)
     except KeyboardInterrupt:
+        # Python ends by the signal if the last text that it ran was interrupted, as when a
+        # dataclass was made, whatever was caught since. This one is not.
+        exec("")
         print("mrdcae: interrupted", file=sys.stderr)
         return INTERRUPTED
     finally:

@@ -609,10 +609,7 @@ def test_ctrl_c_is_one_line_also_during_the_imports(folder, delay):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate()
     if err.startswith(b"mrdcae"):  # before that, Python itself was starting
-        assert (out, err) == (b"", b"mrdcae: interrupted\n")
-        # Interrupted while it runs a text, as dataclasses do, Python ends by the signal in spite of
-        # what was caught. A shell gives 130 for both.
-        assert process.returncode in (130, -signal.SIGINT)
+        assert (process.returncode, out, err) == (130, b"", b"mrdcae: interrupted\n")
     assert not Path("big.mrdc").exists()
 
 
@@ -629,6 +626,18 @@ sys.meta_path.insert(0, Interrupt)
 from mrdcae_lite.cli import main
 sys.exit(main(["compress", "photo.png", "interrupted.mrdc"]))
 """
+
+
+def test_ctrl_c_in_a_text_that_python_runs_does_not_end_it_by_the_signal(tmp_path):
+    (tmp_path / "interrupted.py").write_text(
+        "import sys\n"
+        "from mrdcae_lite import cli\n"
+        "cli._run = lambda argv: exec('raise KeyboardInterrupt')\n"
+        "sys.exit(cli.main([]))\n"
+    )
+    command = [sys.executable, "-m", "interrupted"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (130, "mrdcae: interrupted\n")
 
 
 @pytest.mark.parametrize(
