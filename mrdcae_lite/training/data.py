@@ -1,9 +1,7 @@
 """Batches of augmented crops from photographs, for `fit`."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,33 +18,36 @@ CACHE_BYTES = 768 * 2**20  # of pixels of photographs in files that are kept in 
 
 @dataclass(frozen=True)
 class PhotographFile:
-    """A photograph in a file, decoded by `read` when a piece of it is asked for."""
+    """A photograph in a file, decoded whenever a piece is asked for if its `pixels` are None."""
 
     path: Path
     shape: tuple[int, ...]
-    read: Callable[[Path], RGB]
+    pixels: RGB | None
 
     def __getitem__(self, area: Any) -> RGB:
-        return self.read(self.path)[area]
+        pixels = read_image(self.path) if self.pixels is None else self.pixels
+        return pixels[area]
 
 
 def photographs_in(folder: Path, cache_bytes: int = CACHE_BYTES) -> list[PhotographFile]:
-    """The photographs of a folder or address by name, the last ones used with pixels in memory.
+    """The photographs of a folder or address by name; as many as fit stay in memory.
 
-    There are as many in memory as fit into `cache_bytes` if all are as large as the largest, but
-    at least one; the others are read again when a piece of them is asked for. All are decoded once
-    now: a damaged one is found before the training begins.
+    All are decoded once now: a damaged one is found before the training begins. The pixels of one
+    are kept if they fit into what those before it have left of `cache_bytes`.
 
     Raises:
         ValueError: if there is no picture in the folder, or one is damaged.
         OSError: if it cannot be listed, or a store does not answer.
     """
-    shapes = {path: read_image(path).shape for path in pictures_in(folder)[0]}
-    if not shapes:
+    photographs = []
+    for path in pictures_in(folder)[0]:
+        pixels = read_image(path)
+        kept = pixels if pixels.nbytes <= cache_bytes else None
+        cache_bytes -= 0 if kept is None else kept.nbytes
+        photographs.append(PhotographFile(path, pixels.shape, kept))
+    if not photographs:
         raise ValueError(f"no picture in {folder}. Give a folder of photographs.")
-    kept = cache_bytes // max(math.prod(shape) for shape in shapes.values())
-    read = lru_cache(max(1, kept))(read_image)
-    return [PhotographFile(path, shape, read) for path, shape in shapes.items()]
+    return photographs
 
 
 class Photographs(keras.utils.PyDataset):
