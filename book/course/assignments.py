@@ -200,29 +200,31 @@ def make(master: Path) -> Path:
     about = target / "assignment.json"
     if remembered(about, key):
         return target
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
-    with tempfile.TemporaryDirectory() as scratch:
-        made = assign(master, Path(scratch))
+    paths.COURSE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=paths.COURSE) as scratch:
+        new = Path(scratch, "new")
+        new.mkdir()
+        made = assign(master, Path(scratch, "otter"))
         (autograder,) = (made / "autograder").glob("*-autograder_*.zip")
-        shutil.copy(autograder, target / "autograder.zip")
-        shutil.copy(made / "autograder" / master.name, target / "solution.ipynb")
+        shutil.copy(autograder, new / "autograder.zip")
+        shutil.copy(made / "autograder" / master.name, new / "solution.ipynb")
         version = tests_version(autograder)
         notebook = finish(made / "student", master, version)
         files = [notebook, *carried(made / "student", master)]
         names = {path.relative_to(made / "student").as_posix(): path.read_bytes() for path in files}
-        pack(names, target / f"{master.stem}.zip")
-        shutil.copy(notebook, target)
-        refuse_leaks(target, master)
+        pack(names, new / f"{master.stem}.zip")
+        shutil.copy(notebook, new)
+        refuse_leaks(new, master)
         description = described(master, made / "autograder" / "tests", version)
-    remember(about, key, **description)
+        remember(new / about.name, key, **description)
+        shutil.rmtree(target, ignore_errors=True)
+        new.rename(target)
     return target
 
 
 def refuse_leaks(folder: Path, master: Path) -> None:
-    """Remove what was made if students would see what they must not."""
+    """Raise `UserError` if students would see what they must not in what was made."""
     if found := leaks([folder / f"{master.stem}.zip"], secrets(master)):
-        shutil.rmtree(folder)
         raise UserError(f"{master.stem}: students would see {found[0]}")
 
 
