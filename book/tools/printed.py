@@ -5,7 +5,7 @@
 1. `still` copies _build/stage into _build/print without what moves.
 2. Sphinx writes the EPUB; formulas are MathML (`xhtml`). `finish` declares in its manifest what
    the pages hold and looks for faults: XML that is not well-formed, files that the manifest lacks
-   or that are missing, what would be fetched, and an id given twice.
+   or that are missing, what would be fetched, an id given twice, and links that lead nowhere.
 3. Sphinx writes one long page, and Chromium prints it twice: from the first printing come the page
    numbers of the contents. Headings become the PDF's bookmarks.
 """
@@ -22,6 +22,7 @@ from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import numpy as np
@@ -211,8 +212,11 @@ def faults(files: dict[str, bytes]) -> list[str]:
     found = [f"{name} is not in the manifest" for name in sorted(packed - listed)]
     found += [f"{name} is in the manifest and missing" for name in sorted(listed - packed)]
     ids = {"content.opf": [item.get("id") for item in items]}
+    links = []  # within the book: from which file, and where to
     for name in sorted(packed):
         elements = _elements(files, name)
+        addresses = [part.get("href") for part in elements if part.tag == f"{XHTML}a"]
+        links += [(name, to) for to in addresses if to and not re.match(r"\w+:|//", to)]
         ids[name] = [part.get("id") for part in elements if part.get("id") is not None]
         for part in elements:
             target = part.get("src") or part.get("href") or part.get("data") or ""
@@ -225,6 +229,11 @@ def faults(files: dict[str, bytes]) -> list[str]:
     for name, names in ids.items():
         twice = [one for one, times in Counter(names).items() if times > 1]
         found += [f"{name} has the id {one} more than once" for one in twice]
+    for name, address in links:
+        path, _, place = unquote(address).partition("#")
+        target = beside(name, path) if path else name
+        if target not in files or (place and target in ids and place not in ids[target]):
+            found.append(f"{name} links to {address}, which is missing")
     return found
 
 

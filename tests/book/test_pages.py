@@ -1,4 +1,6 @@
+import posixpath
 import re
+from urllib.parse import unquote, urlsplit
 
 import nbformat
 import pytest
@@ -137,6 +139,23 @@ def test_every_chapter_says_what_it_took_and_its_buttons_open_it_in_the_reposito
         assert f"https://mybinder.org/v2/gh/{own.slug}/{own.ref}?urlpath=lab/tree/{file}" in links
         colab = f"https://colab.research.google.com/github/{own.slug}/blob/{own.ref}/{file}"
         assert colab in links
+
+
+def test_a_link_inside_the_book_leads_to_a_page_and_a_place_on_it(pages, html):
+    places = {name: {tag["id"] for tag in page.select("[id]")} for name, page in pages.items()}
+    lost = []
+    for name, page in pages.items():
+        for tag in page.find_all("a", href=True):
+            address = urlsplit(tag["href"])
+            if address.scheme or address.netloc:
+                continue
+            path = posixpath.join(posixpath.dirname(name), unquote(address.path))
+            target = posixpath.normpath(path) if address.path else name
+            place = unquote(address.fragment)
+            known = places.get(target, {place})  # other files have no places
+            if not (html / target).is_file() or (place and place not in known):
+                lost.append(f"{name}: {tag['href']}")
+    assert lost == []
 
 
 def test_a_button_opens_a_file_that_the_repository_has(pages):

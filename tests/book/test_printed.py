@@ -154,6 +154,16 @@ def test_an_epub_declares_its_formulas_and_names_itself_alike_everywhere():
             b'<html xmlns="http://www.w3.org/1999/xhtml"><img src="https://example.org/a.png"/></html>',
             "one.xhtml fetches https://example.org/a.png",
         ),
+        (
+            "one.xhtml",
+            b'<html xmlns="http://www.w3.org/1999/xhtml"><a href="two.ipynb">two</a></html>',
+            r"one\.xhtml links to two\.ipynb, which is missing",
+        ),
+        (
+            "one.xhtml",
+            b'<html xmlns="http://www.w3.org/1999/xhtml"><a href="#a"/><p id="b"/></html>',
+            "one.xhtml links to #a, which is missing",
+        ),
     ],
 )
 def test_an_epub_that_a_reader_would_refuse_is_refused(name, content, fault):
