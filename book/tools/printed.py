@@ -37,6 +37,7 @@ from book.command import UserError, exit_status
 from book.tools import identity, paths, still
 
 STYLE = "printed.css"
+ELSEWHERE = re.compile(r"\w+:|//")  # how an address begins that leads out of the book
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 WEB_ONLY = {"sphinxext.opengraph": "ogp_"}  # describes pages to other sites; and its settings
 XHTML, OPF = "{http://www.w3.org/1999/xhtml}", "{http://www.idpf.org/2007/opf}"
@@ -216,13 +217,13 @@ def faults(files: dict[str, bytes]) -> list[str]:
     for name in sorted(packed):
         elements = _elements(files, name)
         addresses = [part.get("href") for part in elements if part.tag == f"{XHTML}a"]
-        links += [(name, to) for to in addresses if to and not re.match(r"\w+:|//", to)]
+        links += [(name, to) for to in addresses if to and not ELSEWHERE.match(to)]
         ids[name] = [part.get("id") for part in elements if part.get("id") is not None]
         for part in elements:
             target = part.get("src") or part.get("href") or part.get("data") or ""
             if part.tag.removeprefix(XHTML) not in FETCHED or target.startswith("data:"):
                 continue
-            if re.match(r"\w+:|//", target):
+            if ELSEWHERE.match(target):
                 found.append(f"{name} fetches {target}")
             elif target and beside(name, target) not in files:
                 found.append(f"{name} shows {target}, which is missing")

@@ -42,9 +42,9 @@ def photographs_in(folder: Path, cache_bytes: int = CACHE_BYTES) -> list[Photogr
     photographs = []
     for path in pictures_in(folder)[0]:
         pixels = read_image(path)
-        kept = pixels if pixels.nbytes <= cache_bytes else None
-        cache_bytes -= 0 if kept is None else kept.nbytes
-        photographs.append(PhotographFile(path, pixels.shape, kept))
+        fits = pixels.nbytes <= cache_bytes
+        cache_bytes -= pixels.nbytes if fits else 0
+        photographs.append(PhotographFile(path, pixels.shape, pixels if fits else None))
     if not photographs:
         raise ValueError(f"no picture in {folder}. Give a folder of photographs.")
     return photographs

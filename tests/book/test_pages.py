@@ -1,4 +1,3 @@
-import posixpath
 import re
 from urllib.parse import unquote, urlsplit
 
@@ -6,6 +5,7 @@ import nbformat
 import pytest
 
 from book.tools import identity, paths
+from book.tools.printed import beside
 from tests.book.weigh import wire
 
 LOADING = ("src", "srcset", "data", "poster")
@@ -149,8 +149,7 @@ def test_a_link_inside_the_book_leads_to_a_page_and_a_place_on_it(pages, html):
             address = urlsplit(tag["href"])
             if address.scheme or address.netloc:
                 continue
-            path = posixpath.join(posixpath.dirname(name), unquote(address.path))
-            target = posixpath.normpath(path) if address.path else name
+            target = beside(name, unquote(address.path)) if address.path else name
             place = unquote(address.fragment)
             known = places.get(target, {place})  # other files have no places
             if not (html / target).is_file() or (place and place not in known):
