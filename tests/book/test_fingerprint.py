@@ -32,7 +32,7 @@ def test_no_committed_result_is_stale():
 @pytest.mark.parametrize(
     ("module", "constant", "value", "part"),
     [
-        (encoder, "RDOQ_LAMBDA", 0.5, "lite"),
+        (encoder, "rdoq_lambda", lambda quality: 0.5, "lite"),
         (rate_distortion, "ROUNDING_OFFSET", 0.45, "lite"),
         (quality, "COARSEST_STEP", 190 / 255, "standard"),
         (metrics, "SSIM_SIGMA", 1.6, "metrics"),

@@ -81,7 +81,7 @@ def test_an_assignment_that_leaks_is_not_made(tmp_path, monkeypatch, assignments
 
     def careless(master, folder):
         for part in ("autograder", "student"):
-            (folder / part).mkdir()
+            (folder / part).mkdir(parents=True)
             shutil.copy(good.folder / "solution.ipynb", folder / part / master.name)
         (folder / "autograder" / "tests").mkdir()
         shutil.copy(good.autograder, folder / "autograder" / "metrics-autograder_1.zip")
