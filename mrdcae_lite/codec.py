@@ -90,8 +90,8 @@ class Codec:
             routing: uint8 (rows, columns) of patches: the levels themselves, 1 to 3, instead of
                 those that attention proposes and the encoder checks. No tile is stored without
                 loss then.
-            rdoq: rate-distortion-optimised quantisation; without it files take about half a per
-                cent more at equal PSNR.
+            rdoq: rate-distortion-optimised quantisation; without it files take about 1.5 % more
+                at equal PSNR.
             metadata: what to keep beside the colours; `metadata.read_metadata` gets it back.
             threads: tiles to compute at a time; the file does not depend on it. By default the
                 environment variable MRDCAE_THREADS, or else a thread for each processor.

@@ -119,7 +119,7 @@ def _number(side: Side, results: Results) -> Any:
 
 
 def _standard_error(left: Side, right: Side, results: Results) -> float:
-    """That of the difference of two values; 0 for what has no spread over pictures.
+    """That of the difference of two values; 0 for what has no spread.
 
     Where the values of each picture are known, the differences are taken picture by picture. The
     other formula is for values that have nothing to do with each other; those of the same pictures
@@ -250,14 +250,13 @@ each picture are kept, the error is that of the differences picture by picture; 
 of two independent means, which is larger, so that a verdict is rather withheld than given.
 
 *Smooth* and *complex* patches are squares of 16 x 16 pixels here, on which the loss switches;
-*salient* patches are those of 32 x 32 that the attention scores. The twins were trained once each.
-What another seed would change was not measured, so a small difference between twins decides
-nothing.
+*salient* patches are those of 32 x 32 that the attention scores. Each twin was trained three times
+with different seeds; its values are means over the photographs and the seeds.
 
-The spread of a measured value is its standard deviation over the pictures, and *n* says how many
-there were. Names such as `codecs-kodak` are those of the runs; {doc}`runs` lists all their
-values, and one command repeats them: `make experiments PROFILE=full DATA=data`. What was measured
-is this project's system, as the report's own is not published: a verdict says whether the
-statement is true of a codec built as the report describes. What it proposes for the future
-(transformers, video, special hardware) cannot be checked and is left out.
+The spread of a measured value is its standard deviation over the pictures, that of a twin over the
+seeds, and *n* says how many there were. Names such as `codecs-kodak` are those of the runs;
+{doc}`runs` lists all their values, and one command repeats them: `make experiments PROFILE=full
+DATA=data`. What was measured is this project's system, as the report's own is not published: a
+verdict says whether the statement is true of a codec built as the report describes. What it
+proposes for the future (transformers, video, special hardware) cannot be checked and is left out.
 """

@@ -24,7 +24,13 @@ from mrdcae_lite.core.patches import pad_to_multiple, space_to_depth
 from mrdcae_lite.core.pixels import RGB, denormalise, is_grey, normalise
 from mrdcae_lite.core.pyramid import PATCH, always_on, level_masks, section
 from mrdcae_lite.core.quality import QUALITIES
-from mrdcae_lite.core.rate_distortion import LAMBDA, RDOQ_LAMBDA, quantise
+from mrdcae_lite.core.rate_distortion import (
+    LAMBDA,
+    RDOQ_OFFSET,
+    ROUNDING_OFFSET,
+    quantise,
+    rdoq_lambda,
+)
 from mrdcae_lite.core.tiling import Box, Tiling
 from mrdcae_lite.runtime.context_model import CodingStep
 from mrdcae_lite.runtime.decoder import keep_unfiltered
@@ -302,10 +308,11 @@ def coding_steps(
             gain = model.transforms.contrast_gain(decoded, quality)
             scaled = latents.levels[step.level] * gain
         y = scaled[step.where]  # (sites, channels)
-        step.symbols = np.clip(quantise(y), -MAX_SYMBOL, MAX_SYMBOL).astype(np.int32)
+        rounded = quantise(y, offset=RDOQ_OFFSET if rdoq else ROUNDING_OFFSET)
+        step.symbols = np.clip(rounded, -MAX_SYMBOL, MAX_SYMBOL).astype(np.int32)
         if rdoq:
-            error_weights = weights[step.level][step.channels]
-            step.symbols = _rdoq(model.tables, y, step.symbols, step.indices, error_weights)
+            weighted = weights[step.level][step.channels] / rdoq_lambda(quality)
+            step.symbols = _rdoq(model.tables, y, step.symbols, step.indices, weighted)
         symbols[step.level][step.where] = step.symbols
         yield step  # resumed, the context model reads step.symbols and goes on
 
@@ -319,7 +326,7 @@ def _rdoq(
 ) -> NDArray[np.int32]:
     """Rate-distortion-optimised quantisation (Karczewicz et al., 2008) of one coding step.
 
-    Each symbol goes one towards zero where that lowers D + lambda R. D is about the squared error
+    Each symbol goes one towards zero where that lowers D / lambda + R. D is about the squared error
     in the picture in quantisation steps, times the squared contrast gain: beside strong contrast an
     error counts less. What the choice does to the symbols after it is left out.
     """
@@ -329,5 +336,5 @@ def _rdoq(
     saved = tables.cost(larger, tables_of) - tables.cost(smaller, tables_of)
     added = error_weights[some[1]] * ((y - smaller) ** 2 - (y - larger) ** 2)
     chosen = symbols.copy()
-    chosen[some] = np.where(added < RDOQ_LAMBDA * saved, smaller, larger)
+    chosen[some] = np.where(added < saved, smaller, larger)
     return chosen

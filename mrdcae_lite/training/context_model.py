@@ -58,9 +58,10 @@ class ContextModel(keras.layers.Layer):
     and clipping pass gradients on; a state or index outside its range would not come back by
     itself, so a penalty is added to the loss.
 
-    Kernels have small learning-rate multipliers: inputs are never negative, so a step of Adam,
-    which moves all weights alike, would shift a sum over hundreds of them by several times its
-    range and saturate it.
+    Kernels are trained as matrices, (inputs of all taps, outputs), as Muon needs them. They have
+    small learning-rate multipliers: inputs are never negative, so a step of Adam, which moves all
+    weights alike, would shift a sum over hundreds of them by several times its range and saturate
+    it.
 
     Args:
         width: channels of the state, at most `MAX_CONTEXT_WIDTH`.
@@ -87,10 +88,10 @@ class ContextModel(keras.layers.Layer):
         self._multipliers: dict[str, float] = {}
         self._values: dict[str, Any] = {}
         for name, start, multiplier in _start(self.levels, width):
+            trained = start.shape if self.arrays[name].per_quality else (-1, start.shape[-1])
+            value = (start / multiplier).reshape(trained)
             self._multipliers[name] = multiplier
-            self._values[name] = self.add_weight(
-                name=name, shape=start.shape, initializer=start / multiplier
-            )
+            self._values[name] = self.add_weight(name=name, shape=value.shape, initializer=value)
 
     def call(self, symbols: list[Tensor], masks: list[Tensor], condition: Tensor) -> list[Tensor]:
         ones = ops.ones_like(symbols[0][..., :1])
@@ -162,7 +163,8 @@ class ContextModel(keras.layers.Layer):
     # --- weights ----------------------------------------------------------------------------
 
     def _value(self, name: str) -> Tensor:
-        return self._multipliers[name] * self._values[name]
+        value = ops.reshape(self._values[name], self.arrays[name].trained_shape)
+        return self._multipliers[name] * value
 
     def _kernel(self, name: str) -> Tensor:
         places = self._places[name]
@@ -195,7 +197,8 @@ class ContextModel(keras.layers.Layer):
             value = frozen[name] / 2.0 ** self._places[name]
             if spec.per_quality:
                 value = np.linalg.pinv(conditions) @ value  # least squares: the curve of all rows
-            self._values[name].assign(value / self._multipliers[name])
+            trained = self._values[name]
+            trained.assign((value / self._multipliers[name]).reshape(trained.shape))
 
 
 def checkerboard(height: int, width: int) -> np.ndarray:

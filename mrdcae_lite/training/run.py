@@ -34,6 +34,7 @@ from mrdcae_lite.training.tables import with_fitted_tables
 PIECE = 256  # side in pixels of the pieces that the coding tables are fitted to
 JUDGED = 16, 16  # batches, and crops a batch, that every epoch is evaluated on
 Announce = Callable[[dict[str, float]], None]
+HIDDEN_KERNELS = "_update|_hidden|_mix|_up|/mix/kernel"  # ends of their paths; those of Muon
 IDEAS = ("resolutions", "attention", "switching", "augmentation")  # what a run can leave out
 
 
@@ -70,9 +71,22 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
 def make_optimizer(
     steps: int, learning_rate: float, hold: float = 0.0
 ) -> keras.optimizers.Optimizer:
-    """Adam with `Schedule`, clipped gradients and weights averaged over about 100 steps."""
-    schedule = Schedule(learning_rate, steps, hold)
-    return keras.optimizers.Adam(schedule, global_clipnorm=1.0, use_ema=True, ema_momentum=0.99)
+    """Muon and Adam with `Schedule`, clipped gradients, weights averaged over about 100 steps.
+
+    The hidden kernels of the context model and the filters take steps that are orthogonal matrices
+    (Muon; Jordan et al., 2024), scaled to the size of Adam's (Liu et al., 2025); everything else
+    takes steps of Adam.
+    """
+    return keras.optimizers.Muon(
+        Schedule(learning_rate, steps, hold),
+        exclude_layers=[f"^(?!.*({HIDDEN_KERNELS})$)"],
+        rms_rate=0.3,
+        weight_decay=None,
+        adam_weight_decay=None,
+        global_clipnorm=1.0,
+        use_ema=True,
+        ema_momentum=0.99,
+    )
 
 
 class KeepBest(keras.callbacks.Callback):

@@ -15,7 +15,8 @@ import { looksDrawn } from "./webp.js";
 const ROUNDING_OFFSET = 0.4; // a latent y becomes sign(y) floor(|y| + 0.4)
 const MOST = 32767; // magnitude of a symbol
 const LAMBDA = 0.14; // squared quantisation steps of error that a bit must save, in training
-const RDOQ_LAMBDA = 0.05; // the same when one of two symbols is chosen
+const RDOQ_OFFSET = 0.44; // instead of 0.4, where one of two symbols is chosen
+const rdoqLambda = (quality) => 0.0375 + 0.0007 * quality; // instead of LAMBDA there
 const LOSS_LIMIT = 0.02; // share of the squared error that leaving levels out may add
 const [BITS_OF_ONE, BITS_A_DOUBLING] = [4, 2]; // rough cost of symbols
 const STORING_ALLOWANCE = 64; // bytes that a stored tile may have more than a coded one
@@ -232,8 +233,8 @@ async function analysed(codec, networks, wide, [top, left, bottom, right], quali
 }
 
 /** The symbol of a latent. */
-function quantise(y) {
-  const size = Math.min(MOST, Math.floor(Math.abs(y) + ROUNDING_OFFSET));
+function quantise(y, offset = ROUNDING_OFFSET) {
+  const size = Math.min(MOST, Math.floor(Math.abs(y) + offset));
   return y < 0 ? -size : size;
 }
 
@@ -310,6 +311,7 @@ function cheapest(proposed, losses, bits, error) {
 async function writeTile(machine, networks, levels, latents, routing, quality, shape) {
   const streams = [0, 1, 2].map(() => new Uint8Array(0));
   const inputs = {};
+  const lambda = rdoqLambda(quality);
   let [level, section, gain, symbols] = [-1, -1, null, null];
   for (const step of machine.steps(routing, shape)) {
     const { data, shape: own } = latents[step.level];
@@ -331,7 +333,7 @@ async function writeTile(machine, networks, levels, latents, routing, quality, s
         const [at, channel] = [cell * own[2] + step.start + n, step.start + n];
         const y = data[at] * (gain ? gain[cell] : 1);
         const table = step.tables[place * step.size + n];
-        symbols[at] = chosen(machine, y, table, levels[level].weights[channel]);
+        symbols[at] = chosen(machine, y, table, levels[level].weights[channel] / lambda);
         step.symbols[place * step.size + n] = symbols[at];
       }
     });
@@ -343,10 +345,10 @@ async function writeTile(machine, networks, levels, latents, routing, quality, s
 
 /** The symbol of a latent, or the one nearer to zero, if its error costs less than its bits save. */
 function chosen(machine, y, table, weight) {
-  const larger = quantise(y);
+  const larger = quantise(y, RDOQ_OFFSET);
   if (!larger) return 0;
   const smaller = larger - Math.sign(larger);
   const saved = machine.cost(larger, table) - machine.cost(smaller, table);
   const added = weight * ((y - smaller) ** 2 - (y - larger) ** 2);
-  return added < RDOQ_LAMBDA * saved ? smaller : larger;
+  return added < saved ? smaller : larger;
 }
