@@ -193,7 +193,7 @@ GIVEN = {
     "comparison": {"34.85", "0.942", "0.571", "50", "30"},  # the report's, and questions
     "data": {"0", "42"},
     "existing-methods": {"34"},
-    "loss-switching": {"0", "0.015", "0.7", "60"},  # a square root of one half
+    "loss-switching": {"0", "0.015", "0.7", "60", "0.14"},  # a root of one half, LAMBDA
     "measuring": {"10", "0.95", "0.125", "35", "32", "20"},
     "quantisation-entropy": {"0", "3.1416", "0.3", "0.50", "0.62"},
     "rate-distortion": {"6.02", "1.53", "0.9", "0.47", "0.1155", "0.6", "0.14", "0.25", "3.01"},
