@@ -5,7 +5,7 @@ import pytest
 
 from book.experiments import fingerprint, inputs, toolbox, twins
 from book.experiments import run as experiments
-from mrdcae_lite.core import quality, rate_distortion
+from mrdcae_lite.core import quality
 from mrdcae_lite.evaluation import baselines, metrics, report
 from mrdcae_lite.runtime import encoder
 from mrdcae_lite.training import complexity, losses, model
@@ -33,7 +33,7 @@ def test_no_committed_result_is_stale():
     ("module", "constant", "value", "part"),
     [
         (encoder, "rdoq_lambda", lambda quality: 0.5, "lite"),
-        (rate_distortion, "ROUNDING_OFFSET", 0.45, "lite"),
+        (encoder, "RDOQ_OFFSET", 0.5, "lite"),
         (quality, "COARSEST_STEP", 190 / 255, "standard"),
         (metrics, "SSIM_SIGMA", 1.6, "metrics"),
         (metrics, "MS_SSIM_WEIGHTS", (0.0548, 0.2756, 0.3001, 0.2363, 0.1333), "metrics"),
