@@ -17,7 +17,7 @@ from typing import Any
 
 from mrdcae_lite.coding import bitstream
 from mrdcae_lite.core.files import one_line, shown, write_atomically
-from mrdcae_lite.core.quality import check_quality
+from mrdcae_lite.core.quality import check_effort, check_quality
 from mrdcae_lite.evaluation import inspection
 from mrdcae_lite.extras import extra
 from mrdcae_lite.io.addresses import is_address, is_folder, is_there, opened
@@ -148,13 +148,14 @@ def compress(options: Namespace) -> None:
     _prepare_engine(options, "paths", "to")
     if options.quality is not None:
         check_quality(options.quality)
+    check_effort(options.effort)
     load(options.model)  # a wrong name shows here, not once a picture
     task = Compression(
         model=options.model,
         quality=options.quality,
         target_bpp=options.target_bpp,
         target_psnr=options.target_psnr,
-        rdoq=not options.fast,
+        effort=options.effort,
         keep_exif=options.exif,
         frame=options.frame,
         threads=_threads(options),

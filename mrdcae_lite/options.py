@@ -107,7 +107,8 @@ def _add_compress(command: argparse.ArgumentParser) -> None:
     aim.add_argument("--target-bpp", type=_positive, metavar="B", help="at most B bits per pixel")
     aim.add_argument("--target-psnr", type=_positive, metavar="DB", help="at least DB decibels")
     add("--model", default="lite", help="bundled model or codec file (lite)")
-    add("--fast", action="store_true", help="faster, with slightly larger files")
+    text = "0 to 5, how long to search for a better file (1); decoding takes the same time"
+    add("--effort", type=int, default=1, metavar="E", help=text)
     add("--exif", action="store_true", help="keep camera data: maker, time, place")
     frame = "which frame or page to take, if there are several (1)"
     add("--frame", type=_whole, default=1, metavar="N", help=frame)

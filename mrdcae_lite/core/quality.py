@@ -1,4 +1,4 @@
-"""The quality scale: what a number from 0 to 100 means.
+"""The quality scale: what a number from 0 to 100 means, and the scale of the effort.
 
 One number, the quantisation step, sets the trade-off between rate and distortion. Qualities are
 spaced evenly in its logarithm, so that each raises PSNR by about the same number of decibels.
@@ -17,15 +17,28 @@ FINEST_STEP = 5 / 255
 """Quantisation steps at quality 0 and 100, for images in [0, 1]."""
 
 
+DEFAULT_EFFORT, HIGHEST_EFFORT = 1, 5
+"""Of the encoder: how long it searches for better symbols (`encoder.encode`)."""
+
+
 def check_quality(quality: int) -> int:
     """The quality as an int; raises `ValueError` unless it is a whole number from 0 to 100."""
-    whole = isinstance(quality, int | np.integer) and not isinstance(quality, bool)
-    if not whole or not 0 <= quality < QUALITIES:
+    return _check("quality", quality, QUALITIES - 1, 50)
+
+
+def check_effort(effort: int) -> int:
+    """The effort as an int; raises `ValueError` unless it is a whole number from 0 to 5."""
+    return _check("effort", effort, HIGHEST_EFFORT, DEFAULT_EFFORT)
+
+
+def _check(name: str, number: int, highest: int, usual: int) -> int:
+    whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
+    if not whole or not 0 <= number <= highest:
         raise ValueError(
-            f"quality must be a whole number from 0 to {QUALITIES - 1}. Received: "
-            f"quality={quality!r}. Use 50 to start with."
+            f"{name} must be a whole number from 0 to {highest}. Received: {name}={number!r}. "
+            f"Use {usual} to start with."
         )
-    return int(quality)
+    return int(number)
 
 
 def quantisation_step(quality: Any) -> Any:

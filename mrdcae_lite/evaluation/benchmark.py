@@ -22,7 +22,7 @@ from mrdcae_lite.coding.bitstream import up_to_level
 from mrdcae_lite.core.distortion import psnr
 from mrdcae_lite.core.files import one_line
 from mrdcae_lite.core.pixels import RGB
-from mrdcae_lite.core.quality import check_quality
+from mrdcae_lite.core.quality import DEFAULT_EFFORT, HIGHEST_EFFORT, check_quality
 from mrdcae_lite.evaluation.baselines import BASELINES
 from mrdcae_lite.evaluation.curves import Point, Points, mean
 from mrdcae_lite.evaluation.metrics import MS_SSIM_SIDE, ms_ssim, ssim_map
@@ -46,8 +46,9 @@ class Settings:
     """What is compared.
 
     A codec is named as in `baselines`, "mrdcae" for the one that `model` stands for, by the name
-    of a shipped codec, or "NAME=FILE" for a codec file that is to be called NAME. ":1" or ":2"
-    after a codec of ours stands for its files cut off after the low or the medium level.
+    of a shipped codec, or "NAME=FILE" for a codec file that is to be called NAME. After a codec of
+    ours "@0" to "@5" is the effort of its encoder, and then ":1" or ":2" stands for its files cut
+    off after the low or the medium level.
     `qualities` are those of our codecs; the others have sweeps of their own.
     """
 
@@ -91,8 +92,9 @@ def codecs_under_test(settings: Settings) -> Mapping[str, CodecUnderTest]:
 
 
 def _learned(name: str, file: str, settings: Settings) -> CodecUnderTest:
-    """A codec of ours from its name, which may end in the level it is cut off after."""
-    base, _, level = name.partition(":")
+    """A codec of ours from its name, which may end in an effort and a level to be cut off after."""
+    label, _, level = name.partition(":")
+    base, _, given = label.partition("@")
     source = file or (settings.model if base == OURS else base)
     try:
         codec = load(source)
@@ -103,6 +105,8 @@ def _learned(name: str, file: str, settings: Settings) -> CodecUnderTest:
             f"codecs must be {', '.join((*BASELINES, OURS))}, a shipped codec or NAME=FILE. "
             f"Received: {name!r}: {error}"
         ) from error
+    if given not in ("", *map(str, range(HIGHEST_EFFORT + 1))):
+        raise ValueError(f"expected {base}@0 to {base}@{HIGHEST_EFFORT}. Received: {name!r}.")
     if level not in ("", "1", "2", "3"):
         raise ValueError(f"expected {base}:1, {base}:2 or {base}:3. Received: {name!r}.")
     qualities = tuple(sorted({check_quality(quality) for quality in settings.qualities}))
@@ -110,11 +114,14 @@ def _learned(name: str, file: str, settings: Settings) -> CodecUnderTest:
     codec.decompress(codec.compress(images.sample("flowers")[:64, :64], threads=1), threads=1)
     shipped = {} if file else registry().get(source, {})
     title = shipped.get("title", f"MR-DCAE {base if file else Path(source).stem}")
-    depth = int(level or 3)
+    title += f", effort {given}" if given else ""
+    title += f", up to level {level}" if level else ""
+    effort, depth = int(given or DEFAULT_EFFORT), int(level or 3)
+    compress = partial(codec.compress, effort=effort, threads=1)
     return CodecUnderTest(
-        f"{title}, up to level {level}" if level else title,
+        title,
         qualities,
-        lambda image, q: up_to_level(codec.compress(image, int(q), threads=1), depth),
+        lambda image, q: up_to_level(compress(image, int(q)), depth),
         lambda data: codec.decompress(data, level=depth, threads=1),
         codec.id.hex(),
     )

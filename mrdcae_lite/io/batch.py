@@ -27,6 +27,7 @@ from mrdcae_lite.core.files import (
     shown,
     standard_error_kept,
 )
+from mrdcae_lite.core.quality import DEFAULT_EFFORT
 from mrdcae_lite.io.addresses import identity, is_address, is_folder, opened, read, walk, write
 from mrdcae_lite.io.images import (
     image_content,
@@ -102,7 +103,7 @@ class Compression:
 
     Args:
         model: a shipped one or a codec file.
-        quality, target_bpp, target_psnr, rdoq, threads: see `Codec.compress`.
+        quality, target_bpp, target_psnr, effort, threads: see `Codec.compress`.
         keep_exif: keep the camera's data, too.
         frame: which one of an animation or of several pages; 1 is the first.
     """
@@ -111,7 +112,7 @@ class Compression:
     quality: int | None = None
     target_bpp: float | None = None
     target_psnr: float | None = None
-    rdoq: bool = True
+    effort: int = DEFAULT_EFFORT
     keep_exif: bool = False
     frame: int = 1
     threads: int | None = None
@@ -125,7 +126,7 @@ class Compression:
             self.quality,
             target_bpp=self.target_bpp,
             target_psnr=self.target_psnr,
-            rdoq=self.rdoq,
+            effort=self.effort,
             metadata=replace(read.metadata, origin=origin),
             threads=self.threads,
         )

@@ -5,7 +5,7 @@ colours, which stand at the start of the file; pixels are decoded when Pillow fi
 The mode is RGB, or L if the picture is grey, and RGBA or LA if there is transparency. `info` has
 "quality", "model" (as in the header) and, if they are kept, "icc_profile" and "exif".
 
-`save` takes what `Codec.compress` does: quality, target_bpp, target_psnr, rdoq; and
+`save` takes what `Codec.compress` does: quality, target_bpp, target_psnr, effort; and
     model        name of a shipped codec or codec file; `open` finds shipped ones only
     icc_profile  default: that of the image's `info`; one that does not fit the pixels is dropped
     exif         bytes or `Image.Exif`: none are kept unless they are given. If they say that the
@@ -131,7 +131,7 @@ def save(image: Image.Image, file: IO[bytes], _name: str | bytes) -> None:
         pixels, metadata, _ = from_pillow(upright, icc=icc, exif=kept, white=white)
     except ImageError as error:
         raise OSError(str(error)) from error
-    wishes = {"quality", "target_bpp", "target_psnr", "rdoq"} & set(options)
+    wishes = {"quality", "target_bpp", "target_psnr", "effort"} & set(options)
     how = {name: options[name] for name in wishes}
     file.write(load(options.get("model", "lite")).compress(pixels, metadata=metadata, **how))
 

@@ -21,7 +21,7 @@ Units: state 2**-12, activations 2**-4, update weights 2**-8, head weights 2**-7
 is a quarter of the table index.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -177,6 +177,13 @@ class IntegerContextModel:
         parent = (finer.rows // 2 + 1) * coarser.width + finer.columns // 2 + 1
         refined: Exact = children[parent, finer.rows % 2, finer.columns % 2]
         return refined  # (finer sites, width)
+
+
+def place(steps: Iterable[CodingStep], levels: list[NDArray[Any]]) -> list[NDArray[Any]]:
+    """The arrays of all levels, coarse to fine, with the symbols of coding steps put into them."""
+    for step in steps:
+        levels[step.level][step.where] = step.symbols
+    return levels
 
 
 def _shift(x: Exact, bits: int) -> Exact:

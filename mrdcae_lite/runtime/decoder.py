@@ -22,7 +22,7 @@ from mrdcae_lite.core.patches import pad_to_multiple
 from mrdcae_lite.core.pixels import RGB, denormalise, normalise
 from mrdcae_lite.core.pyramid import level_masks, section
 from mrdcae_lite.core.tiling import Box, Tiling
-from mrdcae_lite.runtime.context_model import CodingStep
+from mrdcae_lite.runtime.context_model import CodingStep, place
 from mrdcae_lite.runtime.frozen import FrozenModel
 from mrdcae_lite.runtime.parallel import tile_threads
 
@@ -177,10 +177,7 @@ class Decoder:
 
     def decode_tile(self, tile: Box) -> Symbols:
         """Symbols of all levels in a tile, entropy-decoded; zero in a stored one."""
-        found = self._zeros(tile)
-        for step in self.coding_steps(tile):
-            found[step.level][step.where] = step.symbols
-        return found
+        return place(self.coding_steps(tile), self._zeros(tile))
 
     def coding_steps(self, tile: Box) -> Iterator[CodingStep]:
         """The coding steps of a tile with the symbols that were read; none in a stored one."""

@@ -1,6 +1,7 @@
 """The encoder: from pixels to the bytes of a `.mrdc` file.
 
 encode -> for each tile: analyse (latents) -> route -> coding_steps (symbols) -> streams -> pack
+                                                         ^-- adapt (latents) <--'
 
 What was learned is a proposal. The original is at hand here, so each decision that could harm a
 picture is checked against it: a level is left out where that costs little, the filters are off
@@ -23,8 +24,9 @@ from mrdcae_lite.core.distortion import psnr
 from mrdcae_lite.core.patches import pad_to_multiple, space_to_depth
 from mrdcae_lite.core.pixels import RGB, denormalise, is_grey, normalise
 from mrdcae_lite.core.pyramid import PATCH, always_on, level_masks, section
-from mrdcae_lite.core.quality import QUALITIES
+from mrdcae_lite.core.quality import DEFAULT_EFFORT, QUALITIES
 from mrdcae_lite.core.rate_distortion import (
+    ADAPTED_PRICE,
     LAMBDA,
     RDOQ_OFFSET,
     ROUNDING_OFFSET,
@@ -32,13 +34,29 @@ from mrdcae_lite.core.rate_distortion import (
     rdoq_lambda,
 )
 from mrdcae_lite.core.tiling import Box, Tiling
-from mrdcae_lite.runtime.context_model import CodingStep
+from mrdcae_lite.runtime.context_model import CodingStep, place
 from mrdcae_lite.runtime.decoder import keep_unfiltered
 from mrdcae_lite.runtime.frozen import FrozenModel
 from mrdcae_lite.runtime.parallel import ordered_map
 
 Router = Callable[[Callable[[], NDArray[np.uint8]], Box], NDArray[np.uint8]]
 """The routing of a tile, given what computes the checked one, if that is wanted."""
+
+BLOCK = 8
+"""Side of the blocks of the first analysis, in pixels."""
+
+ADAPTING_STEP = 0.7
+"""How far a pass of `adapt` moves the latents; they settle after three or four of them."""
+
+EMPHASIS = 0.8
+"""How much more than once the error of a flat block is corrected at quality 0.
+
+More gives more SSIM for less PSNR: on crops of ten validation photographs 0.6 and 0.8 give a
+BD-rate of -5.7 and -6.2 % in SSIM and of -2.7 and -2.2 % in PSNR after two passes.
+"""
+
+FLAT = 10 / 255
+"""Standard deviation of a block at which the emphasis is half of that."""
 
 LOSS_LIMIT = 0.02
 """Most that leaving levels out may add to the squared error of a tile, as a share of it.
@@ -91,7 +109,7 @@ def encode(
     quality: int,
     *,
     router: Router | None = None,
-    rdoq: bool = True,
+    effort: int = DEFAULT_EFFORT,
     store: bool | None = None,
     metadata: bytes = b"",
     threads: int = 1,
@@ -103,7 +121,8 @@ def encode(
         image: uint8 (height, width, 3).
         quality: 0 to 100.
         router: decides the routing of each tile, instead of attention and its check alone.
-        rdoq: weigh error against bits when rounding; see `coding_steps`.
+        effort: 0 rounds every latent alone, 1 weighs error against bits (`coding_steps`), and each
+            further one adds a pass of `adapt` on tiles that do not look drawn.
         store: every tile without loss (True) or none (False), instead of those that look drawn and
             take no more bytes that way.
         metadata: the packed section.
@@ -113,7 +132,7 @@ def encode(
     tiling = Tiling(height, width, model.architecture.unit)
     routing, unfiltered = np.empty(tiling.shape, np.uint8), np.empty(tiling.shape, bool)
     stored, streams = [], []
-    code = partial(_code_tile, model, image, quality, router=router, rdoq=rdoq, store=store)
+    code = partial(_code_tile, model, image, quality, router=router, effort=effort, store=store)
     for tile, coded in zip(tiling, ordered_map(code, tiling, threads), strict=True):
         routing[tile.slices], unfiltered[tile.slices] = coded.routing, coded.unfiltered
         stored.append(coded.stored)
@@ -139,7 +158,7 @@ def _code_tile(
     tile: Box,
     *,
     router: Router | None,
-    rdoq: bool,
+    effort: int,
     store: bool | None,
 ) -> _CodedTile:
     """Code a tile, or store it without loss where that takes few more bytes or is asked for."""
@@ -151,12 +170,16 @@ def _code_tile(
     latents = analyse(model, image, quality, tile)
     checked = partial(route, model, latents, quality)
     latents = replace(latents, routing=router(checked, tile) if router else checked())
-    resolutions = model.architecture.resolutions
+    multiplier = rdoq_lambda(quality) if effort else None
+    steps = list(coding_steps(model, latents, quality, multiplier))
+    symbols = _symbols(steps, latents)
+    for _ in range(0 if drawn else effort - 1):
+        latents = adapt(model, pixels, latents, symbols, quality)
+        steps = list(coding_steps(model, latents, quality, ADAPTED_PRICE * rdoq_lambda(quality)))
+        symbols = _symbols(steps, latents)
     coders = [SymbolEncoder(model.tables) for _ in range(bitstream.LEVELS)]
-    symbols = [np.zeros(y.shape, np.float32) for y in latents.levels]
-    for step in coding_steps(model, latents, quality, rdoq=rdoq):
-        coders[section(step.level, resolutions)].write(step.symbols, step.indices)
-        symbols[step.level][step.where] = step.symbols
+    for step in steps:
+        coders[section(step.level, len(symbols))].write(step.symbols, step.indices)
     streams = [coder.finish() for coder in coders]
     if lossless is not None and len(lossless) <= sum(map(len, streams)) + STORING_ALLOWANCE:
         return _stored(lossless, tile)
@@ -167,6 +190,10 @@ def _code_tile(
         if best and store is None and psnr(pixels, restored, data_range=255) < BEST_QUALITY_PSNR:
             return _stored(lossless or write_lossless(pixels), tile)
     return _CodedTile(streams, latents.routing, unfiltered, stored=False)
+
+
+def _symbols(steps: list[CodingStep], latents: Latents) -> list[NDArray[np.float32]]:
+    return place(steps, [np.zeros(y.shape, np.float32) for y in latents.levels])
 
 
 def _stored(lossless: bytes, tile: Box) -> _CodedTile:
@@ -214,6 +241,44 @@ def analyse(model: FrozenModel, image: RGB, quality: int, box: Box) -> Latents:
     inner, strides = box.relative_to(wide), (level.stride for level in model.architecture.levels)
     cut = [y[inner.on_grid(s).slices] for y, s in zip(levels, strides, strict=True)]
     return Latents(cut, scores[inner.slices], routing[inner.slices])
+
+
+def adapt(
+    model: FrozenModel,
+    pixels: RGB,
+    latents: Latents,
+    symbols: list[NDArray[np.float32]],
+    quality: int,
+) -> Latents:
+    """Latents of a tile, moved so that the picture after the filters comes nearer to the original.
+
+    Analysis knows nothing of the filters, which put back a part of what rounding took. Here the
+    tile is decoded, and what it still lacks is added to what was decoded before the filters; the
+    sum is analysed in place of the original. Latents are adapted to the decoder, too, by gradient
+    descent (Campos et al., 2019; Yang et al., 2020). This is cheaper and needs no gradients: it
+    takes the correction of the filters for one that stays the same when a few symbols change.
+
+    Where the original is flat, more is added than it lacks. Structural similarity counts an error
+    by the contrast around it, and rounding takes faint texture first.
+
+    Args:
+        model: what to encode with.
+        pixels: the tile, uint8 (height, width, 3).
+        latents: of the tile.
+        symbols: that were chosen for them, float32 of all levels.
+        quality: 0 to 100.
+    """
+    original = normalise(pad_to_multiple(pixels, model.architecture.unit))
+    synthesised = model.transforms.synthesise(symbols, quality)
+    missing = original - model.transforms.filter(synthesised, quality)
+    rows, columns = original.shape[0] // BLOCK, original.shape[1] // BLOCK
+    blocks = space_to_depth(original, BLOCK).reshape(rows, columns, -1, 3)
+    emphasis = EMPHASIS * np.sqrt(1 - quality / (QUALITIES - 1))
+    gain = 1 + emphasis / (1 + blocks.var(axis=2) / FLAT**2)  # (rows, columns, 3)
+    missing *= np.repeat(np.repeat(gain, BLOCK, axis=0), BLOCK, axis=1)
+    aims, _ = model.transforms.analyse(synthesised + missing, quality)
+    pairs = zip(latents.levels, aims, strict=True)
+    return replace(latents, levels=[y + np.float32(ADAPTING_STEP) * (aim - y) for y, aim in pairs])
 
 
 def route(model: FrozenModel, latents: Latents, quality: int) -> NDArray[np.uint8]:
@@ -281,7 +346,7 @@ def _cheapest(
 
 
 def coding_steps(
-    model: FrozenModel, latents: Latents, quality: int, *, rdoq: bool = True
+    model: FrozenModel, latents: Latents, quality: int, multiplier: float | None
 ) -> Iterator[CodingStep]:
     """The coding steps of a tile with the symbols that are chosen for it.
 
@@ -292,7 +357,8 @@ def coding_steps(
         model: what to encode with.
         latents: of the tile, with the routing to use.
         quality: 0 to 100.
-        rdoq: choose the smaller of two symbols where its error costs less than its bits save.
+        multiplier: of Lagrange, in squared quantisation steps a bit: the smaller of two symbols is
+            chosen where its error costs less than its bits save. None: each is rounded by itself.
     """
     weights = model.transforms.distortion_weights(quality)
     symbols = [np.zeros(y.shape, np.float32) for y in latents.levels]
@@ -308,10 +374,10 @@ def coding_steps(
             gain = model.transforms.contrast_gain(decoded, quality)
             scaled = latents.levels[step.level] * gain
         y = scaled[step.where]  # (sites, channels)
-        rounded = quantise(y, offset=RDOQ_OFFSET if rdoq else ROUNDING_OFFSET)
+        rounded = quantise(y, offset=ROUNDING_OFFSET if multiplier is None else RDOQ_OFFSET)
         step.symbols = np.clip(rounded, -MAX_SYMBOL, MAX_SYMBOL).astype(np.int32)
-        if rdoq:
-            weighted = weights[step.level][step.channels] / rdoq_lambda(quality)
+        if multiplier is not None:
+            weighted = weights[step.level][step.channels] / multiplier
             step.symbols = _rdoq(model.tables, y, step.symbols, step.indices, weighted)
         symbols[step.level][step.where] = step.symbols
         yield step  # resumed, the context model reads step.symbols and goes on

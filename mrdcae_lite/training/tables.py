@@ -11,6 +11,7 @@ from mrdcae_lite.codec import Codec
 from mrdcae_lite.coding import entropy
 from mrdcae_lite.coding.entropy import BEYOND, TABLES
 from mrdcae_lite.core.pixels import RGB
+from mrdcae_lite.core.rate_distortion import rdoq_lambda
 from mrdcae_lite.core.tiling import Tiling
 from mrdcae_lite.runtime.encoder import analyse, coding_steps, route
 from mrdcae_lite.runtime.frozen import FrozenModel
@@ -34,7 +35,7 @@ def with_fitted_tables(
         for quality, tile in product(qualities, tiling):
             latents = analyse(codec.model, image, quality, tile)
             latents = replace(latents, routing=route(codec.model, latents, quality))
-            for step in coding_steps(codec.model, latents, quality):
+            for step in coding_steps(codec.model, latents, quality, rdoq_lambda(quality)):
                 histograms += count_symbols(step.symbols, step.indices)
     old, tables = codec.model, fit_tables(histograms)
     return Codec(FrozenModel(old.architecture, old.transform_weights, old.context_weights, tables))

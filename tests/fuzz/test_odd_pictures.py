@@ -6,6 +6,7 @@ each promise.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -260,7 +261,7 @@ def drawn(kind: str, height: int, width: int, seed: int) -> NDArray[np.uint8]:
 
 SIDES = st.one_of(st.integers(1, LARGEST_SIDE), st.sampled_from([1, 2, 31, 32, 33, 63, 64, 65]))
 DRAWN = st.tuples(st.sampled_from([*KINDS]), SIDES, SIDES, st.integers(0, 999))
-QUALITY = st.integers(0, 100)
+QUALITY, EFFORT = st.integers(0, 100), st.sampled_from([1, 3])
 
 
 def decibels(picture: NDArray[np.uint8], data: bytes) -> float:
@@ -285,11 +286,11 @@ def holds(
 
 
 def test_a_drawn_picture_comes_back_in_its_shape(pytestconfig):
-    def check(picture, quality):
-        found = LITE.decompress(LITE.compress(picture, quality))
+    def check(picture, quality, effort):
+        found = LITE.decompress(LITE.compress(picture, quality, effort=effort))
         assert (found.shape, found.dtype) == (picture.shape, np.uint8)
 
-    holds(check, pytestconfig, QUALITY)
+    holds(check, pytestconfig, QUALITY, EFFORT)
 
 
 def all_levels(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -299,30 +300,30 @@ def all_levels(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def test_leaving_levels_out_costs_little(pytestconfig):
-    def check(picture, quality):
-        everything = LITE.compress(picture, quality, routing=all_levels(picture))
-        chosen = decibels(picture, LITE.compress(picture, quality))
-        assert chosen >= decibels(picture, everything) - 0.3
+    def check(picture, quality, effort):
+        compress = partial(LITE.compress, picture, quality, effort=effort)
+        everything = decibels(picture, compress(routing=all_levels(picture)))
+        assert decibels(picture, compress()) >= everything - 0.3
 
-    holds(check, pytestconfig, QUALITY)
+    holds(check, pytestconfig, QUALITY, EFFORT)
 
 
 def test_the_best_quality_is_good_and_no_larger_than_the_pixels(pytestconfig):
-    def check(picture):
-        data = LITE.compress(picture, 100)
+    def check(picture, effort):
+        data = LITE.compress(picture, 100, effort=effort)
         assert decibels(picture, data) >= 42
         assert len(data) <= 1.01 * picture.size + 100
 
-    holds(check, pytestconfig)
+    holds(check, pytestconfig, EFFORT)
 
 
 def test_a_higher_quality_is_no_worse(pytestconfig):
-    def check(picture, *qualities):
-        low, high = sorted(qualities)
-        worse, better = (min(50, decibels(picture, LITE.compress(picture, q))) for q in (low, high))
+    def check(picture, effort, *qualities):
+        files = [LITE.compress(picture, q, effort=effort) for q in sorted(qualities)]
+        worse, better = (min(50, decibels(picture, file)) for file in files)
         assert better >= worse - 0.1
 
-    holds(check, pytestconfig, QUALITY, QUALITY)
+    holds(check, pytestconfig, EFFORT, QUALITY, QUALITY)
 
 
 def rate(picture: NDArray[np.uint8], data: bytes) -> float:

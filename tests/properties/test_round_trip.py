@@ -37,7 +37,7 @@ def pictures(draw):
 @settings(max_examples=15)
 @given(picture=pictures(), quality=st.integers(0, 100))
 def test_any_picture_comes_back_as_the_encoder_meant_it(tiny_codec, picture, quality):
-    data = tiny_codec.compress(picture, quality, rdoq=False)
+    data = tiny_codec.compress(picture, quality, effort=0)
     symbols, routing, header = tiny_codec.read_symbols(data)
     assert (header.height, header.width, 3) == picture.shape
     restored = tiny_codec.decompress(data)
@@ -68,14 +68,15 @@ def test_a_picture_takes_hardly_more_bytes_than_without_loss(tiny_codec, picture
 
 
 @settings(max_examples=8)
-@given(picture=pictures(), part=st.tuples(*[st.floats(0, 0.999)] * 4))
-def test_any_part_of_a_picture_is_decoded_as_in_the_whole(tiny_codec, picture, part):
+@given(picture=pictures(), part=st.tuples(*[st.floats(0, 0.999)] * 4), effort=st.integers(1, 3))
+def test_any_part_of_a_picture_is_decoded_as_in_the_whole(tiny_codec, picture, part, effort):
     height, width = picture.shape[:2]
     y, x = int(part[0] * height), int(part[1] * width)
     rows, columns = 1 + int(part[2] * (height - y)), 1 + int(part[3] * (width - x))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiling, "TILE", 64)
-        data = tiny_codec.compress(picture, 50)
+        data = tiny_codec.compress(picture, 50, effort=effort)
+        assert data == tiny_codec.compress(picture, 50, effort=effort, threads=3)
         whole = tiny_codec.decompress(data)
         found = tiny_codec.decompress(data, region=(y, x, rows, columns))
     np.testing.assert_array_equal(found, whole[y : y + rows, x : x + columns])

@@ -121,8 +121,8 @@ def test_a_target_rate_and_plain_rounding_can_be_asked_for(folder, tiny_codec, i
     assert main(["compress", "photo.png", "b.mrdc", "--target-psnr", "20"]) == 0
     restored = tiny_codec.decompress(Path("b.mrdc").read_bytes())
     assert mr.psnr(image, restored, data_range=255) >= 20
-    assert main(["compress", "photo.png", "c.mrdc", "--fast", "--quality", "9"]) == 0
-    assert Path("c.mrdc").read_bytes() == tiny_codec.compress(image, 9, rdoq=False)
+    assert main(["compress", "photo.png", "c.mrdc", "--effort", "0", "--quality", "9"]) == 0
+    assert Path("c.mrdc").read_bytes() == tiny_codec.compress(image, 9, effort=0)
 
 
 def test_a_codec_file_can_be_named_on_either_side(folder, shipped, tiny_codec, data):
@@ -282,7 +282,9 @@ def test_a_file_of_another_picture_is_neither_overwritten_nor_taken_for_ones_own
     assert capsys.readouterr().out.endswith("1 there already\n")
 
 
-@pytest.mark.parametrize("more", [["--quality", "60"], ["--fast"], ["--exif"], ["--frame", "1"]])
+@pytest.mark.parametrize(
+    "more", [["--quality", "60"], ["--effort", "0"], ["--exif"], ["--frame", "1"]]
+)
 def test_there_already_means_with_these_options(folder, capsys, more):
     Path("A").mkdir()
     mr.write_image("A/a.png", mr.read_image("photo.png"))
@@ -658,6 +660,7 @@ BAD_INPUT = {
     "no such picture": (["compress", "none.png"], "none.png: no such file or folder"),
     "a folder as picture": (["compress", "folder", "o.mrdc"], "with --to FOLDER"),
     "quality 101": (["compress", "photo.png", "o.mrdc", "--quality", "101"], "quality=101"),
+    "effort 6": (["compress", "photo.png", "o.mrdc", "--effort", "6"], "effort=6"),
     "quality half": (["compress", "photo.png", "o.mrdc", "--quality", "0.5"], "int value: '0.5'"),
     "an empty name": (["compress", "photo.png", "--to", ""], "expected a name. Received: an empty"),
     "a huge number": (["compress", "photo.png", "--frame", "9" * 20], "from 1 to 1000000000"),

@@ -82,7 +82,7 @@ def test_a_symbol_off_by_one_costs_the_distortion_weight_of_its_channel(tiny_cod
 
 def test_rdoq_only_moves_symbols_one_step_towards_zero(tiny_codec, image, monkeypatch):
     monkeypatch.setattr(encoder, "ROUNDING_OFFSET", encoder.RDOQ_OFFSET)
-    larger, smaller = (tiny_codec.compress(image, 10, rdoq=rdoq) for rdoq in (False, True))
+    larger, smaller = (tiny_codec.compress(image, 10, effort=effort) for effort in (0, 1))
     plain, cheap = (tiny_codec.read_symbols(data)[0] for data in (larger, smaller))
     moved = [p - c for p, c in zip(plain, cheap, strict=True)]
     steps = [step * np.sign(before) for before, step in zip(plain, moved, strict=True)]

@@ -213,6 +213,24 @@ def test_files_cut_off_after_a_level_take_part_like_codecs_of_their_own(photogra
     assert sizes == sorted(set(sizes), reverse=True)
 
 
+def test_the_effort_of_our_encoder_is_a_part_of_its_name(photograph, tiny_model):
+    names = ("mrdcae@3", f"mine@0:2={tiny_model}")
+    field = codecs_under_test(Settings(names, str(tiny_model), (30, 60)))
+    titles = [field[name].title for name in ("mrdcae@3", "mine@0:2")]
+    assert titles == ["MR-DCAE tiny, effort 3", "MR-DCAE mine, effort 0, up to level 2"]
+    codec = Codec.read(tiny_model.read_bytes())
+    whole = [field["mrdcae@3"].encode(photograph, 60), codec.compress(photograph, 60, effort=0)]
+    assert whole[0] == codec.compress(photograph, 60, effort=3) != whole[1]
+    assert whole[1].startswith(cut := field["mine@0:2"].encode(photograph, 60))
+    assert len(cut) < len(whole[1])
+
+
+@pytest.mark.parametrize("effort", ["6", "-1", "much"])
+def test_other_efforts_are_refused(tiny_model, effort):
+    with pytest.raises(ValueError, match=f"expected mrdcae@0 to mrdcae@5. .* 'mrdcae@{effort}'"):
+        codecs_under_test(Settings(codecs=(f"mrdcae@{effort}",), model=str(tiny_model)))
+
+
 def test_there_are_three_levels_to_cut_off_after(tiny_model):
     with pytest.raises(ValueError, match="expected mrdcae:1, .* Received: 'mrdcae:4'"):
         codecs_under_test(Settings(codecs=("mrdcae:4",), model=str(tiny_model)))

@@ -16,7 +16,7 @@ from mrdcae_lite.io import addresses
 from mrdcae_lite.io.images import pictures_in
 
 UPath = pytest.importorskip("upath").UPath
-OPTIONS = ["--quality", "20", "--fast"]
+OPTIONS = ["--quality", "20", "--effort", "0"]
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ def model(codec, tmp_path_factory):
 
 @pytest.fixture
 def compress(model):
-    return Compression(model=str(model), quality=20, rdoq=False)
+    return Compression(model=str(model), quality=20, effort=0)
 
 
 @pytest.fixture
@@ -279,7 +279,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(album, co
     for name in range(40):
         mr.write_image(f"album/noise{name}.png", rng.integers(0, 256, (90, 90, 3), np.uint8))
     command = [sys.executable, "-m", "mrdcae_lite", "compress", "album", "--to", "out", "--quiet"]
-    command += ["--model", str(model), "--quality", "20", "--fast", "--jobs", "2"]
+    command += ["--model", str(model), "--quality", "20", "--effort", "0", "--jobs", "2"]
     for _ in range(10):
         with subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True) as run_:
             time.sleep(1 + 2 * rng.random())

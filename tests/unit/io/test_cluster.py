@@ -24,7 +24,7 @@ from mrdcae_lite.io import addresses, cluster
 
 dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
-OPTIONS = ["--quality", "20", "--fast"]
+OPTIONS = ["--quality", "20", "--effort", "0"]
 
 
 class Cluster:

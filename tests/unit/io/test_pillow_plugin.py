@@ -126,7 +126,7 @@ def test_a_picture_is_saved_by_the_name_of_its_file(tmp_path, codec, image):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"quality": 3}, {"target_bpp": 2.0}, {"target_psnr": 20.0}, {"quality": 9, "rdoq": False}],
+    [{}, {"quality": 3}, {"target_bpp": 2.0}, {"target_psnr": 20.0}, {"quality": 9, "effort": 0}],
 )
 def test_the_options_are_those_of_the_codec(options, codec, image):
     assert saved(Image.fromarray(image), **options) == codec.compress(image, **options)

@@ -130,6 +130,58 @@ def test_the_loss_of_all_patches_stays_within_its_limit(rng):
     assert (routing == 1).all()
 
 
+# --- adapted latents
+
+
+def test_more_effort_takes_fewer_bits_at_equal_psnr_and_ssim():
+    codec, pictures = mr.load("lite"), [mr.sample(n)[160:352, 160:352] for n in ("flowers", "dog")]
+
+    def curves(effort):
+        points = []
+        for picture in pictures:
+            files = [codec.compress(picture, q, effort=effort) for q in (10, 30, 50, 70)]
+            restored = [codec.decompress(file) for file in files]
+            bits = [mr.bits_per_pixel(file, picture.shape) for file in files]
+            scores = [mr.psnr, mr.ssim]
+            points.append(
+                (bits, *[[s(picture, r, data_range=255) for r in restored] for s in scores])
+            )
+        return points
+
+    usual, more, most = curves(1), curves(2), curves(4)
+    for measure, least in ((1, -0.5), (2, -3.0)):
+        percent = [
+            np.mean([mr.bd_rate(a[0], a[measure], b[0], b[measure]).percent for a, b in pairs])
+            for pairs in (zip(usual, more, strict=True), zip(more, most, strict=True))
+        ]
+        assert percent[0] < least, measure
+        assert percent[1] < 0, measure
+
+
+def test_a_pass_adds_what_the_decoded_tile_lacks(tiny_codec, monkeypatch):
+    """Without filters and emphasis nothing but the latents before rounding; with them, more."""
+    model, quality = tiny_codec.model, 30
+    pixels = mr.sample("flowers")[300:428, 300:428]
+    latents = tiny_codec.analyse(pixels, quality)
+    symbols = symbols_of(tiny_codec, latents, np.full_like(latents.routing, 3), quality)
+    before = encoder.adapt(model, pixels, latents, symbols, quality)
+    monkeypatch.setattr(encoder, "EMPHASIS", 0.0)
+    monkeypatch.setattr(type(model.transforms), "filter", lambda _, image, quality: image)
+    alone = encoder.adapt(model, pixels, latents, symbols, quality)
+    for y, same, other in zip(latents.levels, alone.levels, before.levels, strict=True):
+        np.testing.assert_allclose(same, y, atol=2e-3)
+        assert abs(other - y).max() > 0.1
+
+
+def test_what_looks_drawn_is_left_as_it_is(tiny_codec, rng):
+    image = drawing(64, 96)
+    image[::5, ::7] = rng.integers(0, 256, image[::5, ::7].shape)
+    usual, more = (
+        encoder.encode(tiny_codec.model, image, 60, effort=e, store=False) for e in (1, 3)
+    )
+    assert usual == more
+
+
 # --- filters
 
 
