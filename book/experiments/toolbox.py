@@ -7,6 +7,7 @@ without any download. What is measured on them means nothing.
 """
 
 import math
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -211,7 +212,9 @@ def draw_curves(report: Mapping[str, Any], published: Mapping[str, Any] | None =
             style |= {"ls": DASHES.get(name, "-"), "marker": MARKS.get(name, "."), "markersize": 5}
             if ":" in name:
                 style |= {"lw": 1.2, "ls": ":"}
-            colour = COLOURS.get(name, COLOURS.get(name.partition(":")[0]))
+            if "@" in name:
+                style |= {"lw": 1.4, "ls": "--"}
+            colour = COLOURS.get(re.split("[:@]", name)[0])
             axis.plot(curve["bpp"], values, color=colour, label=codec["title"], **style)
         if published and measure == "psnr":
             _draw_published(axis, published)
