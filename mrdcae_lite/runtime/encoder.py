@@ -1,7 +1,7 @@
 """The encoder: from pixels to the bytes of a `.mrdc` file.
 
 encode -> for each tile: analyse (latents) -> route -> coding_steps (symbols) -> streams -> pack
-                                                         ^-- adapt (latents) <--'
+                                                ^-- adapt (latents) <--'
 
 What was learned is a proposal. The original is at hand here, so each decision that could harm a
 picture is checked against it: a level is left out where that costs little, the filters are off
@@ -39,7 +39,10 @@ from mrdcae_lite.runtime.decoder import keep_unfiltered
 from mrdcae_lite.runtime.frozen import FrozenModel
 from mrdcae_lite.runtime.parallel import ordered_map
 
-Router = Callable[[Callable[[], NDArray[np.uint8]], Box], NDArray[np.uint8]]
+Checked = Callable[[], NDArray[np.uint8]]
+"""Computes the routing of a tile that attention proposes and the encoder checks."""
+
+Router = Callable[[Checked, Box], NDArray[np.uint8]]
 """The routing of a tile, given what computes the checked one, if that is wanted."""
 
 BLOCK = 8
@@ -167,16 +170,10 @@ def _code_tile(
         return _stored(write_lossless(pixels), tile)
     drawn = looks_drawn(pixels)
     lossless = write_lossless(pixels) if drawn and store is None else None
-    latents = analyse(model, image, quality, tile)
-    checked = partial(route, model, latents, quality)
-    latents = replace(latents, routing=router(checked, tile) if router else checked())
-    multiplier = rdoq_lambda(quality) if effort else None
-    steps = list(coding_steps(model, latents, quality, multiplier))
-    symbols = _symbols(steps, latents)
-    for _ in range(0 if drawn else effort - 1):
-        latents = adapt(model, pixels, latents, symbols, quality)
-        steps = list(coding_steps(model, latents, quality, ADAPTED_PRICE * rdoq_lambda(quality)))
-        symbols = _symbols(steps, latents)
+    proposed = analyse(model, image, quality, tile)
+    decide = (lambda checked: router(checked, tile)) if router else None
+    passes = min(effort, 1) if drawn else effort  # photographs are what the filters know
+    routing, steps, symbols = _search(model, pixels, proposed, quality, passes, decide)
     coders = [SymbolEncoder(model.tables) for _ in range(bitstream.LEVELS)]
     for step in steps:
         coders[section(step.level, len(symbols))].write(step.symbols, step.indices)
@@ -189,11 +186,32 @@ def _code_tile(
         restored, unfiltered = _measure_filters(model, pixels, symbols, quality)
         if best and store is None and psnr(pixels, restored, data_range=255) < BEST_QUALITY_PSNR:
             return _stored(lossless or write_lossless(pixels), tile)
-    return _CodedTile(streams, latents.routing, unfiltered, stored=False)
+    return _CodedTile(streams, routing, unfiltered, stored=False)
 
 
-def _symbols(steps: list[CodingStep], latents: Latents) -> list[NDArray[np.float32]]:
-    return place(steps, [np.zeros(y.shape, np.float32) for y in latents.levels])
+def _search(
+    model: FrozenModel,
+    pixels: RGB,
+    proposed: Latents,
+    quality: int,
+    effort: int,
+    decide: Callable[[Checked], NDArray[np.uint8]] | None,
+) -> tuple[NDArray[np.uint8], list[CodingStep], list[NDArray[np.float32]]]:
+    """Routing, coding steps and symbols of a tile; `decide` gets what computes the checked routing.
+
+    Every pass checks the proposed routing anew, as adapted latents may need a level that the first
+    ones did not.
+    """
+    latents, multiplier = proposed, rdoq_lambda(quality) if effort else None
+    for further in reversed(range(max(effort, 1))):
+        checked = partial(route, model, replace(latents, routing=proposed.routing), quality)
+        latents = replace(latents, routing=decide(checked) if decide else checked())
+        steps = list(coding_steps(model, latents, quality, multiplier))
+        symbols = place(steps, [np.zeros(y.shape, np.float32) for y in latents.levels])
+        if further:
+            latents = adapt(model, pixels, latents, symbols, quality)
+            multiplier = ADAPTED_PRICE * rdoq_lambda(quality)
+    return latents.routing, steps, symbols
 
 
 def _stored(lossless: bytes, tile: Box) -> _CodedTile:
