@@ -39,7 +39,7 @@ BOOK = HERE.parent
 ROOT = BOOK.parent
 RESULTS = BOOK / "results" / "experiments"
 PROFILES = ("smoke", "full")
-GIVEN = ("data", "folder", "seed")  # parameters that a notebook gets if it declares them
+GIVEN = ("data", "folder")  # parameters that a notebook gets if it declares them
 MEMORY_MB = 4000
 """What a run asks a cluster for: twice the 1,879 MB that the largest try-out took (a twin)."""
 
@@ -54,7 +54,6 @@ class Run:
     experiment: str
     name: str
     profile: str
-    seed: int
     parameters: Mapping[str, Any]
     weights: Sequence[str]
     data: Sequence[str]
@@ -88,16 +87,12 @@ def grid(profile: str, file: Path = HERE / "grid.yml") -> dict[str, Run]:
         for case in chosen or entry["runs"]:
             own = entry["runs"][case]
             parameters = {**entry.get("parameters", {}), **own, **entry.get(profile, {})}
-            seeds = entry.get("seeds", {}).get(profile, [0])
             data = entry.get("data") or [parameters["pictures"].removesuffix("-256")]
-            for seed in seeds:
-                suffix = f"-seed{seed}" if len(seeds) > 1 else ""
-                name = f"{experiment}-{case}{suffix}"
-                weights = entry.get("weights", ["lite"])
-                parts = [*weights, *entry.get("measured_with", [])]
-                run = Run(experiment, name, profile, seed, parameters, weights, data, parts)
-                _check_declared(run)
-                runs[name] = run
+            name = f"{experiment}-{case}"
+            weights = entry.get("weights", ["lite"])
+            parts = [*weights, *entry.get("measured_with", [])]
+            runs[name] = Run(experiment, name, profile, parameters, weights, data, parts)
+            _check_declared(runs[name])
     return runs
 
 
@@ -168,7 +163,7 @@ def execute(run: Run, to: Path, data: Path) -> dict[str, Any]:
     shutil.rmtree(folder, ignore_errors=True)
     for path in (executed.parent, folder):
         path.mkdir(parents=True, exist_ok=True)
-    given = dict(zip(GIVEN, (str(data), str(folder), run.seed), strict=True))
+    given = dict(zip(GIVEN, (str(data), str(folder)), strict=True))
     kept = {key: value for key, value in given.items() if key in declared(run.notebook)}
     started = time.monotonic()
     try:
@@ -189,7 +184,6 @@ def execute(run: Run, to: Path, data: Path) -> dict[str, Any]:
         "experiment": run.experiment,
         "run": run.name,
         "profile": run.profile,
-        "seed": run.seed,
         "parameters": run.parameters,
         "inputs": run.inputs(),
         "models": {name: inputs.model_id(name) for name in run.weights},
@@ -281,7 +275,7 @@ def _made_from(result: Mapping[str, Any]) -> str:
     own = {key: value for key, value in result["parameters"].items() if value is not None}
     chosen = ", ".join(f"{key} = {json.dumps(value)}" for key, value in own.items()) or "none"
     models = ", ".join(f"{name} {key}" for name, key in result["models"].items()) or "none shipped"
-    return f"Parameters: {chosen}. Model: {models}. Seed {result['seed']}, {result['seconds']} s."
+    return f"Parameters: {chosen}. Model: {models}. {result['seconds']} s."
 
 
 def shown(value: Mapping[str, Any]) -> str:

@@ -25,7 +25,7 @@ SHOW = (
 
 def write_notebook(folder, name, code=SHOW, prose="Prose."):
     new = nbformat.v4
-    parameters = new.new_code_cell("start = 1\nseed = 0", metadata={"tags": ["parameters"]})
+    parameters = new.new_code_cell("start = 1", metadata={"tags": ["parameters"]})
     cells = [new.new_markdown_cell(prose), parameters, new.new_code_cell(code)]
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook = new.new_notebook(cells=cells, metadata={"kernelspec": kernel})
@@ -58,7 +58,6 @@ def result():
         "experiment": run.experiment,
         "run": run.name,
         "profile": "full",
-        "seed": 0,
         "parameters": run.parameters,
         "inputs": run.inputs(),
         "models": {"lite": "0" * 8},
@@ -103,14 +102,13 @@ def test_a_run_without_a_notebook_or_with_a_parameter_that_it_does_not_declare_i
         experiments.grid("full", grid)
 
 
-def test_a_grid_is_experiment_times_runs_times_seeds_and_a_profile_has_the_last_word(here):
+def test_a_grid_is_experiment_times_runs_and_a_profile_has_the_last_word(here):
     write_notebook(here, "one")
-    entry = {"runs": {"a": {"start": 2}, "b": {}}, "smoke": {"start": 9}, "seeds": {"full": [1, 2]}}
+    entry = {"runs": {"a": {"start": 2}, "b": {}}, "smoke": {"start": 9}}
     grid = write_grid(here, one=entry)
     full = experiments.grid("full", grid)
-    assert list(full) == ["one-a-seed1", "one-a-seed2", "one-b-seed1", "one-b-seed2"]
-    assert full["one-a-seed2"].seed == 2
-    assert full["one-a-seed2"].parameters == {"start": 2}
+    assert list(full) == ["one-a", "one-b"]
+    assert full["one-a"].parameters == {"start": 2}
     assert experiments.grid("smoke", grid)["one-a"].parameters == {"start": 9}
 
 
@@ -281,7 +279,7 @@ def test_snakemake_goes_on_repeats_only_what_failed_and_a_submit_command_gives_t
     write_grid(folder, broken={"runs": {"a": {}}}, whole={"runs": {"a": {}}})
     first = snakemake(tmp_path)
     assert first.returncode == 1
-    assert "experiments: broken-a failed in cell In [3]: ZeroDivisionError" in first.stderr
+    assert "experiments: broken-a failed in cell In [2]: ZeroDivisionError" in first.stderr
     assert (tmp_path / "out" / "executed" / "broken-a.ipynb").exists()
     kept = tmp_path / "out" / "results" / "whole-a.json"
     before = kept.stat().st_mtime_ns
