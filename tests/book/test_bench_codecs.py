@@ -19,7 +19,7 @@ def image():
     return mr.sample("flowers")[200:360, 200:360]
 
 
-@pytest.mark.parametrize("name", ["mrdcae", "webp"])
+@pytest.mark.parametrize("name", ["mrdcae", "mrdcae@5", "webp"])
 def test_a_codec_is_timed_at_a_rate_that_it_keeps_below(tiny, image, name):
     row = bench.speed(name, 2.0, [image])
     assert 0.5 < row["bpp"] <= 2.0
