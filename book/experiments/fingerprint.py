@@ -1,9 +1,10 @@
 """What the experiments measure with, told by what it does: small pictures in, numbers out.
 
-A part is a shipped codec, the classical codecs, the metrics, the pictures, the routers, or the
-training of twins. Its numbers stay as they are when code is renamed or tidied, on another machine
-or with other threads; a constant, a metric or a library that matters changes them. A result names
-the parts that it was made with by an id; book/results/fingerprints.json holds their numbers.
+A part is a shipped codec, its slower encoder, the classical codecs, the metrics, the pictures, the
+routers, or the training of twins. Its numbers stay as they are when code is renamed or tidied, on
+another machine or with other threads; a constant, a metric or a library that matters changes them.
+A result names the parts that it was made with by an id; book/results/fingerprints.json holds their
+numbers.
 """
 
 import json
@@ -20,6 +21,7 @@ import mrdcae_lite as mr
 from book.experiments import bench_codecs, toolbox, twins
 from book.experiments.inputs import Numbers, weights_file
 from mrdcae_lite.core.pixels import RGB
+from mrdcae_lite.core.quality import HIGHEST_EFFORT
 from mrdcae_lite.evaluation import benchmark, inspection, report
 from mrdcae_lite.evaluation.baselines import BASELINES, encode_to_size
 from mrdcae_lite.evaluation.benchmark import CodecUnderTest
@@ -76,6 +78,17 @@ def codec(name: str) -> Numbers:
         found[f"{key} information bytes"] = bits / 8
     data = ours.compress(image, target_bpp=1.5)
     return found | {"target bytes": len(data), "target quality": mr.info(data).quality}
+
+
+def effort() -> Numbers:
+    """Bytes and scores of pictures that were encoded with the highest effort."""
+    ours, found = mr.Codec.read(weights_file("lite").read_bytes()), Numbers()
+    for key, image in fixed_pictures().items():
+        for quality in QUALITIES:
+            data = ours.compress(image, quality, effort=HIGHEST_EFFORT)
+            found[f"{key} {quality} bytes"] = len(data)
+            found |= _named(f"{key} {quality}", scores(image, ours.decompress(data)))
+    return found
 
 
 def baselines() -> Numbers:
@@ -178,7 +191,7 @@ def training(names: Iterable[str] = tuple(twins.TWINS)) -> Numbers:
 
 PARTS: dict[str, Callable[[], Numbers]] = {
     **{name: partial(codec, name) for name in ("lite", "standard")},
-    **{part.__name__: part for part in (baselines, metrics, pictures, routers, training)},
+    **{part.__name__: part for part in (effort, baselines, metrics, pictures, routers, training)},
 }
 
 

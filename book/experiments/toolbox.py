@@ -213,7 +213,7 @@ def draw_curves(report: Mapping[str, Any], published: Mapping[str, Any] | None =
             if ":" in name:
                 style |= {"lw": 1.2, "ls": ":"}
             if "@" in name:
-                style |= {"lw": 1.4, "ls": "--"}
+                style |= {"lw": 1.4, "marker": "P"}
             colour = COLOURS.get(re.split("[:@]", name)[0])
             axis.plot(curve["bpp"], values, color=colour, label=codec["title"], **style)
         if published and measure == "psnr":

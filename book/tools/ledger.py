@@ -39,6 +39,7 @@ NAMES = {
     "avif444": "AVIF 4:4:4",
     "bpp": "bits per pixel",
     "db": "(dB)",
+    "effort5": "at effort 5",
     "jpeg": "JPEG",
     "jpeg2000": "JPEG 2000",
     "mrdcae": "MR-DCAE",

@@ -34,6 +34,8 @@ def test_no_committed_result_is_stale():
     [
         (encoder, "rdoq_lambda", lambda quality: 0.5, "lite"),
         (encoder, "RDOQ_OFFSET", 0.5, "lite"),
+        (encoder, "ADAPTED_PRICE", 2.0, "effort"),
+        (encoder, "EMPHASIS", 0.5, "effort"),
         (quality, "COARSEST_STEP", 190 / 255, "standard"),
         (metrics, "SSIM_SIGMA", 1.6, "metrics"),
         (metrics, "MS_SSIM_WEIGHTS", (0.0548, 0.2756, 0.3001, 0.2363, 0.1333), "metrics"),
