@@ -53,6 +53,15 @@ TRAINING = tuple(
     f"tests/unit/training/test_{name}.py"
     for name in ("augmentation", "backend", "context_prior", "data", "run")
 )
+RUNTIME = ("onnxruntime>=1.20",)
+EXPORT = ("tests/unit/training/test_export.py",)
+COMPILED = tuple(
+    f"tests/unit/training/test_run.py::test_{name}"
+    for name in (
+        "devices_that_share_each_batch_learn_what_one_does_and_go_on_with_its_checkpoint",
+        "the_compiled_model_is_trained_and_resumed_exactly[jax]",
+    )
+)
 EVERYTHING = "all,cluster,completion,onnx"
 
 
@@ -60,20 +69,23 @@ EVERYTHING = "all,cluster,completion,onnx"
 class Setting:
     """What is installed, and which tests can run with it.
 
-    `resolution` is one of uv's; `pins` are exact versions, as a notebook service has them.
+    `resolution` is one of uv's; `pins` are exact versions, as a notebook service has them. Of the
+    tests that are marked as slow only those in `slow` run; `tools` are what they need besides.
     """
 
     tests: tuple[str, ...]
     extras: str = ""
     resolution: str = "highest"
     pins: tuple[str, ...] = ()
+    slow: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
 
 
 SETTINGS = {
     "plain": Setting(PLAIN),
-    "newest": Setting(ALL, EVERYTHING),
-    "lowest": Setting(ALL, EVERYTHING, "lowest-direct"),
-    "jax": Setting(TRAINING, "evaluation,jax"),
+    "newest": Setting(ALL, EVERYTHING, slow=EXPORT, tools=RUNTIME),
+    "lowest": Setting(ALL, EVERYTHING, "lowest-direct", slow=EXPORT, tools=RUNTIME),
+    "jax": Setting(TRAINING, "evaluation,jax", slow=COMPILED),
     # What Google Colab had in November 2026, on Python 3.13.
     "colab": Setting(
         ALL, "all,completion", pins=(
@@ -117,7 +129,7 @@ def install(environment: Path, python: str, package: Path, setting: Setting) -> 
     put: list[str | Path] = [*uv, "pip", "install", "--quiet", "--python", own]
     call([*put, "--resolution", setting.resolution, wanted, *named, *setting.pins], paths.ROOT)
     print(subprocess.check_output([*uv, "pip", "list", "--python", own], text=True))
-    call([*put, *TOOLS], paths.ROOT)
+    call([*put, *TOOLS, *setting.tools], paths.ROOT)
     return own
 
 
@@ -173,9 +185,11 @@ def try_out(options: argparse.Namespace) -> None:
         copy = partial(shutil.copytree, ignore=shutil.ignore_patterns("__pycache__"))
         (copy if source.is_dir() else shutil.copyfile)(source, target)
     pytest: list[str | Path] = [own, "-m", "pytest", "--quiet", "--numprocesses", str(options.jobs)]
-    pytest += ["-m", "not slow", "-p", "no:cacheprovider", "--override-ini", "pythonpath="]
+    pytest += ["-p", "no:cacheprovider", "--override-ini", "pythonpath="]
     pytest += ["--override-ini", "filterwarnings=default"]  # other versions warn of other things
-    call([*pytest, *setting.tests], folder / "tested")
+    call([*pytest, "-m", "not slow", *setting.tests], folder / "tested")
+    if setting.slow:
+        call([*pytest, "-m", "slow", *setting.slow], folder / "tested")
     print(json.dumps({"setting": options.setting, "python": options.python, "file": package.name}))
 
 

@@ -381,7 +381,8 @@ def test_devices_that_share_each_batch_learn_what_one_does_and_go_on_with_its_ch
             assert float(two[name]) == pytest.approx(float(one[name]), rel=1e-3, abs=1e-3)
 
 
-def test_only_jax_shares_batches_among_devices(folders):
+def test_only_jax_shares_batches_among_devices(monkeypatch, folders):
+    monkeypatch.setattr("keras.backend.backend", lambda: "tensorflow")
     with pytest.raises(ValueError, match="expected the backend jax for 2 devices. Received: tens"):
         TrainingRun(steps=1).train(*folders, devices=2)
     assert not folders[2].exists()
