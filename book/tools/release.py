@@ -90,14 +90,13 @@ def printed() -> list[Path]:
 
 
 def course(target: Path) -> None:
-    """Pack what students get, and the slides, into one file."""
-    pages, slides = paths.COURSE / "pages", paths.COURSE / "slides"
-    files = [*sorted(pages.glob("*.zip")), *sorted(slides.rglob("*"))]
+    """Pack what students get into one file. The slides lie in the book, whose MathJax they use."""
+    files = sorted((paths.COURSE / "pages").glob("*.zip"))
     if not files:
         raise UserError("expected the course in _build/course; run make course")
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as packed:
-        for path in (path for path in files if path.is_file()):
-            packed.write(path, Path(target.stem) / path.relative_to(paths.COURSE))
+        for path in files:
+            packed.write(path, Path(target.stem) / path.name)
 
 
 def notes(changelog: str, version: str) -> str:
@@ -123,6 +122,9 @@ def gather(tag: str) -> None:
         raise UserError(f"{own.version} is in development; run make address VERSION=... first")
     if tag not in ("", own.ref):
         raise UserError(f"expected the tag {own.ref} of the version in pyproject.toml, got {tag!r}")
+    changelog = (paths.ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    if tag and f"## {own.version} (unreleased)" in changelog:
+        raise UserError(f"expected the date of {own.version} in CHANGELOG.md, found (unreleased)")
     if not paths.ARCHIVE.exists():
         raise UserError(f"expected the book in {paths.ARCHIVE.name}; run make book")
     shutil.rmtree(RELEASE, ignore_errors=True)
@@ -133,7 +135,6 @@ def gather(tag: str) -> None:
     for path in printed():
         shutil.copy(path, RELEASE / f"{path.stem}-{own.version}{path.suffix}")
     course(RELEASE / f"mrdcae-lite-course-{own.version}.zip")
-    changelog = (paths.ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     (RELEASE / NOTES).write_text(notes(changelog, own.version), encoding="utf-8")
     shutil.copy(paths.ROOT / "CITATION.cff", RELEASE)
     sums = digests(RELEASE)

@@ -17,20 +17,22 @@ FILES = {
     "print/book.epub": "the whole book",
     "print/book.pdf": "the whole book",
     "course/pages/patches.zip": "for students",
-    "course/slides/patches.html": "slides",
     "course/patches/solution.ipynb": "for the teacher",
     "course/patches/autograder.zip": "for the teacher",
+    "CHANGELOG.md": "# Changelog\n\n## 0.1.0 (2026-12-24)\n- one\n",
+    "CITATION.cff": "version: 0.1.0\n",
 }
 
 
 @pytest.fixture
 def built(tmp_path, monkeypatch):
-    """What make dist, book, print and course leave."""
+    """What make dist, book, print and course leave, and what a release takes as it stands."""
     for name, content in FILES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)
     monkeypatch.setattr(release, "DISTRIBUTIONS", tmp_path / "dist")
     monkeypatch.setattr(release, "RELEASE", tmp_path / "release")
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
     monkeypatch.setattr(paths, "ARCHIVE", tmp_path / "book.zip")
     monkeypatch.setattr(paths, "COURSE", tmp_path / "course")
     monkeypatch.setattr(paths, "PRINT", tmp_path / "print")
@@ -59,10 +61,7 @@ def test_a_release_holds_everything_with_sums_that_agree_and_no_solution(built):
         "mrdcae_lite-0.1.0.tar.gz",
     }
     with zipfile.ZipFile(folder / "mrdcae-lite-course-0.1.0.zip") as course:
-        assert course.namelist() == [
-            "mrdcae-lite-course-0.1.0/pages/patches.zip",
-            "mrdcae-lite-course-0.1.0/slides/patches.html",
-        ]
+        assert course.namelist() == ["mrdcae-lite-course-0.1.0/patches.zip"]
     assert {"book-0.1.0.epub", "book-0.1.0.pdf"} <= set((folder / "SHA256SUMS").read_text().split())
     check = ["sha256sum", "--check", "--strict", "SHA256SUMS"]
     assert subprocess.run(check, cwd=folder, capture_output=True).returncode == 0
@@ -75,6 +74,14 @@ def test_a_tag_of_another_version_stops_the_release(built):
         release.gather("v0.2.0")
 
 
+def test_a_version_without_a_date_may_be_gathered_but_not_tagged(built):
+    (built / "CHANGELOG.md").write_text("## 0.1.0 (unreleased)\n- one\n")
+    with pytest.raises(UserError, match=r"expected the date of 0\.1\.0 in CHANGELOG\.md"):
+        release.gather("v0.1.0")
+    release.gather("")
+    assert (built / "release" / "NOTES.md").read_text() == "- one\n"
+
+
 def test_a_version_in_development_is_not_released(built, monkeypatch):
     monkeypatch.setattr(identity, "stated", lambda: Identity(OWN.address, "0.2.0.dev0"))
     with pytest.raises(UserError, match="in development"):
@@ -83,7 +90,11 @@ def test_a_version_in_development_is_not_released(built, monkeypatch):
 
 @pytest.mark.parametrize(
     ("missing", "target"),
-    [("dist/mrdcae_lite-0.1.0.tar.gz", "dist"), ("book.zip", "book")],
+    [
+        ("dist/mrdcae_lite-0.1.0.tar.gz", "dist"),
+        ("book.zip", "book"),
+        ("course/pages/patches.zip", "course"),
+    ],
 )
 def test_what_was_not_made_is_named_with_the_command_that_makes_it(built, missing, target):
     (built / missing).unlink()
