@@ -10,8 +10,8 @@ several files each bad one has its line, and the exit code is 1.
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -56,12 +56,14 @@ def _prepare(before: dict[int, Any]) -> None:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    from mrdcae_lite.core.files import one_line
-    from mrdcae_lite.options import parser
+    with _interrupts_wait():
+        from mrdcae_lite.core.files import one_line
+        from mrdcae_lite.options import parser
 
     try:
         options = parser().parse_args(argv)
-        from mrdcae_lite import commands
+        with _interrupts_wait():
+            from mrdcae_lite import commands
 
         getattr(commands, options.command)(options)
         sys.stdout.flush()
@@ -81,6 +83,27 @@ def _run(argv: Sequence[str] | None) -> int:
         print(f"mrdcae: {one_line(error)}", file=sys.stderr)
         return 2
     return 0
+
+
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Let a Ctrl-C wait for the end of the block.
+
+    In the middle of an import Python may lose it, in a callback of its own, and NumPy turns it into
+    another error.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler:
+        yield
+        return
+    came: list[int] = []
+    _on_signal(signal.SIGINT, lambda number, _frame: came.append(number))
+    try:
+        yield
+    finally:
+        _on_signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
 
 
 def _terminated(_number: int, _frame: FrameType | None) -> None:
