@@ -69,6 +69,7 @@ def file_name(kind: str) -> str:
 def settings(kind: str, own: identity.Identity) -> dict[str, Any]:
     """Return the settings of the book's pages, as another builder of Sphinx wants them."""
     found: dict[str, Any] = yaml.safe_load((paths.ROOT / "_config.yml").read_text(encoding="utf-8"))
+    citation = paths.ROOT / "CITATION.cff"
     found["launch_buttons"] = found["html"] = {}
     extra, own_settings = found["sphinx"]["extra_extensions"], found["sphinx"]["config"]
     found["sphinx"]["extra_extensions"] = [name for name in extra if name not in WEB_ONLY]
@@ -83,7 +84,10 @@ def settings(kind: str, own: identity.Identity) -> dict[str, Any]:
         "html_math_renderer": "mathml" if kind == "epub" else "mathjax",
         "epub_title": found["title"],
         "epub_author": found["author"],
+        "epub_contributor": found["author"],
         "epub_publisher": found["author"],
+        "epub_description": yaml.safe_load(citation.read_text(encoding="utf-8"))["abstract"],
+        "epub_copyright": f"{found['copyright']}, {found['author']}, CC BY 4.0",
         "epub_language": "en",
         "epub_identifier": f"https://{own.pages}/",
         "epub_scheme": "URL",

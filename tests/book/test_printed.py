@@ -213,6 +213,8 @@ def test_sphinx_makes_an_epub_with_contents_cover_formulas_and_pictures(source):
     files = unpacked(book.read_bytes())
     assert b"A chapter" in files["nav.xhtml"]
     assert b'properties="cover-image"' in files["content.opf"]
+    assert b">unknown<" not in files["content.opf"]
+    assert b"contributors, CC BY 4.0</dc:rights>" in files["content.opf"]
     page = files["chapters/one.xhtml"].decode()
     assert "<mfrac>" in page
     assert "<script" not in page
