@@ -92,7 +92,7 @@ class Codec:
                 loss then.
             effort: 0 to 5, how long to search for better symbols. 1, the default, chooses them by
                 rate and distortion (RDOQ), which 0 leaves out. Each one more adapts them once more
-                to what the decoder makes of them; a pass takes one and a half times as long as the
+                to what the decoder makes of them; such a pass takes up to twice as long as the
                 whole encoding at 1. Decoding takes the same time.
             metadata: what to keep beside the colours; `metadata.read_metadata` gets it back.
             threads: tiles to compute at a time; the file does not depend on it. By default the

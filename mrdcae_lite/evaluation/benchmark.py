@@ -39,7 +39,7 @@ CODECS = (
     OURS,
 )
 SLOWEST = f"{OURS}@{HIGHEST_EFFORT}"
-"""Ours with the encoder that searches longest; it takes seven times as long as ours alone."""
+"""Ours with the encoder that searches longest; it takes seven to nine times as long."""
 SWEEP = (5, 20, 35, 50, 65, 80, 95)
 
 

@@ -278,7 +278,8 @@ def adapt(
     takes the correction of the filters for one that stays the same when a few symbols change.
 
     Where the original is flat, more is added than it lacks. Structural similarity counts an error
-    by the contrast around it, and rounding takes faint texture first.
+    by the contrast around it, and rounding takes faint texture first. What the filters see beyond
+    the tile is left out.
 
     Args:
         model: what to encode with.

@@ -17,8 +17,10 @@ import mrdcae_lite as mr
 from mrdcae_lite import commands, models
 from mrdcae_lite.cli import main
 from mrdcae_lite.coding.metadata import Metadata
+from mrdcae_lite.core.quality import DEFAULT_EFFORT
 from mrdcae_lite.evaluation.inspection import multiplications
 from mrdcae_lite.io.batch import Compression
+from mrdcae_lite.options import parser
 from mrdcae_lite.training.model import MRDCAE
 
 
@@ -121,6 +123,7 @@ def test_a_target_rate_and_plain_rounding_can_be_asked_for(folder, tiny_codec, i
     assert main(["compress", "photo.png", "b.mrdc", "--target-psnr", "20"]) == 0
     restored = tiny_codec.decompress(Path("b.mrdc").read_bytes())
     assert mr.psnr(image, restored, data_range=255) >= 20
+    assert parser().parse_args(["compress", "photo.png"]).effort == DEFAULT_EFFORT
     assert main(["compress", "photo.png", "c.mrdc", "--effort", "0", "--quality", "9"]) == 0
     assert Path("c.mrdc").read_bytes() == tiny_codec.compress(image, 9, effort=0)
 
