@@ -1,8 +1,9 @@
 """The trade-off between rate and distortion: each constant of it, and the formulas they stand in.
 
 Training minimises the Lagrangian `D + LAMBDA * R` (Sullivan and Wiegand, 1998), with the distortion
-D in squared quantisation steps and the rate R in bits. The encoder minimises the same with a
-smaller multiplier, `rdoq_lambda`: it only moves symbols of a codec that was trained already.
+D in squared quantisation steps and the rate R in bits. The encoder minimises the same with the
+smaller multiplier `rdoq_lambda`, since it only moves symbols of a codec that was trained already;
+where the latents were adapted to the decoder, `ADAPTED_PRICE` raises it again.
 
 `xp` is the library that the arrays belong to: `numpy`, or `keras.ops` where gradients are needed.
 """
@@ -45,9 +46,9 @@ and +0.1 % in SSIM.
 ADAPTED_PRICE = 1.5
 """Factor of `rdoq_lambda` for latents that were adapted to the decoder (`encoder.adapt`).
 
-They ask for more of what is faint, and so for more bits than it is worth at the price before. On
-256-pixel crops of ten validation photographs 1.5 and 1.8 give a BD-rate of -2.2 and -2.5 % in PSNR
-and of -6.2 and -5.9 % in SSIM, after two passes with an emphasis of 0.8.
+They ask for more bits than faint detail is worth at the old price. It was chosen for SSIM, before
+`encoder.EMPHASIS`: on 256-pixel crops of ten validation photographs 1.5 and 1.8 give a BD-rate of
+-6.2 and -5.9 % in SSIM and of -2.2 and -2.5 % in PSNR, after two passes with an emphasis of 0.8.
 """
 
 
