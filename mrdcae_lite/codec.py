@@ -149,7 +149,10 @@ class Codec:
         return self.analyse(image, quality).scores
 
     def routing_map(self, image: RGB, quality: int = 50) -> NDArray[np.uint8]:
-        """Level 1, 2 or 3 of every 32 x 32 patch, uint8 (rows, columns), as a file has it."""
+        """Level 1, 2 or 3 of every 32 x 32 patch, uint8 (rows, columns).
+
+        A file has it at the efforts 0 and 1; further passes may turn other levels on.
+        """
         check_rgb(image)
         tiling = self._tiling(image.shape)
         routing = np.empty(tiling.shape, np.uint8)
