@@ -563,6 +563,10 @@ DAMAGE = {
     "no context model": without("prior/start"),
     "no transform": without("transforms/attention/spread"),
     "an array that no id covers": edited(lambda arrays: arrays.update(more=np.zeros(1))),
+    "an array that no network has": edited(lambda arrays: arrays.update({"prior/x": np.zeros(1)})),
+    "a weight without a value": edited(
+        lambda arrays: arrays["transforms/attention/spread"].fill(np.nan)
+    ),
     "encrypted": with_byte(8, 1),
     "unknown compression": with_byte(10, 0x63),
     "list": configured(b"[]"),

@@ -41,12 +41,12 @@ class Cluster:
     def engine(self) -> str:
         return f"dask://{self.address}"
 
-    def start(self) -> None:
+    def start(self, workers: int = 1) -> None:
         self.scheduler = self._run("dask_scheduler", "--port", self.port, "--no-show")
         while not self._answers():  # a busy machine takes its time
             assert self.scheduler.poll() is None
             time.sleep(0.05)
-        self.workers = [self.worker("--no-nanny")]
+        self.workers = [self.worker("--no-nanny") for _ in range(workers)]
 
     def _answers(self) -> bool:
         with suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
@@ -67,6 +67,12 @@ class Cluster:
         self.running.callback(process.wait)
         self.running.callback(process.kill)  # without its scheduler a worker ends late
         return process
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """A worker of a busy machine comes late."""
+    monkeypatch.setattr(cluster, "PATIENCE", float("inf"))
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +165,18 @@ def test_no_scheduler_is_one_line(album, capsys, monkeypatch):
     assert not Path("out").exists()
 
 
+def test_a_scheduler_without_a_worker_is_one_line(album, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "PATIENCE", 0)
+    found = Cluster(tmp_path)
+    with found.running:
+        found.start(workers=0)
+        assert main(["compress", "album", "--to", "out", "--engine", found.engine]) == 2
+    assert capsys.readouterr().err == (
+        f"mrdcae: the scheduler {found.engine} has no worker, and none came in 0 seconds. Start "
+        "workers with `dask worker`, and run this again: what is done stays done.\n"
+    )
+
+
 @pytest.mark.parametrize("engine", ["ray", "dask://", "dask://host", "spark://host:1"])
 def test_another_engine_is_one_line(album, capsys, engine):
     assert main(["compress", "album", "--to", "out", "--engine", engine]) == 2
@@ -188,7 +206,7 @@ def test_what_workers_and_schedulers_leave_undone_is_done_by_repeating_it(album,
             for _ in range(10):
                 process.stdout.readline()
             first.scheduler.kill()
-            _, errors = process.communicate(timeout=60)
+            _, errors = process.communicate()
     assert process.returncode == 2
     assert errors.startswith(f"mrdcae: the scheduler {first.engine} went away. Start it and")
     assert errors.count("\n") == 1

@@ -2,6 +2,7 @@ import hashlib
 import io
 import re
 import struct
+import textwrap
 import zlib
 from importlib import resources
 
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import ExifTags, Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 
 from mrdcae_lite.coding.metadata import NO_METADATA, Metadata
 from mrdcae_lite.core.pixels import check_rgb
@@ -256,6 +258,18 @@ def test_what_is_no_source_is_named(photograph, tmp_path):
     (tmp_path / "empty.png").touch()
     with pytest.raises(ImageError, match="Received: an empty file"):
         read_picture(tmp_path / "empty.png")
+
+
+@pytest.mark.parametrize("damage", ["", "no digits"])
+def test_camera_data_as_imagemagick_writes_them_are_kept(damage, tmp_path):
+    block = camera_data().tobytes()
+    text = f"\nexif\n{len(block):8}\n" + "\n".join(textwrap.wrap(block.hex() + damage, 72)) + "\n"
+    notes = PngInfo()
+    notes.add_text("Raw profile type exif", text, zip=True)
+    Image.new("RGB", (8, 4)).save(tmp_path / "a.png", pnginfo=notes)
+    picture = read_picture(tmp_path / "a.png", keep_exif=True)
+    assert picture.metadata.exif == (b"" if damage else block)
+    assert picture.left_out == (("damaged camera data",) if damage else ())
 
 
 def test_letters_beyond_ascii_survive_to_the_last_byte(tmp_path):
