@@ -190,7 +190,7 @@ GIVEN = {
     "attention": {"0", "1"},
     "autoencoder": {"30"},
     "beyond": {"100", "0.5"},
-    "comparison": {"34.85", "0.942", "0.571", "50", "30"},  # the report's, and questions
+    "comparison": {"34.85", "0.942", "0.571", "0", "50", "30"},  # the report's, and questions
     "data": {"0", "42"},
     "existing-methods": {"34"},
     "loss-switching": {"0", "0.015", "0.7", "60", "0.14"},  # a root of one half, LAMBDA
