@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,8 +83,8 @@ class Decoder:
     ) -> RGB:
         """The picture or a part of it, uint8 (height, width, 3).
 
-        Beside it there are in memory, at 12 bytes a pixel, the tiles of two rows and, in each
-        thread, a few copies of one tile.
+        Beside it there are in memory, at 12 bytes a pixel, the tiles of two rows and a few more
+        and, in each thread, a few copies of one tile.
 
         Args:
             region: (y, x, height, width) in pixels; only the tiles that it touches, and what the
@@ -100,12 +101,13 @@ class Decoder:
         synthesised: dict[Box, Future[Pixels]] = {}
         finished: deque[Future[None]] = deque()
         with tile_threads(threads) as pool:
-            for tile in self.tiling:
-                if min(tile.on_grid(1).intersection(wanted).shape) <= 0:
-                    continue
+            tiles = [t for t in self.tiling if min(t.on_grid(1).intersection(wanted).shape) > 0]
+            for tile, following in zip_longest(tiles, tiles[1:]):
                 wide = self.tiling.with_halo(tile, halo)
                 synthesised = {t: f for t, f in synthesised.items() if t.bottom > wide.top}
                 around = self._begin(pool, wide, synthesised)
+                if following:  # so that no thread waits for it, holding back another tile
+                    self._begin(pool, self.tiling.with_halo(following, halo), synthesised)
                 finish = partial(self._finish, tile, wide, around, wanted, result, filters)
                 finished.append(pool.submit(finish))
                 while len(finished) > 2 * threads:
